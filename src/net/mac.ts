@@ -1,0 +1,24 @@
+import { bad, type Brand, good, type Parsed } from "./brand.ts";
+
+/** A 48-bit hardware address: six lower-case hex pairs with colons. */
+export type Mac = Brand<string, "Mac">;
+
+const MAC = /^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i;
+
+/** Reads `aa:bb:cc:dd:ee:ff`, also upper case or with dashes. */
+export const parseMac = (s: string): Parsed<Mac> =>
+  MAC.test(s) ? good(s.toLowerCase().replaceAll("-", ":") as Mac) : bad(`"${s}" is not six hex pairs`);
+
+export const macToBytes = (mac: Mac): Uint8Array =>
+  Uint8Array.from(mac.split(":"), (h) => Number.parseInt(h, 16));
+
+/** The six bytes of `b`, or undefined if there are not six (an InfiniBand or a tunnel link). */
+export const macFromBytes = (b: Uint8Array): Mac | undefined =>
+  b.length === 6 ? (Array.from(b, (x) => x.toString(16).padStart(2, "0")).join(":") as Mac) : undefined;
+
+/** Six random bytes made into a unicast, locally administered address (IEEE 802, section 8.4). */
+export function localMac(random: Uint8Array): Mac {
+  const b = random.slice(0, 6);
+  b[0] = ((b[0] ?? 0) & 0xfc) | 0x02;
+  return macFromBytes(b) as Mac;
+}

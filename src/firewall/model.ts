@@ -1,0 +1,75 @@
+import type { Ip, IpPrefix } from "../net/ip.ts";
+import type { Mac } from "../net/mac.ts";
+
+/**
+ * What an attachment wants of the host's firewall, as data. It says nothing of tables and chains: `nftables.ts` and
+ * `iptables.ts` each put the same rules into the kernel in their own layout.
+ */
+export type FirewallRule =
+  /** What leaves `subnet` from `address` for somewhere else gets the host's address; multicast is left alone. */
+  | { readonly kind: "masquerade"; readonly address: Ip; readonly subnet: IpPrefix }
+  /** What reaches `hostPort` on this host goes to the container. */
+  | PortMapping
+  /** Frames that enter the bridge by port `link` with another source address than `mac` are dropped. */
+  | { readonly kind: "mac-check"; readonly link: string; readonly mac: Mac };
+
+export interface PortMapping {
+  readonly kind: "port-mapping";
+  readonly protocol: "tcp" | "udp" | "sctp";
+  /** Absent: every address of the host of the target's family. */
+  readonly hostIp?: Ip;
+  /** 1 to 65535, as `targetPort`. */
+  readonly hostPort: number;
+  readonly target: Ip;
+  readonly targetPort: number;
+  /** The prefix on the container's interface: what comes from there through the host port has to be masqueraded. */
+  readonly subnet: IpPrefix;
+  /** `none`: never masquerade; `local`: what comes from the subnet or from the host's loopback; `all`: everything. */
+  readonly masquerade: "none" | "local" | "all";
+}
+
+export type Backend = "nftables" | "iptables";
+
+/** The rules of one attachment, made and removed together. */
+export interface FirewallState {
+  readonly backend: Backend;
+  readonly rules: readonly FirewallRule[];
+  /** The network and the container that the rules are for: names of iptables chains, and text for people. */
+  readonly network: string;
+  readonly containerId: string;
+  readonly iptables?: IptablesOptions;
+}
+
+/** What only the iptables layout can express. */
+export interface IptablesOptions {
+  /** Bit of the packet mark that asks for masquerading, 0 to 31; 13 if absent. */
+  readonly markMasqBit?: number;
+  /** A chain of somebody else that sets the mark, for example `KUBE-MARK-MASQ`. */
+  readonly externalSetMarkChain?: string;
+  /** More matches, as words of iptables-restore, in front of every entry rule. */
+  readonly conditionsV4?: readonly string[];
+  readonly conditionsV6?: readonly string[];
+}
+
+/**
+ * Names the owner of kernel objects: `heddle-<component>-<12 hex of the network>-<16 hex of the attachment>`. It is
+ * the altname of links and the comment of rules and elements.
+ */
+export type Mark = string;
+
+/** Tells whether the attachment behind a mark is alive, and how to name it to people. */
+export type Alive = (mark: Mark) => string | undefined;
+
+export interface FirewallBackend {
+  /**
+   * Makes the rules, all or nothing. A host port of a live attachment is `port/taken`; that of a dead one is taken
+   * over. Rules that are there already under the same mark are replaced.
+   */
+  apply(state: FirewallState, mark: Mark, alive: Alive): void;
+  /** Throws `check/differs` for the first rule that is missing or differs. */
+  verify(state: FirewallState, mark: Mark): void;
+  /** Removes what `state` names and is still ours; without it, everything that carries the mark. Nothing there: fine. */
+  remove(mark: Mark, state?: FirewallState): void;
+  /** Removes everything whose mark begins with `prefix` and is not in `valid`. */
+  prune(prefix: string, valid: ReadonlySet<Mark>): void;
+}

@@ -1,0 +1,10 @@
+import { attrs, fixedAttr } from "../../wire/attrs.ts";
+import { u8 } from "../../wire/fixed.ts";
+
+/** `IFLA_BR_*` (linux/if_link.h), as far as something here sets or reads them. */
+export const bridgeKind = {
+  name: "bridge",
+  data: attrs("IFLA_BR", {
+    vlanFiltering: [7, fixedAttr(u8)],
+  }),
+} as const;

@@ -1,0 +1,75 @@
+import { openSync, constants, fstatSync } from "node:fs";
+import { NetError } from "../errors.ts";
+import { Fd, O_CLOEXEC } from "./fd.ts";
+import { call, tryCall } from "./libc.ts";
+
+/**
+ * Network namespaces. A short-lived process may enter one with `inNetns`; a long-running process never does, since
+ * the engine's own threads could be left behind in it and keep it alive: it starts itself as a child.
+ */
+export interface Netns extends Disposable {
+  readonly fd: number;
+  readonly path: string;
+  /** Device and inode together name a live namespace; both are used again after it is gone. */
+  readonly dev: number;
+  readonly ino: number;
+}
+
+/** NSFS_MAGIC and PROC_SUPER_MAGIC (linux/magic.h); kernels before 3.19 show namespaces as files of procfs. */
+const MAGIC = [0x6e736673, 0x9fa0];
+/** CLONE_NEWNET (linux/sched.h). */
+const CLONE_NEWNET = 0x40000000;
+
+/** Opens a namespace by its path. Throws `netns/invalid` if there is none, or something else is there. */
+export function openNetns(path: string): Netns {
+  let fd: Fd;
+  try {
+    fd = new Fd(openSync(path, constants.O_RDONLY | O_CLOEXEC));
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? "EIO";
+    const why = code === "ENOENT" ? "there is no such network namespace" : `cannot be opened (${code})`;
+    throw new NetError("netns/invalid", { path, why }, { cause });
+  }
+  const statfs = new Uint8Array(new ArrayBuffer(256));
+  const failed = tryCall((libc) => libc.fstatfs(fd.raw, statfs));
+  const magic = new DataView(statfs.buffer).getUint32(0, true);
+  if (typeof failed === "string" || !MAGIC.includes(magic)) {
+    fd[Symbol.dispose]();
+    throw new NetError("netns/invalid", { path, why: "is not a network namespace" });
+  }
+  const { dev, ino } = fstatSync(fd.raw);
+  return {
+    get fd() {
+      return fd.raw;
+    },
+    path,
+    dev,
+    ino,
+    [Symbol.dispose]: () => fd[Symbol.dispose](),
+  };
+}
+
+let inside = false;
+
+/**
+ * Runs `work` with this thread inside the namespace and comes back. `work` must be synchronous and must start no
+ * thread: no asynchronous file call, no child process. A process that cannot come back ends at once.
+ */
+export function inNetns<T>(netns: Pick<Netns, "fd" | "path">, work: () => T): T {
+  if (inside) throw new TypeError("inNetns does not nest");
+  using home = new Fd(openSync("/proc/self/ns/net", constants.O_RDONLY | O_CLOEXEC));
+  const entered = tryCall((libc) => libc.setns(netns.fd, CLONE_NEWNET));
+  if (typeof entered === "string")
+    throw new NetError("netns/invalid", {
+      path: netns.path,
+      why: entered === "EINVAL" ? "is not a network namespace" : `cannot be entered (${entered})`,
+    });
+  inside = true;
+  try {
+    return work();
+  } finally {
+    // Going on in the wrong namespace would configure a stranger's network: that is not an expected failure.
+    call("setns", "the namespace this process came from", (libc) => libc.setns(home.raw, CLONE_NEWNET));
+    inside = false;
+  }
+}

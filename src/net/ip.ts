@@ -77,16 +77,17 @@ function parse6(s: string): Uint8Array | undefined {
 /** Reads `10.0.0.1` or `fd00::1`. An IPv4-mapped IPv6 address is the IPv4 address, as everywhere in CNI. */
 export function parseIp(s: string): Parsed<Ip> {
   const bytes = s.includes(":") ? parse6(s) : parse4(s);
-  return bytes ? good(ipFromBytes(bytes)) : bad(`"${s}" is not an IP address`);
+  if (bytes === undefined) return bad(`"${s}" is not an IP address`);
+  const mapped = bytes.length === 16 && MAPPED.every((b, i) => bytes[i] === b);
+  return good(make(mapped ? bytes.slice(12) : bytes));
 }
+const MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
-/** 4 or 16 bytes in network order; a copy is taken. An IPv4-mapped address becomes the IPv4 address. */
+/** 4 or 16 bytes in network order, as the kernel has them; a copy is taken. */
 export function ipFromBytes(b: Uint8Array): Ip {
   if (b.length !== 4 && b.length !== 16)
     throw new RangeError(`an IP address has 4 or 16 bytes, not ${b.length}`);
-  const mapped =
-    b.length === 16 && b[10] === 0xff && b[11] === 0xff && b.subarray(0, 10).every((x) => x === 0);
-  return make(mapped ? b.slice(12) : b.slice());
+  return make(b.slice());
 }
 
 /** Reads `10.0.0.1/24`; the host bits may be set. */

@@ -1,0 +1,106 @@
+import type { FirewallState } from "../firewall/model.ts";
+import type { Ip, IpPrefix } from "../net/ip.ts";
+import type { Mac } from "../net/mac.ts";
+
+/**
+ * A network as data. A plan makes a `NetState` and reads nothing; `apply`, `verify` and `remove` are its only
+ * interpreters. Every object says where it is and whose it is.
+ */
+export interface NetState {
+  readonly objects: readonly NetObject[];
+}
+
+/** The namespace that an object is in: the host's, or the container's. */
+export type Place = "host" | "container";
+
+/**
+ * `exclusive`: made by this attachment and removed with it. `shared`: ensured, and never removed with one
+ * attachment. `borrowed`: the old value is recorded before the change and put back if the value is still ours.
+ */
+export type Possession = "exclusive" | "shared" | "borrowed";
+
+export type NetObject =
+  BridgeObject | VethObject | SysctlObject | LinkUpObject | AddressObject | RouteObject | FirewallObject;
+
+export type NetObjectKind = NetObject["kind"];
+export type Of<K extends NetObjectKind> = Extract<NetObject, { kind: K }>;
+
+/** A bridge of the host. One that is there already keeps its MAC address and MTU. */
+export interface BridgeObject {
+  readonly kind: "bridge";
+  readonly possession: "shared";
+  readonly name: string;
+  readonly mac: Mac;
+  readonly mtuBytes?: number;
+  readonly promiscuous: boolean;
+}
+
+/** A pair of virtual Ethernet links, one end in the host and one in the container. */
+export interface VethObject {
+  readonly kind: "veth";
+  readonly possession: "exclusive";
+  readonly host: { readonly name: string; readonly mac: Mac };
+  readonly container: { readonly name: string; readonly mac: Mac };
+  readonly mtuBytes?: number;
+  /** The bridge that the host end is a port of. */
+  readonly port?: { readonly bridge: string; readonly hairpin: boolean; readonly isolated: boolean };
+  /** False leaves the container's end down. */
+  readonly containerUp: boolean;
+}
+
+export interface SysctlObject {
+  readonly kind: "sysctl";
+  readonly possession: "shared" | "borrowed" | "exclusive";
+  readonly place: Place;
+  /** Path below /proc/sys, with slashes. */
+  readonly key: string;
+  readonly value: string;
+  /** True: a kernel without this parameter is fine. */
+  readonly optional?: boolean;
+}
+
+/** A link of somebody else that has to be up, such as the loopback of a container. */
+export interface LinkUpObject {
+  readonly kind: "link-up";
+  readonly possession: "borrowed";
+  readonly place: Place;
+  readonly link: string;
+}
+
+/** An address. An exclusive one goes with its link; a shared one, the gateway on a bridge, stays. */
+export interface AddressObject {
+  readonly kind: "address";
+  readonly possession: "exclusive" | "shared";
+  readonly place: Place;
+  readonly link: string;
+  readonly address: IpPrefix;
+  /** Duplicate address detection, for IPv6 alone. */
+  readonly dad: boolean;
+  /** Addresses of the link that have to go first, since they contradict this one. */
+  readonly replaces?: readonly IpPrefix[];
+}
+
+/** A route over a link; it goes with the link. */
+export interface RouteObject {
+  readonly kind: "route";
+  readonly possession: "exclusive";
+  readonly place: Place;
+  readonly link: string;
+  readonly dst: IpPrefix;
+  readonly gateway?: Ip;
+  readonly src?: Ip;
+  readonly scope?: number;
+  readonly priority?: number;
+  readonly table?: number;
+  readonly mtu?: number;
+  readonly advmss?: number;
+  /** The route that the kernel makes by itself for the address is taken away first. */
+  readonly insteadOfConnected?: boolean;
+}
+
+/** Rules of the host's firewall, marked with their owner. */
+export interface FirewallObject {
+  readonly kind: "firewall";
+  readonly possession: "exclusive";
+  readonly state: FirewallState;
+}

@@ -1,0 +1,27 @@
+import { createHash } from "node:crypto";
+
+/**
+ * Who owns what: the names that records and kernel objects carry. They are hashes, because container IDs and network
+ * names have no bound in length while kernel names do.
+ */
+export interface Owner {
+  /** The plugin's type, or the agent and its provider instance. */
+  readonly component: string;
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+}
+
+const hash = (parts: readonly string[], hexDigits: number): string =>
+  createHash("sha256").update(parts.join("\0")).digest("hex").slice(0, hexDigits);
+
+/** What the marks of one component and one network begin with. */
+export const markPrefix = (component: string, network: string): string =>
+  `heddle-${component}-${hash([component, network], 12)}-`;
+
+/** The mark of one attachment: at most 127 bytes for an altname, so that a component has at most 90. */
+export const markOf = (o: Owner): string =>
+  `${markPrefix(o.component, o.network)}${hash([o.component, o.network, o.containerId, o.ifname], 16)}`;
+
+/** The name of the host's end of a pair: "veth" and eight hex digits, as people know it, here from the mark. */
+export const vethName = (mark: string): string => `veth${hash([mark], 8)}`;

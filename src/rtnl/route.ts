@@ -1,0 +1,167 @@
+import { defaultRoute, hostPrefix, type Ip, ipFromBytes, type IpPrefix, prefix } from "../net/ip.ts";
+import { type Message, NLM_F } from "../netlink/message.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
+import { struct, u32, u8, viewOf } from "../wire/fixed.ts";
+import { addressFamily } from "./address.ts";
+
+/** Routes (`struct rtmsg` and RTA_*, linux/rtnetlink.h). */
+const RTM = { NEWROUTE: 24, DELROUTE: 25, GETROUTE: 26 } as const;
+const rtmsg = struct("rtmsg", 12, {
+  family: u8,
+  dstBits: u8,
+  srcBits: u8,
+  tos: u8,
+  table: u8,
+  protocol: u8,
+  scope: u8,
+  type: u8,
+  flags: u32,
+});
+const metrics = attrs("RTAX", { mtu: [2, fixedAttr(u32)], advmss: [8, fixedAttr(u32)] });
+export const routeAttrs = attrs("RTA", {
+  dst: [1, bytes],
+  oif: [4, fixedAttr(u32)],
+  gateway: [5, bytes],
+  priority: [6, fixedAttr(u32)],
+  prefSrc: [7, bytes],
+  metrics: [8, metrics],
+  table: [15, fixedAttr(u32)],
+});
+
+export const RT_TABLE_MAIN = 254;
+const RT_TABLE_COMPAT = 252;
+/** Values of `scope` (linux/rtnetlink.h). */
+export const routeScope = { global: 0, link: 253, host: 254 } as const;
+const RTN_UNICAST = 1;
+/** As the `ip` program marks what a person typed; routes over our own links need no number of their own. */
+const RTPROT_BOOT = 3;
+const RTNH_F_ONLINK = 4;
+const RTM_F_LOOKUP_TABLE = 0x1000;
+
+export interface Route {
+  readonly dst: IpPrefix;
+  readonly oif?: number;
+  readonly gateway?: Ip;
+  readonly src?: Ip;
+  readonly priority?: number;
+  readonly table: number;
+  readonly scope: number;
+  readonly mtu?: number;
+  readonly advmss?: number;
+  /** 1 is an ordinary route (RTN_UNICAST). */
+  readonly type: number;
+}
+
+/** What a new route says; everything absent is the kernel's default. */
+export type NewRoute = Partial<Omit<Route, "type">> & {
+  readonly dst: IpPrefix;
+  /** The gateway is on the link even if no route says so. */
+  readonly onLink?: boolean;
+};
+
+export function decodeRoute(m: Pick<Message, "body">): Route {
+  const head = rtmsg.get(viewOf(m.body), 0);
+  const a = routeAttrs.decode(m.body.subarray(rtmsg.size));
+  const family = head.family === 2 ? 4 : 6;
+  return {
+    dst: a.dst ? prefix(ipFromBytes(a.dst), head.dstBits) : defaultRoute(family),
+    ...(a.oif ? { oif: a.oif } : {}),
+    ...(a.gateway ? { gateway: ipFromBytes(a.gateway) } : {}),
+    ...(a.prefSrc ? { src: ipFromBytes(a.prefSrc) } : {}),
+    ...(a.priority ? { priority: a.priority } : {}),
+    table: a.table ?? head.table,
+    scope: head.scope,
+    ...(a.metrics?.mtu ? { mtu: a.metrics.mtu } : {}),
+    ...(a.metrics?.advmss ? { advmss: a.metrics.advmss } : {}),
+    type: head.type,
+  };
+}
+
+function body(r: NewRoute): Uint8Array {
+  const table = r.table ?? RT_TABLE_MAIN;
+  const numbers = { ...(r.mtu ? { mtu: r.mtu } : {}), ...(r.advmss ? { advmss: r.advmss } : {}) };
+  const tail = routeAttrs.encode({
+    ...(r.dst.bits > 0 ? { dst: r.dst.ip.bytes } : {}),
+    ...(r.oif ? { oif: r.oif } : {}),
+    ...(r.gateway ? { gateway: r.gateway.bytes } : {}),
+    ...(r.priority === undefined ? {} : { priority: r.priority }),
+    ...(r.src ? { prefSrc: r.src.bytes } : {}),
+    ...(r.mtu || r.advmss ? { metrics: numbers } : {}),
+    ...(table > 255 ? { table } : {}),
+  });
+  const out = new Uint8Array(rtmsg.size + tail.length);
+  rtmsg.set(viewOf(out), 0, {
+    family: addressFamily(r.dst.ip),
+    dstBits: r.dst.bits,
+    srcBits: 0,
+    tos: 0,
+    table: table > 255 ? RT_TABLE_COMPAT : table,
+    protocol: RTPROT_BOOT,
+    scope: r.scope ?? (r.gateway ? routeScope.global : routeScope.link),
+    type: RTN_UNICAST,
+    flags: r.onLink ? RTNH_F_ONLINK : 0,
+  });
+  out.set(tail, rtmsg.size);
+  return out;
+}
+
+const show = (r: NewRoute): string => `${r.dst.text}${r.gateway ? ` via ${r.gateway.text}` : ""}`;
+
+/** Adds a route. Returns false if there is one with the same destination, metric and table. */
+export function addRoute(socket: NetlinkSocket, route: NewRoute): boolean {
+  const answer = socket.tryRequest(
+    {
+      type: RTM.NEWROUTE,
+      flags: NLM_F.CREATE | NLM_F.EXCL,
+      body: body(route),
+      what: `RTM_NEWROUTE ${show(route)}`,
+    },
+    "EEXIST",
+  );
+  return answer !== "EEXIST";
+}
+
+/** As `addRoute`, but beside a route to the same destination: the kernel then has two next hops or two routes. */
+export function appendRoute(socket: NetlinkSocket, route: NewRoute): boolean {
+  const flags = NLM_F.CREATE | NLM_F.APPEND;
+  const request = { type: RTM.NEWROUTE, flags, body: body(route), what: `RTM_NEWROUTE ${show(route)}` };
+  return socket.tryRequest(request, "EEXIST") !== "EEXIST";
+}
+
+/** Removes a route. Returns false if there was none. */
+export function removeRoute(socket: NetlinkSocket, route: NewRoute): boolean {
+  const request = { type: RTM.DELROUTE, flags: 0, body: body(route), what: `RTM_DELROUTE ${show(route)}` };
+  return typeof socket.tryRequest(request, "ESRCH", "ENODEV") !== "string";
+}
+
+/** Every unicast route of the namespace, of all tables. */
+export function listRoutes(socket: NetlinkSocket, family: 4 | 6): Route[] {
+  const head = new Uint8Array(rtmsg.size);
+  head[0] = family === 4 ? 2 : 10;
+  return socket
+    .dump({ type: RTM.GETROUTE, flags: 0, body: head, what: `RTM_GETROUTE IPv${family}` })
+    .map(decodeRoute)
+    .filter((r) => r.type === RTN_UNICAST);
+}
+
+/** The route that a packet to `to` takes from here, or undefined if there is none. */
+export function lookUpRoute(socket: NetlinkSocket, to: Ip): Route | undefined {
+  const tail = routeAttrs.encode({ dst: to.bytes });
+  const out = new Uint8Array(rtmsg.size + tail.length);
+  rtmsg.set(viewOf(out), 0, {
+    family: addressFamily(to),
+    dstBits: hostPrefix(to).bits,
+    srcBits: 0,
+    tos: 0,
+    table: 0,
+    protocol: 0,
+    scope: 0,
+    type: 0,
+    flags: RTM_F_LOOKUP_TABLE,
+  });
+  out.set(tail, rtmsg.size);
+  const request = { type: RTM.GETROUTE, flags: 0, body: out, what: `RTM_GETROUTE ${to.text}` };
+  const answer = socket.tryRequest(request, "ENETUNREACH", "EHOSTUNREACH", "EACCES", "EINVAL");
+  return typeof answer === "string" || answer[0] === undefined ? undefined : decodeRoute(answer[0]);
+}

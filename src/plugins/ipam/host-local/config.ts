@@ -1,0 +1,90 @@
+/** The configuration of `host-local`: where reservations are kept, and the sets of ranges to take addresses from. */
+import { parseCniArgs } from "../../../cni/args.ts";
+import { decodeAs, foldKeys, invalid, isObject, list, object, text } from "../../../cni/json.ts";
+import type { NetConf } from "../../../cni/plugin.ts";
+import type { ResultRoute } from "../../../cni/result.ts";
+import type { Version } from "../../../cni/version.ts";
+import type { Ip } from "../../../net/ip.ts";
+import { type Checked, checked, ipOrPrefix, routes } from "../decode.ts";
+import { checkDisjoint, familyOf, makeSet, range, type RangeSet, rangeSet } from "./ranges.ts";
+import { type Place, placeOf } from "./store.ts";
+
+export interface HostLocalConfig {
+  readonly place: Place;
+  readonly pool: Checked<Pool>;
+}
+export interface Pool {
+  /** An attachment gets one address of each. The position is the `N` of `last_reserved_ip.N`. */
+  readonly sets: readonly [RangeSet, ...RangeSet[]];
+  /** Addresses asked for by `args.cni.ips` and `runtimeConfig.ips`. */
+  readonly requested: readonly Ip[];
+  readonly routes: readonly ResultRoute[];
+  /** Path of a resolv.conf whose content goes into the result. */
+  readonly resolvConf?: string;
+}
+
+const DATA_DIR = "/var/lib/cni/networks";
+/** Versions whose result has room for one address a family. */
+const oneAddressVersions: readonly Version[] = ["0.1.0", "0.2.0"];
+
+const readIpam = object({
+  subnet: text,
+  ranges: list(rangeSet),
+  routes,
+  resolvConf: text,
+  dataDir: text,
+});
+const ips = list(ipOrPrefix);
+const readArgs = object({ cni: object({ ips }) });
+const readRuntime = object({ ipRanges: list(rangeSet), ips });
+
+/** Never throws: where the reservations are is known even if nothing else can be used. */
+export const parseConfig = (conf: NetConf): HostLocalConfig => ({
+  place: placeOf(dataDirOf(conf), conf.name),
+  pool: checked(() => parsePool(conf)),
+});
+
+function dataDirOf(conf: NetConf): string {
+  const { ipam } = foldKeys(conf.raw, ["ipam"]);
+  const { dataDir } = isObject(ipam) ? foldKeys(ipam, ["dataDir"]) : {};
+  return typeof dataDir === "string" && dataDir !== "" ? dataDir : DATA_DIR;
+}
+
+function parsePool(conf: NetConf): Pool {
+  const raw = foldKeys(conf.raw, ["ipam", "args", "runtimeConfig"]);
+  if (raw.ipam === undefined) return invalid("ipam", "is missing");
+  const ipam = readIpam(raw.ipam, "ipam");
+  const args = raw.args === undefined ? {} : readArgs(raw.args, "args");
+  const runtime = raw.runtimeConfig === undefined ? {} : readRuntime(raw.runtimeConfig, "runtimeConfig");
+  // The set that is written without a list comes before those of the list; the runtime's come before both.
+  const single = ipam.subnet ? [makeSet("ipam", [range(raw.ipam, "ipam")])] : [];
+  const [first, ...rest] = [...(runtime.ipRanges ?? []), ...single, ...(ipam.ranges ?? [])];
+  if (!first) return invalid("ipam.ranges", "there is no range to allocate from");
+  const sets: Pool["sets"] = [first, ...rest];
+  checkDisjoint("ipam.ranges", sets);
+  if (oneAddressVersions.includes(conf.cniVersion)) checkOneEach(sets, conf.cniVersion);
+  return {
+    sets,
+    requested: [...(args.cni?.ips ?? []), ...(runtime.ips ?? [])],
+    routes: ipam.routes ?? [],
+    ...(ipam.resolvConf && { resolvConf: ipam.resolvConf }),
+  };
+}
+
+function checkOneEach(sets: readonly RangeSet[], version: Version): void {
+  for (const family of [4, 6])
+    if (sets.filter((s) => familyOf(s) === family).length > 1)
+      invalid(
+        "ipam.ranges",
+        `CNI version ${version} has room for one IPv${family} address, not for more range sets`,
+      );
+}
+
+/**
+ * The address in `CNI_ARGS`, `IP=10.1.2.3` with or without a prefix length.
+ * @throws env/invalid decode/malformed
+ */
+export function requestedByArgs(args: string): readonly Ip[] {
+  const { IP } = parseCniArgs(args, ["IP"]);
+  return IP ? [decodeAs("CNI_ARGS IP", ipOrPrefix, IP)] : [];
+}

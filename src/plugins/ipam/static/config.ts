@@ -1,0 +1,96 @@
+/**
+ * The configuration of `static`: addresses from four sources, the later replacing or extending the earlier, routes and
+ * DNS. The order: `ipam.addresses`; `CNI_ARGS` adds its own and gives gateways; `args.cni.ips` replaces all of
+ * them; `runtimeConfig.ips` replaces those again.
+ */
+import { parseCniArgs } from "../../../cni/args.ts";
+import {
+  decodeAs,
+  type Decode,
+  foldKeys,
+  invalid,
+  list,
+  object,
+  parsed,
+  required,
+} from "../../../cni/json.ts";
+import type { NetConf } from "../../../cni/plugin.ts";
+import type { Dns, ResultIp, ResultRoute } from "../../../cni/result.ts";
+import type { Version } from "../../../cni/version.ts";
+import { contains, type IpPrefix, parseIp } from "../../../net/ip.ts";
+import { type Checked, checked, dns, ipPrefix, optionalIp, routes } from "../decode.ts";
+
+export interface StaticConfig {
+  readonly cniVersion: Version;
+  readonly sources: Checked<Sources>;
+}
+export interface Sources {
+  readonly addresses: readonly ResultIp[];
+  /** `args.cni.ips` and `runtimeConfig.ips`; empty if not given. */
+  readonly argsIps: readonly IpPrefix[];
+  readonly runtimeIps: readonly IpPrefix[];
+  readonly routes: readonly ResultRoute[];
+  readonly dns: Dns;
+}
+
+const oneAddressVersions: readonly Version[] = ["0.1.0", "0.2.0"];
+
+const readAddress = object({ address: required(ipPrefix), gateway: optionalIp });
+const address: Decode<ResultIp> = (value, at) => {
+  const { address: own, gateway } = readAddress(value, at);
+  if (gateway && gateway.family !== own.ip.family)
+    return invalid(`${at}.gateway`, `${gateway.text} is not of the family of ${own.text}`);
+  return gateway ? { address: own, gateway } : { address: own };
+};
+const readIpam = object({ addresses: list(address), routes, dns });
+const ips = list(ipPrefix);
+const readArgs = object({ cni: object({ ips }) });
+const readRuntime = object({ ips });
+
+/** Never throws, so that DEL succeeds whatever became of the configuration. */
+export const parseConfig = (conf: NetConf): StaticConfig => ({
+  cniVersion: conf.cniVersion,
+  sources: checked(() => parseSources(conf)),
+});
+
+function parseSources(conf: NetConf): Sources {
+  const raw = foldKeys(conf.raw, ["ipam", "args", "runtimeConfig"]);
+  if (raw.ipam === undefined) return invalid("ipam", "is missing");
+  const ipam = readIpam(raw.ipam, "ipam");
+  return {
+    addresses: ipam.addresses ?? [],
+    argsIps: (raw.args === undefined ? {} : readArgs(raw.args, "args")).cni?.ips ?? [],
+    runtimeIps:
+      (raw.runtimeConfig === undefined ? {} : readRuntime(raw.runtimeConfig, "runtimeConfig")).ips ?? [],
+    routes: ipam.routes ?? [],
+    dns: ipam.dns ?? {},
+  };
+}
+
+const splitList = (s: string | undefined): string[] => (s ? s.split(",").map((part) => part.trim()) : []);
+const gatewayAddress = parsed(parseIp);
+
+/**
+ * The addresses that count, after all sources.
+ * @throws env/invalid decode/malformed config/invalid
+ */
+export function addressesOf(sources: Sources, args: string, version: Version): readonly ResultIp[] {
+  const { IP, GATEWAY } = parseCniArgs(args, ["IP", "GATEWAY"]);
+  const added = splitList(IP).map((s): ResultIp => ({ address: decodeAs("CNI_ARGS IP", ipPrefix, s) }));
+  const gateways = splitList(GATEWAY).map((s) => decodeAs("CNI_ARGS GATEWAY", gatewayAddress, s));
+  const replaced = [sources.runtimeIps, sources.argsIps].find((source) => source.length > 0);
+  const result = replaced
+    ? replaced.map((p): ResultIp => ({ address: p }))
+    : [...sources.addresses, ...added].map((a): ResultIp => {
+        const gateway = gateways.findLast((g) => contains(a.address, g));
+        return gateway ? { ...a, gateway } : a;
+      });
+  if (oneAddressVersions.includes(version))
+    for (const family of [4, 6])
+      if (result.filter((a) => a.address.ip.family === family).length > 1)
+        invalid(
+          "ipam.addresses",
+          `CNI version ${version} has room for one IPv${family} address, not for more`,
+        );
+  return result;
+}

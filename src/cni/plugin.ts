@@ -15,6 +15,11 @@ export interface Plugin<Config = unknown> {
   readonly versions?: readonly Version[];
   /** Reads this plugin's keys; throws `config/invalid` or `config/unsupported`. Must not read the system. */
   parse(conf: NetConf): Config;
+  /**
+   * As `parse`, for DEL and GC: reads what cleaning up needs from a configuration that may have become invalid
+   * since ADD. Absent: `parse`.
+   */
+  parseForRemoval?(conf: NetConf): Config;
   add(call: AddCall<Config>): Promise<Result>;
   del(call: DelCall<Config>): Promise<void>;
   check?(call: CheckCall<Config>): Promise<void>;

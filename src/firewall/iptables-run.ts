@@ -1,0 +1,74 @@
+import { existsSync } from "node:fs";
+import { NetError } from "../errors.ts";
+import type { Family } from "../net/ip.ts";
+
+/**
+ * Runs iptables-save and iptables-restore: one process for a whole table, never one for a rule, and never through a
+ * shell. Both the legacy programs and those over nftables are meant; the host's administrator chooses between them.
+ */
+export interface Output {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program of that name; undefined if the host does not have it. */
+export type Run = (program: string, args: readonly string[], stdin: string) => Output | undefined;
+
+/** Only root writes to these. `PATH` is the caller's, and a plugin runs as root. */
+const TRUSTED = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+/** A program that hangs must not hang the container runtime; the lock of iptables is waited for half as long. */
+const PROGRAM_MS = 60_000;
+const LOCK_SECONDS = 30;
+/** RESOURCE_PROBLEM of iptables: another process holds the lock, or the kernel's tables changed meanwhile. */
+const RESOURCE_PROBLEM = 4;
+
+export const runProgram: Run = (program, args, stdin) => {
+  const path = TRUSTED.map((folder) => `${folder}/${program}`).find((p) => existsSync(p));
+  if (path === undefined) return undefined;
+  const child = Bun.spawnSync([path, ...args], {
+    stdin: Buffer.from(stdin),
+    env: { PATH: TRUSTED.join(":"), LC_ALL: "C" },
+    cwd: "/",
+    timeout: PROGRAM_MS,
+  });
+  return {
+    code: child.exitCode ?? -1,
+    stdout: child.stdout.toString(),
+    stderr: child.exitCode === null ? `ended by ${child.signalCode}` : child.stderr.toString(),
+  };
+};
+
+const prefix = (family: Family): string => (family === 4 ? "iptables" : "ip6tables");
+
+/**
+ * What iptables-save prints, of one table or of all; undefined if the program is not installed. Throws
+ * `program/failed`.
+ */
+export function save(run: Run, family: Family, table?: string): string | undefined {
+  const program = `${prefix(family)}-save`;
+  const output = run(program, table === undefined ? [] : ["-t", table], "");
+  if (output !== undefined && output.code !== 0) throw failure(program, output);
+  return output?.stdout;
+}
+
+/** Loads the text without clearing what it does not name; each table of it wholly or not at all. Undefined: done. */
+export function restore(run: Run, family: Family, text: string): NetError | undefined {
+  const program = `${prefix(family)}-restore`;
+  const output = run(program, ["--noflush", `--wait=${LOCK_SECONDS}`], text);
+  if (output === undefined) return missing(family);
+  return output.code === 0 ? undefined : failure(program, output);
+}
+
+export const missing = (family: Family): NetError<"feature/missing"> =>
+  new NetError("feature/missing", {
+    feature: `the iptables backend for IPv${family}`,
+    needs: `${prefix(family)}-restore in ${TRUSTED.join(", ")} (package iptables)`,
+  });
+
+function failure(program: string, output: Output): NetError {
+  const why = output.stderr.trim().split("\n").slice(0, 3).join("; ") || `exit status ${output.code}`;
+  return output.code === RESOURCE_PROBLEM
+    ? new NetError("try-again", { why: `${program}: ${why}` })
+    : new NetError("program/failed", { program, why });
+}

@@ -1,0 +1,200 @@
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { NetError } from "../errors.ts";
+import type { Family } from "../net/ip.ts";
+import { lockFile } from "../sys/flock.ts";
+import {
+  applyText,
+  chainsOf,
+  freshText,
+  hasWords,
+  isThere,
+  markOf,
+  natOf,
+  removalText,
+  sameWords,
+  type Saved,
+  undoText,
+} from "./iptables-plan.ts";
+import {
+  type FamilyRules,
+  guardRules,
+  type OwnedChain,
+  ownedChains,
+  rulesOf,
+  sharedNat,
+  wantsGuard,
+} from "./iptables-rules.ts";
+import { missing, restore, type Run, runProgram, save } from "./iptables-run.ts";
+import { parseSave, type SavedTable } from "./iptables-save.ts";
+import type { FirewallBackend, FirewallState, Mark } from "./model.ts";
+
+/**
+ * The iptables backend, for hosts whose people look at `iptables-save`: chains named and shaped as the reference
+ * plugins make them, each with one more rule in front, a comment that names the owner.
+ *
+ * A masquerade is made and removed by one process a family, a port mapping is made by two (what holds the port has
+ * to be read) and removed by one. When the short way is refused, the tables are read and the same is done from what
+ * is really there.
+ */
+export interface IptablesBackendOptions {
+  /** Runs the programs; the host's own by default. */
+  readonly run?: Run;
+  /** Between reading the tables and changing them nobody else of ours may do so. */
+  readonly lockPath?: string;
+}
+
+const FAMILIES: readonly Family[] = [4, 6];
+/** Other programs change the tables, too: what was read can be old when it is used. */
+const TRIES = 4;
+
+export function openIptables(options: IptablesBackendOptions = {}): FirewallBackend {
+  const run = options.run ?? runProgram;
+  const lockPath = options.lockPath ?? "/run/heddle/iptables.lock";
+  const locked = <T>(work: () => T): T => {
+    mkdirSync(dirname(lockPath), { recursive: true, mode: 0o755 });
+    using _lock = lockFile(lockPath, "exclusive");
+    return work();
+  };
+  const read = (family: Family, table?: string): Saved | undefined => {
+    const text = save(run, family, table);
+    return text === undefined ? undefined : parseSave(text);
+  };
+  const sweep = (family: Family, wanted: (mark: Mark) => boolean): void =>
+    settle(run, family, () => {
+      const saved = read(family, "nat");
+      return saved === undefined ? "" : removalText(saved, chainsOf(natOf(saved), wanted));
+    });
+
+  return {
+    apply(state, mark, alive) {
+      const wanted = wantedFamilies(state);
+      locked(() => {
+        const applied: Family[] = [];
+        try {
+          for (const { family, rules } of wanted) {
+            const fresh = freshText(state, family, rules, mark);
+            if (fresh === undefined || restore(run, family, fresh) !== undefined)
+              settle(run, family, () => {
+                const saved = read(family, wantsGuard(rules) ? undefined : "nat");
+                if (saved === undefined) throw missing(family);
+                return applyText(saved, state, family, rules, mark, alive);
+              });
+            applied.push(family);
+          }
+        } catch (e) {
+          for (const family of applied) sweep(family, (m) => m === mark);
+          throw e;
+        }
+      });
+    },
+
+    verify(state, mark) {
+      for (const { family, rules } of wantedFamilies(state)) {
+        const saved = read(family, wantsGuard(rules) ? undefined : "nat");
+        if (saved === undefined) throw missing(family);
+        verifyFamily(saved, state, family, rules, mark);
+      }
+    },
+
+    remove(mark, state) {
+      const wanted = state === undefined ? FAMILIES.map((family) => ({ family })) : wantedFamilies(state);
+      locked(() =>
+        eachOf(wanted, (w: { family: Family; rules?: FamilyRules }) => {
+          const undo = state && w.rules && undoText(state, w.family, w.rules, mark);
+          if (undo !== undefined && restore(run, w.family, undo) === undefined) return;
+          sweep(w.family, (m) => m === mark);
+        }),
+      );
+    },
+
+    prune(prefix, valid) {
+      locked(() => eachOf(FAMILIES, (family) => sweep(family, (m) => m.startsWith(prefix) && !valid.has(m))));
+    },
+  };
+}
+
+function wantedFamilies(state: FirewallState): { family: Family; rules: FamilyRules }[] {
+  return FAMILIES.flatMap((family) => {
+    const rules = rulesOf(state, family);
+    return rules === undefined ? [] : [{ family, rules }];
+  });
+}
+
+/**
+ * Loads what `plan` makes of the tables as they are. If that is refused and the tables have changed since, the plan
+ * is made anew; if they have not, the refusal is thrown.
+ */
+export function settle(run: Run, family: Family, plan: () => string): void {
+  let before: string | undefined;
+  let refused: NetError | undefined;
+  for (let attempt = 0; attempt < TRIES; attempt++) {
+    const text = plan();
+    if (text === "") return;
+    if (refused !== undefined && text === before) throw refused;
+    refused = restore(run, family, text);
+    if (refused === undefined) return;
+    before = text;
+  }
+  throw refused ?? new TypeError("settle ended without a reason");
+}
+
+/** Does all of them and then throws what failed: removal does not stop in the middle. */
+function eachOf<T>(items: readonly T[], work: (item: T) => void): void {
+  const failed: unknown[] = [];
+  for (const item of items) {
+    try {
+      work(item);
+    } catch (e) {
+      failed.push(e);
+    }
+  }
+  if (failed.length === 1) throw failed[0];
+  if (failed.length > 1) throw new AggregateError(failed, "removing rules of iptables failed");
+}
+
+const differs = (what: string, wanted: string, found: string): NetError<"check/differs"> =>
+  new NetError("check/differs", { what, wanted, found });
+
+function verifyFamily(
+  saved: Saved,
+  state: FirewallState,
+  family: Family,
+  rules: FamilyRules,
+  mark: Mark,
+): void {
+  const nat = natOf(saved);
+  const mine = chainsOf(nat, (m) => m === mark);
+  // Conditions are the operator's own words, which iptables prints in its own way: what we made is compared.
+  const { conditionsV4: _v4, conditionsV6: _v6, ...plain } = state.iptables ?? {};
+  for (const chain of ownedChains({ ...state, iptables: plain }, family, rules))
+    verifyChain(nat, mine, chain);
+  const base = sharedNat(rules, plain);
+  for (const rule of base.rules)
+    if (!isThere(nat, rule)) throw differs(`iptables nat ${rule.chain}`, rule.words.join(" "), "nothing");
+  if (!wantsGuard(rules)) return;
+  const raw = saved.get("raw") ?? new Map();
+  for (const rule of guardRules)
+    if (!isThere(raw, rule)) throw differs(`iptables raw ${rule.chain}`, rule.words.join(" "), "nothing");
+}
+
+function verifyChain(nat: SavedTable, mine: ReadonlySet<string>, chain: OwnedChain): void {
+  const isPortMap = (name: string): boolean => name.startsWith("CNI-DN-");
+  const name = [...mine].find((n) => isPortMap(n) === (chain.kind === "port-map"));
+  if (name === undefined) {
+    const owner = markOf(nat.get(chain.name) ?? []);
+    throw differs(`iptables nat chain ${chain.name}`, "there", owner ? `owned by ${owner}` : "missing");
+  }
+  const found = (nat.get(name) ?? []).slice(1);
+  chain.rules.forEach((words, i) => {
+    if (!sameWords(found[i]?.words ?? [], words))
+      throw differs(`iptables nat ${name} rule ${i + 2}`, words.join(" "), found[i]?.text ?? "nothing");
+  });
+  const extra = found[chain.rules.length];
+  if (extra !== undefined) throw differs(`iptables nat ${name}`, "no more rules", extra.text);
+  for (const jump of chain.jumps) {
+    const words = [...jump.words.slice(0, -1), name];
+    if (!(nat.get(jump.chain) ?? []).some((rule) => hasWords(rule.words, words)))
+      throw differs(`iptables nat ${jump.chain}`, words.join(" "), "nothing");
+  }
+}

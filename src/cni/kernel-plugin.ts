@@ -1,0 +1,77 @@
+import { randomBytes } from "node:crypto";
+import type { Backend, FirewallBackend } from "../firewall/model.ts";
+import { localMac, type Mac } from "../net/mac.ts";
+import type { Context } from "../netstate/context.ts";
+import type { Facts, Needs } from "../netstate/facts.ts";
+import type { NetState } from "../netstate/model.ts";
+import type { DelCall, NetConf, Plugin, StatusCall } from "./plugin.ts";
+import type { Result } from "./result.ts";
+import type { Version } from "./version.ts";
+
+/**
+ * A plugin that puts a network into the kernel, as data: what it must know, and one pure function from that to a
+ * `NetState` and a result. `kernelPlugin` (attach.ts) makes all five verbs of it.
+ */
+export interface KernelPlugin<Config> {
+  readonly type: string;
+  readonly about: string;
+  readonly versions?: readonly Version[];
+  parse(conf: NetConf): Config;
+  /** As `parse`, for a configuration that may have become invalid since ADD. */
+  parseForRemoval(conf: NetConf): Config;
+  /** The IPAM plugin that the configuration names. */
+  ipam?(config: Config): string | undefined;
+  /** True for a plugin that comes after another one and cannot work alone. */
+  readonly chained?: boolean;
+  needs(input: PlanInput<Config>): Needs;
+  /** Reads nothing but its arguments. */
+  plan(input: PlanInput<Config>, facts: Facts): Plan;
+  /** Firewalls that may hold rules of an attachment whose record is lost. */
+  firewalls(config: Config): readonly Backend[];
+  /** Removes what another implementation of the plugin made, when there is no record of ours. */
+  removeForeign?(call: DelCall<Config>, context: Context): void;
+  /** Effects beside the kernel's configuration, after the state is in place and after it is gone. */
+  afterAdd?(state: NetState): void;
+  afterDel?(state: NetState | undefined): void;
+  /** Throws `status/unavailable` or `status/limited`. */
+  status?(call: StatusCall<Config>): void;
+}
+
+/** Everything a plan may depend on beside the facts. */
+export interface PlanInput<Config> {
+  readonly config: Config;
+  readonly conf: NetConf;
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+  /** Path of the container's namespace, for the result. */
+  readonly netns: string;
+  readonly args: string;
+  /** What IPAM gave; empty without IPAM. In CHECK, the addresses, routes and DNS of the final result. */
+  readonly lease: Result;
+  readonly prevResult?: Result;
+  /** Names and addresses to take for what is made new. In CHECK, those of the final result. */
+  readonly fresh: Fresh;
+}
+
+export interface Fresh {
+  readonly hostLink: string;
+  readonly hostMac: Mac;
+  readonly containerMac: Mac;
+  readonly bridgeMac: Mac;
+}
+
+export interface Plan {
+  readonly state: NetState;
+  readonly result: Result;
+}
+
+export function freshNames(hostLink: string): Fresh {
+  const random = randomBytes(18);
+  const mac = (at: number): Mac => localMac(random.subarray(at, at + 6));
+  return { hostLink, hostMac: mac(0), containerMac: mac(6), bridgeMac: mac(12) };
+}
+
+/** Opens a firewall; each implementation is loaded when the first rule needs it. */
+export type OpenFirewall = (backend: Backend) => FirewallBackend;
+export type { Plugin };

@@ -85,12 +85,15 @@ export function entriesOf(index: Index): Map<string, string> {
   return entries;
 }
 
-/** Marks the directory with a time of our own and returns its stamp; undefined if the file system keeps no such time. */
+/**
+ * Marks the directory with a time of our own and returns its stamp; undefined if the file system keeps whole seconds or no
+ * such time at all: two marks could be equal there, and nothing would be proven.
+ */
 function mark(dir: string, files: Files): string | undefined {
   const seconds = Date.now() / 1000 - 2 - Math.random();
   files.setTime(dir, seconds);
   const kept = Number(statSync(dir, { bigint: true }).mtimeNs) / 1e9;
-  return Math.abs(kept - seconds) < 2 ? stampOf(dir) : undefined;
+  return Math.abs(kept - seconds) < 0.001 ? stampOf(dir) : undefined;
 }
 
 /** Adds changes to a log that was valid before them, or writes it anew if it has grown long. Call under the lock. */

@@ -7,17 +7,17 @@ import { NetError } from "../../../errors.ts";
 
 export interface Files {
   /** Makes a directory and those above it, mode 0755; one that exists is left alone. */
-  makeDir(path: string): void;
+  readonly makeDir: (path: string) => void;
   /** Makes a new file, mode 0600; EEXIST if there is one. */
-  create(path: string, text: string): void;
+  readonly create: (path: string, text: string) => void;
   /** Writes a file from its beginning, in place; makes it with mode 0600 if it is missing. */
-  write(path: string, text: string): void;
-  append(path: string, text: string): void;
+  readonly write: (path: string, text: string) => void;
+  readonly append: (path: string, text: string) => void;
   /** A second name for a file; EEXIST if the name is taken. */
-  link(from: string, to: string): void;
-  unlink(path: string): void;
+  readonly link: (from: string, to: string) => void;
+  readonly unlink: (path: string) => void;
   /** Sets the modification time, in seconds since 1970. */
-  setTime(path: string, seconds: number): void;
+  readonly setTime: (path: string, seconds: number) => void;
 }
 
 export const realFiles: Files = {

@@ -1,10 +1,12 @@
 /**
  * One directory, two programs: the reference's `host-local` and ours take turns, race, and clean up after each
- * other. Needs the reference's executable: HEDDLE_PEER_DIR names the directory with it.
+ * other. Needs the reference's executable, and skips without it.
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { peerDir } from "../../../../scripts/peer.ts";
+import { errorText } from "../../../cni/errors.ts";
 import type { AttachmentKey } from "../../../cni/plugin.ts";
 import { emptyResult } from "../../../cni/result.ts";
 import { parsePrefix } from "../../../net/ip.ts";
@@ -12,9 +14,13 @@ import { addresses, type DataDir, dyingAt, failure, key, makeDataDir, verbs } fr
 import { realFiles } from "./files.ts";
 import { hostLocal, makeHostLocal } from "./plugin.ts";
 
-const peer = join(process.env["HEDDLE_PEER_DIR"] ?? "", "host-local");
-const present = process.env["HEDDLE_PEER_DIR"] !== undefined && existsSync(peer);
-if (!present) console.warn("skipped: the reference's host-local is not here; set HEDDLE_PEER_DIR");
+const found = await peerDir().then(
+  (dir) => ({ program: join(dir, "host-local"), why: "" }),
+  (e: unknown) => ({ program: "", why: errorText(e) }),
+);
+const peer = found.program;
+const present = found.why === "" && existsSync(peer);
+if (!present) console.warn(`skipped: the reference's host-local is not here: ${found.why || peer}`);
 
 const environment = (command: string, k: AttachmentKey): Record<string, string> => ({
   CNI_COMMAND: command,

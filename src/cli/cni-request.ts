@@ -1,0 +1,83 @@
+/**
+ * What `cnitool` is told, by arguments and environment, as one checked value. Pure: reads no file and no namespace.
+ */
+import { createHash } from "node:crypto";
+import { isAbsolute, normalize, resolve } from "node:path";
+import { splitCniArgs } from "../cni/args.ts";
+import { isObject, type JsonObject } from "../cni/json.ts";
+import { NetError } from "../errors.ts";
+
+export interface CniRequest {
+  readonly network: string;
+  /** Absolute. */
+  readonly netns: string;
+  readonly containerId: string;
+  readonly ifname: string;
+  /** The directory of network configurations. */
+  readonly confDir: string;
+  /** The directories of plugins. */
+  readonly path: readonly string[];
+  readonly args: readonly (readonly [key: string, value: string])[];
+  readonly capabilityArgs: JsonObject;
+}
+
+const DEFAULT_CONF_DIR = "/etc/cni/net.d";
+const DEFAULT_IFNAME = "eth0";
+
+/**
+ * Reads `CNI_PATH`, `NETCONFPATH`, `CAP_ARGS`, `CNI_ARGS` and `CNI_IFNAME`; `ifname` is the option, which wins over the
+ * variable. An empty variable counts as absent.
+ * @throws env/invalid
+ */
+export function cniRequest(
+  network: string,
+  netns: string,
+  ifname: string | undefined,
+  env: Readonly<Record<string, string | undefined>>,
+): CniRequest {
+  const given = (name: string): string | undefined => (env[name] === "" ? undefined : env[name]);
+  const absolute = isAbsolute(netns) ? normalize(netns) : resolve(netns);
+  return {
+    network,
+    netns: withoutTrailingSlash(absolute),
+    containerId: containerIdOf(withoutTrailingSlash(absolute)),
+    ifname: ifname !== undefined && ifname !== "" ? ifname : (given("CNI_IFNAME") ?? DEFAULT_IFNAME),
+    confDir: given("NETCONFPATH") ?? DEFAULT_CONF_DIR,
+    path: (given("CNI_PATH") ?? "").split(":").filter((dir) => dir !== ""),
+    args: readCniArgs(given("CNI_ARGS") ?? ""),
+    capabilityArgs: readCapabilityArgs(given("CAP_ARGS")),
+  };
+}
+
+/** The container's id for a namespace without a container: from the first 10 bytes of the path's SHA-512. */
+export const containerIdOf = (absoluteNetns: string): string =>
+  `cnitool-${createHash("sha512").update(absoluteNetns).digest("hex").slice(0, 20)}`;
+
+const withoutTrailingSlash = (path: string): string => (path.length > 1 ? path.replace(/\/$/, "") : path);
+
+/** Stricter than what plugins accept: neither key nor value may be empty. */
+function readCniArgs(text: string): CniRequest["args"] {
+  const pairs = splitCniArgs(text);
+  for (const [key, value] of pairs)
+    if (key === "" || value === "")
+      throw new NetError("env/invalid", {
+        variables: ["CNI_ARGS"],
+        why: `"${key}=${value}" is not KEY=VALUE`,
+      });
+  return pairs;
+}
+
+function readCapabilityArgs(text: string | undefined): JsonObject {
+  if (text === undefined) return {};
+  const refuse = (why: string, cause?: unknown): NetError =>
+    new NetError("env/invalid", { variables: ["CAP_ARGS"], why }, { cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw refuse("is not JSON", cause);
+  }
+  if (value === null) return {};
+  if (!isObject(value)) throw refuse("must be a JSON object, a key for each capability");
+  return value;
+}

@@ -1,0 +1,41 @@
+/** `heddle install`: puts this executable and a link for every plugin where container runtimes look for plugins. */
+import type { Command } from "commander";
+import { NetError } from "../errors.ts";
+import { pluginTypes } from "../plugins/registry.ts";
+import { isCompiled } from "../build-info.ts";
+import { print } from "./output.ts";
+
+interface Options {
+  readonly cniBinDir: string;
+  readonly force?: boolean;
+}
+
+export function addInstallCommand(program: Command): void {
+  program
+    .command("install")
+    .description("Place this executable and a link for every plugin where container runtimes look for them")
+    .option("--cni-bin-dir <dir>", "The directory of the CNI plugins", "/opt/cni/bin")
+    .option("--force", "Replace files of those names that are not Heddle's")
+    .addHelpText(
+      "after",
+      "\nOne file, `heddle`, is copied; each plugin is a relative link to it. Every step is one rename, so that a\n" +
+        "container that starts meanwhile finds the old plugin or the new one. Doing it twice changes nothing.\n" +
+        "To have cnitool too: ln -s /opt/cni/bin/heddle /usr/local/bin/cnitool",
+    )
+    .action(async ({ cniBinDir, force }: Options) => {
+      if (process.platform !== "linux")
+        throw new NetError("feature/missing", { feature: "heddle install", needs: "Linux" });
+      if (!isCompiled)
+        throw new NetError("usage/invalid", {
+          why: "this runs from sources; build the executable first and run that",
+        });
+      const { install } = await import("./install-files.ts");
+      const done = install({
+        source: "/proc/self/exe",
+        dir: cniBinDir,
+        links: pluginTypes,
+        force: force === true,
+      });
+      for (const { name, what } of done) print(`${what.padEnd(9)}  ${name}`);
+    });
+}

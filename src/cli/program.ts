@@ -1,0 +1,71 @@
+/**
+ * The command line as a whole: which commands there are, how a mistyped one is answered, and how a failure becomes
+ * text and an exit code. Each command is a file of this folder and adds itself.
+ */
+import { Command, CommanderError } from "commander";
+import { NetError } from "../errors.ts";
+import { addCniCommands } from "./cni.ts";
+import { addCompletionCommand } from "./completion.ts";
+import { addInstallCommand } from "./install.ts";
+import { complain, printExactly } from "./output.ts";
+import { addPluginsCommand } from "./plugins.ts";
+import { describeFailure } from "./report.ts";
+import { addVersionCommand } from "./version.ts";
+
+/** The names that the command line answers to; a plugin's name never comes here. */
+export type ProgramName = "heddle" | "cnitool";
+
+/** All commands of `heddle`, or those of `cnitool`. */
+export function makeProgram(name: ProgramName): Command {
+  const program = new Command(name)
+    .exitOverride()
+    .configureOutput({
+      writeOut: printExactly,
+      writeErr: complain,
+      // Reported with every other error, in one form.
+      outputError: () => undefined,
+    })
+    .configureHelp({ showGlobalOptions: true })
+    .helpCommand("help [command]", "Show help for a command")
+    .helpOption("-h, --help", "Show this help")
+    .option("--debug", "On failure, show the whole chain of causes");
+  if (name === "cnitool")
+    return addCniCommands(program, "cnitool").description("Attach network namespaces to CNI networks");
+  program.description("Container networking in one executable: CNI plugins, and a runtime for them");
+  const cni = program.command("cni").description("Attach network namespaces to networks, as cnitool does");
+  addCniCommands(cni, "heddle");
+  addInstallCommand(program);
+  addPluginsCommand(program);
+  addVersionCommand(program);
+  addCompletionCommand(program);
+  return program;
+}
+
+/**
+ * Runs a command line and returns the exit code: 0, 1 for a failure, 2 for a command that does not exist or is used
+ * wrongly. What `cnitool` does ends with 0 or 1 only, as there.
+ */
+export async function runCommandLine(name: ProgramName, args: readonly string[]): Promise<number> {
+  const program = makeProgram(name);
+  try {
+    if (args.length === 0) program.outputHelp();
+    else await program.parseAsync(args, { from: "user" });
+    return 0;
+  } catch (e) {
+    if (e instanceof CommanderError && e.exitCode === 0) return 0; // Help was asked for and printed.
+    if (e instanceof CommanderError && e.code === "commander.help") return usageCode(name, args);
+    const failure = describeFailure(name, understood(e), args.includes("--debug"));
+    complain(failure.text);
+    return failure.exitCode === 2 ? usageCode(name, args) : failure.exitCode;
+  }
+}
+
+const usageCode = (name: ProgramName, args: readonly string[]): 1 | 2 =>
+  name === "cnitool" || args[0] === "cni" ? 1 : 2;
+
+/** The parser's own errors, in our words' form: one line, without its prefix. */
+function understood(e: unknown): unknown {
+  if (!(e instanceof CommanderError)) return e;
+  const why = e.message.replace(/^error: /, "").replaceAll("\n", " ");
+  return new NetError("usage/invalid", { why }, { cause: e });
+}

@@ -1,0 +1,21 @@
+/**
+ * Where the executable begins: it is what it was called as. A plugin's name makes it that plugin, `cnitool` the
+ * runtime for scripts, everything else the command line. Each is loaded alone.
+ */
+import { isPluginType, pluginHost, registry } from "./plugins/registry.ts";
+
+/** The last part of the name that this process was started by, without Windows' ending. */
+const calledAs = (argv0: string): string =>
+  argv0.slice(Math.max(argv0.lastIndexOf("/"), argv0.lastIndexOf("\\")) + 1).replace(/\.exe$/i, "");
+
+const name = calledAs(process.argv0);
+if (isPluginType(name)) {
+  const [{ runAsExecutable }, plugin] = await Promise.all([
+    import("./cni/executable.ts"),
+    registry[name].load(),
+  ]);
+  await runAsExecutable(plugin, pluginHost(true));
+} else {
+  const { runCommandLine } = await import("./cli/program.ts");
+  process.exitCode = await runCommandLine(name === "cnitool" ? "cnitool" : "heddle", process.argv.slice(2));
+}

@@ -1,0 +1,40 @@
+/**
+ * Which plugins this executable contains, by type. Each is loaded when it is asked for and not before: a process that
+ * is one plugin pays for that plugin alone. A new plugin is one line here.
+ */
+import { type Host, selfId } from "../cni/host.ts";
+import type { Plugin } from "../cni/plugin.ts";
+
+export interface PluginEntry {
+  /** `main` makes interfaces, `ipam` hands out addresses, `meta` changes what another plugin made. */
+  readonly kind: "main" | "ipam" | "meta";
+  load(): Promise<Plugin>;
+}
+
+/** Keeps what a plugin's configuration looks like inside the plugin: from outside, `parse` makes it and the verbs take it. */
+const entry = <Config>(kind: PluginEntry["kind"], load: () => Promise<Plugin<Config>>): PluginEntry => ({
+  kind,
+  load: load as () => Promise<Plugin>,
+});
+
+export const registry = {
+  "host-local": entry("ipam", async () => (await import("./ipam/host-local/plugin.ts")).hostLocal),
+  static: entry("ipam", async () => (await import("./ipam/static/plugin.ts")).staticIpam),
+} as const satisfies Record<string, PluginEntry>;
+
+export type PluginType = keyof typeof registry;
+
+export const pluginTypes = Object.keys(registry).toSorted() as readonly PluginType[];
+
+export const isPluginType = (name: string): name is PluginType => Object.hasOwn(registry, name);
+
+/** What surrounds a plugin in this program: the others, run in the same process unless `inProcess` says no. */
+export function pluginHost(inProcess: boolean): Host {
+  return {
+    load: async (type) => (isPluginType(type) ? registry[type].load() : undefined),
+    inProcess,
+    get self() {
+      return selfId();
+    },
+  };
+}

@@ -1,0 +1,82 @@
+import { NetError } from "../errors.ts";
+import type { Request } from "../netlink/message.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import { addChain, addRule, addSet, addTable, deleteRules } from "../nft/batch.ts";
+import type { Expr } from "../nft/expr.ts";
+import { findChain, findTable, listRules } from "../nft/list.ts";
+import type { Chain, Rule, TableRef } from "../nft/model.ts";
+import { type Group, LAYOUT_COMMENT } from "./nftables-layout.ts";
+
+/**
+ * The shared part of the layout: telling whether a group of chains is whole, and the changes that make or mend it.
+ * Two programs may do so at once: a fresh group is made with chains that must be new, so that the second transaction
+ * fails as a whole and no rule stands twice.
+ */
+
+/** True if every chain that speaks for the group has its rules. One or two requests. */
+export const isWhole = (socket: NetlinkSocket, g: Group): boolean =>
+  g.whole.every(({ chain, uses }) => (findChain(socket, g.table, chain)?.uses ?? 0) >= uses);
+
+/**
+ * The changes that bring the group into the kernel, to be sent in one transaction with whatever needs it. Throws
+ * `feature/missing` if the table was made by a program with another layout.
+ */
+export function buildGroup(socket: NetlinkSocket, g: Group): Request[] {
+  const table = findTable(socket, g.table);
+  if (table && table.comment !== LAYOUT_COMMENT)
+    throw new NetError("feature/missing", {
+      feature: `nftables table ${g.table.family} ${g.table.table} ("${table.comment ?? "no comment"}")`,
+      needs: `a table with the comment "${LAYOUT_COMMENT}"; remove the table or use the program that made it`,
+    });
+  const present = g.chains.filter((c) => table && findChain(socket, g.table, c.name));
+  const fresh = present.length === 0;
+  return [
+    addTable(g.table, LAYOUT_COMMENT),
+    ...g.chains.map((c) =>
+      present.includes(c) ? deleteRules(g.table, c.name) : addChain(g.table, c, { mustBeNew: fresh }),
+    ),
+    ...g.sets.map((s) => addSet(g.table, s)),
+    ...g.chains.flatMap((c) => c.rules.map((r) => addRule(g.table, c.name, r))),
+  ];
+}
+
+/** The changes that make a chain of a subnet as it should be; none if it is. */
+export function buildSubnetChain(socket: NetlinkSocket, t: TableRef, chain: Chain): Request[] {
+  const rules = chain.rules.map((r) => addRule(t, chain.name, r));
+  if (findChain(socket, t, chain.name) === undefined)
+    return [addChain(t, chain, { mustBeNew: true }), ...rules];
+  return sameRules(listRules(socket, t, chain.name), chain.rules)
+    ? []
+    : [deleteRules(t, chain.name), ...rules];
+}
+
+const plain = (_: string, value: unknown): unknown =>
+  value instanceof Uint8Array ? Buffer.from(value).toString("hex") : typeof value === "bigint" ? "" : value;
+
+/** The expressions of a rule as text; what a counter has counted is left out. */
+export const showRule = (r: Rule): string =>
+  JSON.stringify(
+    r.expressions.map((e: Expr) => (e.kind === "counter" ? { kind: e.kind } : e)),
+    plain,
+  );
+
+export const sameRules = (a: readonly Rule[], b: readonly Rule[]): boolean =>
+  a.length === b.length && a.every((r, i) => showRule(r) === showRule(b[i] ?? { expressions: [] }));
+
+/** Throws `check/differs` if the chain has not exactly these rules. */
+export function verifyChain(socket: NetlinkSocket, t: TableRef, chain: Chain): void {
+  const what = `nftables chain ${t.family} ${t.table} ${chain.name}`;
+  const info = findChain(socket, t, chain.name);
+  const wanted = `${chain.rules.length} rules`;
+  if (info === undefined) throw new NetError("check/differs", { what, wanted, found: "nothing" });
+  const { base } = chain;
+  if (base && (info.base?.priority !== base.priority || info.base.hook !== base.hook))
+    throw new NetError("check/differs", {
+      what,
+      wanted: `${base.hook} priority ${base.priority}`,
+      found: info.base ? `${info.base.hook} priority ${info.base.priority}` : "a chain without a hook",
+    });
+  const rules = listRules(socket, t, chain.name);
+  if (!sameRules(rules, chain.rules))
+    throw new NetError("check/differs", { what, wanted, found: `${rules.length} rules, not all the same` });
+}

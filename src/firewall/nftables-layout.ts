@@ -1,0 +1,339 @@
+import { NetError } from "../errors.ts";
+import { type Ip, type IpPrefix, isUnspecified, network, parseIp, prefix } from "../net/ip.ts";
+import { type KeyType, protocolNumbers } from "../nft/data-types.ts";
+import type { Chain, Element, SetSpec, TableRef } from "../nft/model.ts";
+import { rule, type Statement } from "../nft/statement.ts";
+import type { FirewallRule, Mark, PortMapping } from "./model.ts";
+
+/**
+ * The layout of Heddle's nftables tables, as data: which chains and maps there are, and which elements one rule of the
+ * model becomes. Base chains are made once; an attachment is elements only, in plain hash maps, so that its cost does
+ * not grow with the number of others. Nothing here allows a packet: the tables drop or translate.
+ */
+export const inetTable: TableRef = { family: "inet", table: "heddle" };
+export const bridgeTable: TableRef = { family: "bridge", table: "heddle" };
+
+/** In the table's comment. A base chain cannot change its priority later: another layout needs another number. */
+export const LAYOUT_COMMENT = "heddle layout 1";
+
+/**
+ * Priorities stand a little behind the usual ones (raw -300, dstnat -100, srcnat 100; bridge dstnat -300): among NAT
+ * chains the first that translates wins, and that must not depend on who was loaded last.
+ */
+const priority = { guard: -295, dstnat: -95, hairpin: 104, masquerade: 105, bridge: -295 } as const;
+
+/** Chains and sets that are made together, when the first rule needs them. */
+export interface Group {
+  readonly name: "masquerade" | "portmap" | "guard" | "mac-check";
+  readonly table: TableRef;
+  readonly chains: readonly Chain[];
+  readonly sets: readonly SetSpec[];
+  /** Chains whose use counts (own rules and jumps) together tell that the group is whole. */
+  readonly whole: readonly { readonly chain: string; readonly uses: number }[];
+}
+
+const inet = (...statements: readonly Statement[]) => rule("inet", statements);
+const knownPrefix = (address: string, bits: number): IpPrefix => {
+  const ip = parseIp(address);
+  if (!ip.ok) throw new TypeError(ip.why);
+  return prefix(ip.value, bits);
+};
+const multicast4 = knownPrefix("224.0.0.0", 4);
+const multicast6 = knownPrefix("ff00::", 8);
+const loopback4 = knownPrefix("127.0.0.0", 8);
+
+const port = ["inet_proto", "inet_service"] as const;
+const set = (name: string, key: KeyType, data?: SetSpec["data"]): SetSpec => ({
+  name,
+  key,
+  ...(data === undefined ? {} : { data }),
+});
+
+/** The sets of one address family. */
+const perFamily = (v: 4 | 6, address: "ipv4_addr" | "ipv6_addr") => ({
+  masquerade: set(`masquerade${v}`, [address], "verdict"),
+  /** Mappings of one address of the host. */
+  specific: set(`hostip_ports${v}`, [address, ...port], [address, "inet_service"]),
+  /** Mappings of every address of the host. */
+  wildcard: set(`ports${v}`, port, [address, "inet_service"]),
+  /** The addresses that `specific` has keys of: so a wildcard finds its rivals without reading all of them. */
+  hostAddresses: set(`host_addresses${v}`, [address]),
+  /** By target, protocol and the port that was asked for: exactly the connections that a mapping translated. */
+  hairpin: set(`hairpin${v}`, [address, ...port], "verdict"),
+});
+export const sets4 = perFamily(4, "ipv4_addr");
+export const sets6 = perFamily(6, "ipv6_addr");
+export const setsOf = (family: 4 | 6) => (family === 4 ? sets4 : sets6);
+
+const checkedPorts = set("checked_ports", ["ifname"]);
+const allowedMacs = set("allowed_macs", ["ifname", "ether_addr"]);
+
+const masquerade: Group = {
+  name: "masquerade",
+  table: inetTable,
+  sets: [sets4.masquerade, sets6.masquerade],
+  chains: [
+    {
+      name: "postrouting",
+      base: { type: "nat", hook: "postrouting", priority: priority.masquerade, policy: "accept" },
+      rules: [
+        inet({ prefix: "ip daddr", op: "==", in: multicast4 }, { verdict: "return" }),
+        inet({ prefix: "ip6 daddr", op: "==", in: multicast6 }, { verdict: "return" }),
+        inet({ vmap: ["ip saddr"], map: sets4.masquerade.name }),
+        inet({ vmap: ["ip6 saddr"], map: sets6.masquerade.name }),
+      ],
+    },
+  ],
+  whole: [{ chain: "postrouting", uses: 4 }],
+};
+
+const toHostports = inet({ fibType: "local" }, { verdict: { jump: "hostports" } });
+const portmap: Group = {
+  name: "portmap",
+  table: inetTable,
+  sets: [sets4, sets6].flatMap((s) => [s.specific, s.wildcard, s.hostAddresses, s.hairpin]),
+  chains: [
+    {
+      name: "hostports",
+      rules: [
+        inet({ dnat: "ip", to: ["ip daddr", "meta l4proto", "th dport"], map: sets4.specific.name }),
+        inet({ dnat: "ip", to: ["meta l4proto", "th dport"], map: sets4.wildcard.name }),
+        inet({ dnat: "ip6", to: ["ip6 daddr", "meta l4proto", "th dport"], map: sets6.specific.name }),
+        inet({ dnat: "ip6", to: ["meta l4proto", "th dport"], map: sets6.wildcard.name }),
+      ],
+    },
+    {
+      name: "prerouting",
+      base: { type: "nat", hook: "prerouting", priority: priority.dstnat, policy: "accept" },
+      rules: [toHostports],
+    },
+    {
+      name: "output",
+      base: { type: "nat", hook: "output", priority: priority.dstnat, policy: "accept" },
+      rules: [toHostports],
+    },
+    {
+      name: "hairpin",
+      base: { type: "nat", hook: "postrouting", priority: priority.hairpin, policy: "accept" },
+      rules: (["ip", "ip6"] as const).map((ip) =>
+        inet(
+          { ctStatus: "dnat" },
+          {
+            vmap: [`${ip} daddr`, "meta l4proto", "ct original proto-dst"],
+            map: setsOf(ip === "ip" ? 4 : 6).hairpin.name,
+          },
+        ),
+      ),
+    },
+  ],
+  whole: [
+    { chain: "hostports", uses: 6 },
+    { chain: "hairpin", uses: 2 },
+  ],
+};
+
+/**
+ * A mapping of 127.0.0.1 needs `route_localnet`, and with it a neighbour could send to the services on the host's own
+ * loopback. This runs before any translation, so that what is translated later still has the address it came with.
+ */
+const guard: Group = {
+  name: "guard",
+  table: inetTable,
+  sets: [],
+  chains: [
+    {
+      name: "guard",
+      base: { type: "filter", hook: "prerouting", priority: priority.guard, policy: "accept" },
+      rules: [
+        inet(
+          { ifname: "iifname", op: "!=", is: "lo" },
+          { prefix: "ip daddr", op: "==", in: loopback4 },
+          { do: "counter" },
+          { verdict: "drop" },
+        ),
+      ],
+    },
+  ],
+  whole: [{ chain: "guard", uses: 1 }],
+};
+
+const macCheck: Group = {
+  name: "mac-check",
+  table: bridgeTable,
+  sets: [checkedPorts, allowedMacs],
+  chains: [
+    {
+      name: "prerouting",
+      base: { type: "filter", hook: "prerouting", priority: priority.bridge, policy: "accept" },
+      rules: [
+        rule("bridge", [
+          { member: ["iifname"], of: checkedPorts.name },
+          { member: ["iifname", "ether saddr"], of: allowedMacs.name, not: true },
+          { verdict: "drop" },
+        ]),
+      ],
+    },
+  ],
+  whole: [{ chain: "prerouting", uses: 1 }],
+};
+
+export const groups = { masquerade, portmap, guard, macCheck } as const;
+
+/** Where elements with a mark can be. */
+export const markedSets: readonly { readonly table: TableRef; readonly set: SetSpec }[] = [
+  ...[sets4, sets6]
+    .flatMap((s) => [s.masquerade, s.specific, s.wildcard, s.hairpin])
+    .map((s) => ({ table: inetTable, set: s })),
+  ...[checkedPorts, allowedMacs].map((s) => ({ table: bridgeTable, set: s })),
+];
+
+/** One element and where it belongs. */
+export interface Placed {
+  readonly table: TableRef;
+  readonly set: SetSpec;
+  readonly element: Element;
+  /** Shared: made if missing, without a mark, and never a conflict. */
+  readonly shared?: true;
+  /** The mapping that it came from, to name it to people. */
+  readonly mapping?: PortMapping;
+}
+
+/** What a list of rules becomes. */
+export interface Wanted {
+  readonly groups: readonly Group[];
+  /** Chains that elements go to: one for each subnet, shared by its containers. */
+  readonly chains: readonly Chain[];
+  readonly elements: readonly Placed[];
+}
+
+const CHAIN_PREFIXES = ["masq_", "hairpin_"] as const;
+/** Chains that go when no element leads to them any more. */
+export const isSubnetChain = (name: string): boolean => CHAIN_PREFIXES.some((p) => name.startsWith(p));
+/** No subnet chain has more rules than this. */
+export const SUBNET_CHAIN_RULES = 2;
+
+/** nft reads no colon in a name, and `heddle` prints none: `masq_fd00-10--/64`. */
+const chainName = (kind: (typeof CHAIN_PREFIXES)[number], subnet: IpPrefix): string =>
+  `${kind}${network(subnet).text.replaceAll(":", "-")}`;
+
+const direction = (ip: Ip, to: "saddr" | "daddr") => `${ip.family === 4 ? "ip" : "ip6"} ${to}` as const;
+
+function masqueradeChain(subnet: IpPrefix): Chain {
+  const field = direction(subnet.ip, "daddr");
+  return {
+    name: chainName("masq_", subnet),
+    rules: [inet({ prefix: field, op: "!=", in: network(subnet) }, { do: "masquerade" })],
+  };
+}
+
+function hairpinChain(m: PortMapping): Chain {
+  if (m.masquerade === "all") return { name: "hairpin_all", rules: [inet({ do: "masquerade" })] };
+  const from = [network(m.subnet), ...(m.target.family === 4 ? [loopback4] : [])];
+  return {
+    name: chainName("hairpin_", m.subnet),
+    rules: from.map((p) =>
+      inet({ prefix: direction(m.target, "saddr"), op: "==", in: p }, { do: "masquerade" }),
+    ),
+  };
+}
+
+/** The address of the host that a mapping is for, or undefined for all of them. */
+const specificIp = (m: PortMapping): Ip | undefined =>
+  m.hostIp === undefined || isUnspecified(m.hostIp) ? undefined : m.hostIp;
+
+/** `127.0.0.1:9090/tcp`, `[::]:53/udp`. */
+export function showPort(m: PortMapping): string {
+  const ip = specificIp(m)?.text ?? (m.target.family === 4 ? "0.0.0.0" : "::");
+  return `${ip.includes(":") ? `[${ip}]` : ip}:${m.hostPort}/${m.protocol}`;
+}
+
+function planMapping(m: PortMapping, mark: Mark): { chains: Chain[]; elements: Placed[] } {
+  const ip = specificIp(m);
+  if ((m.hostIp ?? m.target).family !== m.target.family)
+    throw new NetError("config/invalid", {
+      field: "portMappings",
+      why: `host address ${m.hostIp?.text ?? ""} and container address ${m.target.text} are of different families`,
+    });
+  const sets = setsOf(m.target.family);
+  const portKey = [protocolNumbers[m.protocol], m.hostPort];
+  const main: Placed = {
+    table: inetTable,
+    set: ip ? sets.specific : sets.wildcard,
+    element: { key: ip ? [ip, ...portKey] : portKey, data: [m.target, m.targetPort], comment: mark },
+    mapping: m,
+  };
+  const address: Placed[] = ip
+    ? [{ table: inetTable, set: sets.hostAddresses, element: { key: [ip] }, shared: true }]
+    : [];
+  if (m.masquerade === "none") return { chains: [], elements: [main, ...address] };
+  const chain = hairpinChain(m);
+  const hairpin: Placed = {
+    table: inetTable,
+    set: sets.hairpin,
+    element: { key: [m.target, ...portKey], data: { goto: chain.name }, comment: mark },
+  };
+  return { chains: [chain], elements: [main, ...address, hairpin] };
+}
+
+/** A text that two elements share if they would be in each other's place. */
+export const keyOf = (p: Placed): string =>
+  JSON.stringify([p.table, p.set.name, p.element.key.map((k) => (typeof k === "object" ? k.text : k))]);
+
+/** Data of an element as text, to compare and to show. */
+export function showData(data: Element["data"]): string {
+  if (data === undefined) return "present";
+  if (typeof data === "string") return data;
+  if ("jump" in data) return `jump ${data.jump}`;
+  if ("goto" in data) return `goto ${data.goto}`;
+  return data.map((d) => (typeof d === "object" ? d.text : String(d))).join(" . ");
+}
+
+/** Elements that are wanted twice are wanted once; two with one key and different data contradict one another. */
+function unique(elements: readonly Placed[]): Placed[] {
+  const byKey = new Map<string, Placed>();
+  for (const p of elements) {
+    const other = byKey.get(keyOf(p));
+    if (other && showData(other.element.data) !== showData(p.element.data))
+      throw new NetError("config/invalid", {
+        field: p.mapping ? "portMappings" : "ipam",
+        why: p.mapping
+          ? `host port ${showPort(p.mapping)} is mapped twice`
+          : `${keyOf(p)} is asked for twice`,
+      });
+    byKey.set(keyOf(p), other ?? p);
+  }
+  return [...byKey.values()];
+}
+
+/** Turns rules into what has to be in the kernel. Pure. Throws `config/invalid` if they contradict one another. */
+export function plan(rules: readonly FirewallRule[], mark: Mark): Wanted {
+  const wantedGroups = new Set<Group>();
+  const chains = new Map<string, Chain>();
+  const elements: Placed[] = [];
+  for (const r of rules) {
+    if (r.kind === "masquerade") {
+      const chain = masqueradeChain(r.subnet);
+      wantedGroups.add(groups.masquerade);
+      chains.set(chain.name, chain);
+      elements.push({
+        table: inetTable,
+        set: setsOf(r.address.family).masquerade,
+        element: { key: [r.address], data: { goto: chain.name }, comment: mark },
+      });
+    } else if (r.kind === "port-mapping") {
+      wantedGroups.add(groups.portmap);
+      if (r.target.family === 4 && r.masquerade !== "none") wantedGroups.add(groups.guard);
+      const planned = planMapping(r, mark);
+      for (const c of planned.chains) chains.set(c.name, c);
+      elements.push(...planned.elements);
+    } else {
+      wantedGroups.add(groups.macCheck);
+      for (const [s, key] of [
+        [checkedPorts, [r.link]],
+        [allowedMacs, [r.link, r.mac]],
+      ] as const)
+        elements.push({ table: bridgeTable, set: s, element: { key, comment: mark } });
+    }
+  }
+  return { groups: [...wantedGroups], chains: [...chains.values()], elements: unique(elements) };
+}

@@ -1,0 +1,265 @@
+import { mkdirSync } from "node:fs";
+import { isNetError, NetError } from "../errors.ts";
+import type { Request } from "../netlink/message.ts";
+import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
+import { addElements, commit, deleteChain, deleteElements, ELEMENTS_PER_MESSAGE } from "../nft/batch.ts";
+import { findChain, findElement, listChains, listElements, listRules } from "../nft/list.ts";
+import type { SetSpec, TableRef } from "../nft/model.ts";
+import { lockFile } from "../sys/flock.ts";
+import type { Alive, FirewallBackend, FirewallState, Mark } from "./model.ts";
+import { buildGroup, buildSubnetChain, isWhole, verifyChain } from "./nftables-groups.ts";
+import {
+  inetTable,
+  isSubnetChain,
+  markedSets,
+  type Placed,
+  plan,
+  setsOf,
+  sets4,
+  sets6,
+  showData,
+  showPort,
+  SUBNET_CHAIN_RULES,
+  type Wanted,
+} from "./nftables-layout.ts";
+
+/**
+ * The firewall by nftables over netlink: puts the layout's elements in, compares them, and takes them out by their
+ * mark. Every change is one transaction, decided on what was read; when somebody else was faster, it is decided anew.
+ */
+export interface NftablesOptions {
+  /** Where the lock of the host ports is; `/run/heddle/lock` if absent. */
+  readonly lockDir?: string;
+}
+
+/** More than two programs in each other's way is rare; this many in a row means that something else is wrong. */
+const TRIES = 10;
+
+/** Opens a socket in the namespace that this thread is in. */
+export function openNftables(options: NftablesOptions = {}): FirewallBackend & Disposable {
+  const socket = openNetlink("netfilter");
+  const lockDir = options.lockDir ?? "/run/heddle/lock";
+  const locked = <T>(need: boolean, work: () => T): T => {
+    if (!need) return work();
+    mkdirSync(lockDir, { recursive: true, mode: 0o700 });
+    using _lock = lockFile(`${lockDir}/portmap`, "exclusive");
+    return work();
+  };
+  return {
+    apply(state, mark, alive) {
+      const wanted = plan(state.rules, mark);
+      locked(hasMappings(state), () => apply(socket, wanted, mark, alive));
+    },
+    verify: (state, mark) => verify(socket, plan(state.rules, mark), mark),
+    remove(mark, state) {
+      if (state)
+        locked(hasMappings(state), () =>
+          removeWhile(socket, () => ownOf(socket, plan(state.rules, mark).elements, mark)),
+        );
+      else locked(true, () => removeWhile(socket, () => listMarked(socket, (m) => m === mark)));
+    },
+    prune(prefix, valid) {
+      const stale = (m: Mark): boolean => m.startsWith(prefix) && !valid.has(m);
+      locked(true, () => {
+        removeWhile(socket, () => listMarked(socket, stale));
+        pruneShared(socket);
+      });
+    },
+    [Symbol.dispose]: () => socket[Symbol.dispose](),
+  };
+}
+
+const hasMappings = (state: FirewallState): boolean => state.rules.some((r) => r.kind === "port-mapping");
+
+/** Repeats `work` while it says that the rule set changed under it. */
+function retried(what: string, work: (attempt: number) => "done" | "again"): void {
+  for (let attempt = 0; attempt < TRIES; attempt++) if (work(attempt) === "done") return;
+  throw new NetError("try-again", { why: `${what}: the rule set changed under it ${TRIES} times in a row` });
+}
+
+/** Commits; false if it did not fit to what is in the kernel, and has to be decided anew. */
+function fits(socket: NetlinkSocket, changes: readonly Request[]): boolean {
+  try {
+    commit(socket, changes);
+    return true;
+  } catch (e) {
+    if (!isNetError(e, "netlink/refused")) throw e;
+    if (!["ENOENT", "EEXIST", "EBUSY", "ERESTART"].includes(e.detail.errno)) throw e;
+    return false;
+  }
+}
+
+interface SetGroup {
+  readonly table: TableRef;
+  readonly set: SetSpec;
+  readonly members: Placed[];
+}
+
+/** Elements of one set go into one message. */
+function bySet(elements: readonly Placed[]): SetGroup[] {
+  const out: SetGroup[] = [];
+  for (const p of elements) {
+    const open = out.find((g) => g.set === p.set && g.members.length < ELEMENTS_PER_MESSAGE);
+    if (open) open.members.push(p);
+    else out.push({ table: p.table, set: p.set, members: [p] });
+  }
+  return out;
+}
+
+const additions = (elements: readonly Placed[]): Request[] =>
+  bySet(elements).map(({ table, set, members }) =>
+    addElements(
+      table,
+      set,
+      members.map((p) => p.element),
+      { mustBeNew: members.every((p) => !p.shared) },
+    ),
+  );
+
+const deletions = (elements: readonly Placed[]): Request[] =>
+  bySet(elements).map(({ table, set, members }) =>
+    deleteElements(
+      table,
+      set,
+      members.map((p) => p.element),
+    ),
+  );
+
+/**
+ * The first attempt supposes that nothing is in the way: one look whether the groups are whole, one transaction. Only
+ * when that does not fit, chains and elements are looked at one by one.
+ */
+function apply(socket: NetlinkSocket, wanted: Wanted, mark: Mark, alive: Alive): void {
+  retried("nftables", (attempt) => {
+    const groups = wanted.groups.filter((g) => !isWhole(socket, g)).flatMap((g) => buildGroup(socket, g));
+    const careful = attempt > 0 || groups.length > 0;
+    const chains = careful ? wanted.chains.flatMap((c) => buildSubnetChain(socket, inetTable, c)) : [];
+    const replaced = [
+      ...rivals(socket, wanted.elements, mark, alive),
+      ...(careful ? inTheWay(socket, wanted.elements, mark, alive) : []),
+    ];
+    const changes = [...groups, ...chains, ...deletions(replaced), ...additions(wanted.elements)];
+    return fits(socket, changes) ? "done" : "again";
+  });
+}
+
+/** Elements with the keys that are wanted, of ourselves or of dead attachments. Throws if a live one has a key. */
+function inTheWay(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark, alive: Alive): Placed[] {
+  return elements.flatMap((p) => {
+    if (p.shared) return [];
+    const found = findElement(socket, p.table, p.set, p.element.key);
+    if (found === undefined) return [];
+    refuseLive(found.comment, p, mark, alive);
+    return [{ ...p, element: found }];
+  });
+}
+
+function refuseLive(owner: string | undefined, wanted: Placed, mark: Mark, alive: Alive): void {
+  if (owner === mark) return;
+  const name = owner === undefined ? "an element without an owner" : alive(owner);
+  if (name === undefined) return;
+  if (wanted.mapping) throw new NetError("port/taken", { port: showPort(wanted.mapping), owner: name });
+  throw new NetError("resource/exists", {
+    what: `an element of ${name} for the same address`,
+    where: `nftables set ${wanted.table.family} ${wanted.table.table} ${wanted.set.name}`,
+  });
+}
+
+/**
+ * Mappings of the same port under another key: a wildcard against every address that has mappings, and an address
+ * against the wildcard. Returns those of dead attachments, to be removed; throws `port/taken` for a live one.
+ */
+function rivals(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark, alive: Alive): Placed[] {
+  return elements.flatMap((p) => {
+    if (!p.mapping) return [];
+    const sets = setsOf(p.mapping.target.family);
+    const port = p.element.key.slice(-2);
+    const places: { set: SetSpec; key: Placed["element"]["key"] }[] =
+      p.set === sets.specific
+        ? [{ set: sets.wildcard, key: port }]
+        : listElements(socket, p.table, sets.hostAddresses).map(({ key }) => ({
+            set: sets.specific,
+            key: [...key, ...port],
+          }));
+    return places.flatMap(({ set, key }) => {
+      const element = findElement(socket, p.table, set, key);
+      // Our own mapping under the other key is a wish of the same configuration, and the kernel asks for addresses first.
+      if (element === undefined || element.comment === mark) return [];
+      refuseLive(element.comment, p, mark, alive);
+      return [{ table: p.table, set, element }];
+    });
+  });
+}
+
+/** Those of the elements that are in the kernel under this mark. */
+const ownOf = (socket: NetlinkSocket, elements: readonly Placed[], mark: Mark): Placed[] =>
+  elements.flatMap((p) => {
+    const element = p.shared ? undefined : findElement(socket, p.table, p.set, p.element.key);
+    return element?.comment === mark ? [{ ...p, element }] : [];
+  });
+
+/** Every element whose mark is asked for. Reads all sets. */
+const listMarked = (socket: NetlinkSocket, asked: (mark: Mark) => boolean): Placed[] =>
+  markedSets.flatMap(({ table, set }) =>
+    listElements(socket, table, set)
+      .filter((e) => e.comment !== undefined && asked(e.comment))
+      .map((element) => ({ table, set, element })),
+  );
+
+/** Removes what `find` finds, and with the last element of a subnet its chain, unless somebody uses it again. */
+function removeWhile(socket: NetlinkSocket, find: () => Placed[]): void {
+  retried("nftables", (attempt) => {
+    const found = find();
+    const chains = attempt === 0 ? unusedWithout(socket, found) : [];
+    const changes = [...deletions(found), ...chains.map((c) => deleteChain(inetTable, c))];
+    return fits(socket, changes) ? "done" : "again";
+  });
+}
+
+/** Subnet chains that nothing leads to once these elements are gone. */
+function unusedWithout(socket: NetlinkSocket, elements: readonly Placed[]): string[] {
+  const leading = new Map<string, number>();
+  for (const { element } of elements) {
+    const { data } = element;
+    if (typeof data === "object" && "goto" in data) leading.set(data.goto, (leading.get(data.goto) ?? 0) + 1);
+  }
+  return [...leading].filter(([chain, count]) => isUnused(socket, chain, count)).map(([chain]) => chain);
+}
+
+function isUnused(socket: NetlinkSocket, chain: string, leaving: number): boolean {
+  const uses = (findChain(socket, inetTable, chain)?.uses ?? 0) - leaving;
+  return uses <= SUBNET_CHAIN_RULES && uses === listRules(socket, inetTable, chain).length;
+}
+
+/** Removes subnet chains that nothing leads to, and host addresses without mappings. */
+function pruneShared(socket: NetlinkSocket): void {
+  const chains = listChains(socket, "inet").filter((c) => c.table === inetTable.table);
+  for (const { chain } of chains)
+    // Somebody who uses it again at this moment makes the removal fail, which is right.
+    if (isSubnetChain(chain) && isUnused(socket, chain, 0)) fits(socket, [deleteChain(inetTable, chain)]);
+  for (const { specific, hostAddresses } of [sets4, sets6]) {
+    const used = new Set(listElements(socket, inetTable, specific).map((e) => showData(e.key.slice(0, 1))));
+    const unused = listElements(socket, inetTable, hostAddresses).filter((e) => !used.has(showData(e.key)));
+    fits(socket, deletions(unused.map((element) => ({ table: inetTable, set: hostAddresses, element }))));
+  }
+}
+
+function verify(socket: NetlinkSocket, wanted: Wanted, mark: Mark): void {
+  for (const g of wanted.groups) for (const c of g.chains) verifyChain(socket, g.table, c);
+  for (const c of wanted.chains) verifyChain(socket, inetTable, c);
+  for (const p of wanted.elements) verifyElement(socket, p, mark);
+}
+
+function verifyElement(socket: NetlinkSocket, p: Placed, mark: Mark): void {
+  const found = findElement(socket, p.table, p.set, p.element.key);
+  const own = (comment: string | undefined): string => (p.shared ? "" : ` of ${comment ?? "nobody"}`);
+  const wanted = showData(p.element.data) + own(mark);
+  const there = found ? showData(found.data) + own(found.comment) : "nothing";
+  if (there === wanted) return;
+  const where = p.mapping ? `host port ${showPort(p.mapping)}` : `element ${showData(p.element.key)}`;
+  throw new NetError("check/differs", {
+    what: `${where} in nftables set ${p.table.family} ${p.table.table} ${p.set.name}`,
+    wanted,
+    found: there,
+  });
+}

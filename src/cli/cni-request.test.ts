@@ -13,10 +13,9 @@ describe("cniRequest", () => {
       netns: "/run/netns/a",
       ifname: "eth0",
       confDir: "/etc/cni/net.d",
-      path: [],
-      args: [],
-      capabilityArgs: {},
+      path: "",
     });
+    expect(request({})).not.toContainAnyKeys(["args", "capabilityArgs"]);
   });
 
   test("reads every variable", () => {
@@ -30,7 +29,7 @@ describe("cniRequest", () => {
     expect(request(env)).toMatchObject({
       ifname: "net1",
       confDir: "/conf",
-      path: ["/a", "/b"],
+      path: "/a:/b",
       args: [
         ["IgnoreUnknown", "1"],
         ["K", "V"],

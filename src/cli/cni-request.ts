@@ -2,7 +2,7 @@
  * What `cnitool` is told, by arguments and environment, as one checked value. Pure: reads no file and no namespace.
  */
 import { createHash } from "node:crypto";
-import { isAbsolute, normalize, resolve } from "node:path";
+import { resolve } from "node:path";
 import { splitCniArgs } from "../cni/args.ts";
 import { isObject, type JsonObject } from "../cni/json.ts";
 import { NetError } from "../errors.ts";
@@ -15,10 +15,12 @@ export interface CniRequest {
   readonly ifname: string;
   /** The directory of network configurations. */
   readonly confDir: string;
-  /** The directories of plugins. */
-  readonly path: readonly string[];
-  readonly args: readonly (readonly [key: string, value: string])[];
-  readonly capabilityArgs: JsonObject;
+  /** `CNI_PATH` as it came: the directories of plugins. */
+  readonly path: string;
+  /** Absent if not given: CHECK and DEL then take those of ADD. */
+  readonly args?: readonly (readonly [key: string, value: string])[];
+  /** Absent if not given, as `args`. */
+  readonly capabilityArgs?: JsonObject;
 }
 
 const DEFAULT_CONF_DIR = "/etc/cni/net.d";
@@ -36,16 +38,17 @@ export function cniRequest(
   env: Readonly<Record<string, string | undefined>>,
 ): CniRequest {
   const given = (name: string): string | undefined => (env[name] === "" ? undefined : env[name]);
-  const absolute = isAbsolute(netns) ? normalize(netns) : resolve(netns);
+  const [args, capabilityArgs] = [given("CNI_ARGS"), given("CAP_ARGS")];
+  const absolute = resolve(netns);
   return {
     network,
-    netns: withoutTrailingSlash(absolute),
-    containerId: containerIdOf(withoutTrailingSlash(absolute)),
+    netns: absolute,
+    containerId: containerIdOf(absolute),
     ifname: ifname !== undefined && ifname !== "" ? ifname : (given("CNI_IFNAME") ?? DEFAULT_IFNAME),
     confDir: given("NETCONFPATH") ?? DEFAULT_CONF_DIR,
-    path: (given("CNI_PATH") ?? "").split(":").filter((dir) => dir !== ""),
-    args: readCniArgs(given("CNI_ARGS") ?? ""),
-    capabilityArgs: readCapabilityArgs(given("CAP_ARGS")),
+    path: given("CNI_PATH") ?? "",
+    ...(args === undefined ? {} : { args: readCniArgs(args) }),
+    ...(capabilityArgs === undefined ? {} : { capabilityArgs: readCapabilityArgs(capabilityArgs) }),
   };
 }
 
@@ -53,10 +56,8 @@ export function cniRequest(
 export const containerIdOf = (absoluteNetns: string): string =>
   `cnitool-${createHash("sha512").update(absoluteNetns).digest("hex").slice(0, 20)}`;
 
-const withoutTrailingSlash = (path: string): string => (path.length > 1 ? path.replace(/\/$/, "") : path);
-
 /** Stricter than what plugins accept: neither key nor value may be empty. */
-function readCniArgs(text: string): CniRequest["args"] {
+function readCniArgs(text: string): readonly (readonly [string, string])[] {
   const pairs = splitCniArgs(text);
   for (const [key, value] of pairs)
     if (key === "" || value === "")
@@ -67,8 +68,7 @@ function readCniArgs(text: string): CniRequest["args"] {
   return pairs;
 }
 
-function readCapabilityArgs(text: string | undefined): JsonObject {
-  if (text === undefined) return {};
+function readCapabilityArgs(text: string): JsonObject {
   const refuse = (why: string, cause?: unknown): NetError =>
     new NetError("env/invalid", { variables: ["CAP_ARGS"], why }, { cause });
   let value: unknown;

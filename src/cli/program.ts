@@ -3,6 +3,8 @@
  * text and an exit code. Each command is a file of this folder and adds itself.
  */
 import { Command, CommanderError } from "commander";
+import { toErrorJson } from "../cni/errors.ts";
+import { newestVersion } from "../cni/version.ts";
 import { NetError } from "../errors.ts";
 import { addCniCommands } from "./cni.ts";
 import { addCompletionCommand } from "./completion.ts";
@@ -55,7 +57,9 @@ export async function runCommandLine(name: ProgramName, args: readonly string[])
     if (e instanceof CommanderError && e.exitCode === 0) return 0; // Help was asked for and printed.
     if (e instanceof CommanderError && e.code === "commander.help") return usageCode(name, args);
     const failure = describeFailure(name, understood(e), args.includes("--debug"));
-    complain(failure.text);
+    if (args.includes("--json"))
+      printExactly(JSON.stringify(toErrorJson(understood(e), newestVersion), undefined, 4));
+    else complain(failure.text);
     return failure.exitCode === 2 ? usageCode(name, args) : failure.exitCode;
   }
 }

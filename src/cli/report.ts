@@ -35,7 +35,7 @@ function leadingNetError(error: unknown): NetError | undefined {
 function causes(error: unknown, depth = 0): readonly string[] {
   if (depth > 8 || error === undefined) return [];
   const indent = "  ".repeat(depth + 1);
-  const own = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const own = error instanceof Error ? (error.stack ?? error.message) : errorText(error);
   const detail = error instanceof NetError ? [`${indent}${error.code} ${JSON.stringify(error.detail)}`] : [];
   const inner: readonly unknown[] = error instanceof AggregateError ? error.errors : [];
   return [

@@ -14,7 +14,7 @@ export interface PluginEntry {
 /** Keeps what a plugin's configuration looks like inside the plugin: from outside, `parse` makes it and the verbs take it. */
 const entry = <Config>(kind: PluginEntry["kind"], load: () => Promise<Plugin<Config>>): PluginEntry => ({
   kind,
-  load: load as () => Promise<Plugin>,
+  load,
 });
 
 export const registry = {

@@ -32,7 +32,7 @@ export const key = (containerId: string, ifname = "eth0"): AttachmentKey => ({ c
 /** The verbs of one plugin with one configuration. */
 export function verbs<C>(plugin: Plugin<C>, ipam: unknown, setup: Setup = {}) {
   const conf = confOf(ipam, setup);
-  const call = { conf, path: [], args: setup.args ?? "", delegate };
+  const call = { conf, path: [], args: setup.args ?? "", delegate, log: () => {} };
   const config = (): C => plugin.parse(conf);
   const attached = (k: AttachmentKey): AddCall<C> => ({
     ...call,
@@ -70,7 +70,7 @@ export interface DataDir extends Disposable {
 
 export function makeDataDir(): DataDir {
   const path = mkdtempSync(join(tmpdir(), "heddle-ipam-"));
-  const names = (network = "net"): string[] => readdirSync(join(path, network)).sort();
+  const names = (network = "net"): string[] => readdirSync(join(path, network)).toSorted();
   const read = (file: string, network = "net"): string => readFileSync(join(path, network, file), "utf8");
   return {
     path,

@@ -4,8 +4,9 @@
  */
 import type { Dns, ResultRoute } from "../../cni/result.ts";
 import { NetError } from "../../errors.ts";
-import { type Decode, integer, list, object, parsed, required, text } from "../../cni/json.ts";
-import { type Ip, type IpPrefix, parseIp, parsePrefix } from "../../net/ip.ts";
+import { type Decode, integer, invalid, list, object, parsed, required, text } from "../../cni/json.ts";
+import { atLeast, type Version } from "../../cni/version.ts";
+import { type Family, type Ip, type IpPrefix, parseIp, parsePrefix } from "../../net/ip.ts";
 
 export const ipPrefix: Decode<IpPrefix> = parsed(parsePrefix);
 const ip: Decode<Ip> = parsed(parseIp);
@@ -43,6 +44,17 @@ export const dns: Decode<Dns> = object({
   search: list(text),
   options: list(text),
 });
+
+/**
+ * Before 0.3.0 a result has room for one address a family.
+ * @throws config/invalid about `at` if there are more
+ */
+export function checkOneEach(version: Version, families: readonly Family[], at: string): void {
+  if (atLeast(version, "0.3.0")) return;
+  for (const family of [4, 6])
+    if (families.filter((f) => f === family).length > 1)
+      invalid(at, `CNI version ${version} has room for one IPv${family} address, not for more`);
+}
 
 /** A configuration, or why there is none: DEL and GC need to work although it became invalid. */
 export type Checked<T> =

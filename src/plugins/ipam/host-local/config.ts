@@ -3,9 +3,8 @@ import { parseCniArgs } from "../../../cni/args.ts";
 import { decodeAs, foldKeys, invalid, isObject, list, object, text } from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
 import type { ResultRoute } from "../../../cni/result.ts";
-import type { Version } from "../../../cni/version.ts";
 import type { Ip } from "../../../net/ip.ts";
-import { type Checked, checked, ipOrPrefix, routes } from "../decode.ts";
+import { type Checked, checked, checkOneEach, ipOrPrefix, routes } from "../decode.ts";
 import { checkDisjoint, familyOf, makeSet, range, type RangeSet, rangeSet } from "./ranges.ts";
 import { type Place, placeOf } from "./store.ts";
 
@@ -24,9 +23,6 @@ export interface Pool {
 }
 
 const DATA_DIR = "/var/lib/cni/networks";
-/** Versions whose result has room for one address a family. */
-const oneAddressVersions: readonly Version[] = ["0.1.0", "0.2.0"];
-
 const readIpam = object({
   subnet: text,
   ranges: list(rangeSet),
@@ -62,22 +58,13 @@ function parsePool(conf: NetConf): Pool {
   if (!first) return invalid("ipam.ranges", "there is no range to allocate from");
   const sets: Pool["sets"] = [first, ...rest];
   checkDisjoint("ipam.ranges", sets);
-  if (oneAddressVersions.includes(conf.cniVersion)) checkOneEach(sets, conf.cniVersion);
+  checkOneEach(conf.cniVersion, sets.map(familyOf), "ipam.ranges");
   return {
     sets,
     requested: [...(args.cni?.ips ?? []), ...(runtime.ips ?? [])],
     routes: ipam.routes ?? [],
     ...(ipam.resolvConf && { resolvConf: ipam.resolvConf }),
   };
-}
-
-function checkOneEach(sets: readonly RangeSet[], version: Version): void {
-  for (const family of [4, 6])
-    if (sets.filter((s) => familyOf(s) === family).length > 1)
-      invalid(
-        "ipam.ranges",
-        `CNI version ${version} has room for one IPv${family} address, not for more range sets`,
-      );
 }
 
 /**

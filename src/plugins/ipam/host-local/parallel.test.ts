@@ -21,5 +21,5 @@ test("20 processes share one range without a duplicate", async () => {
   expect(await Promise.all(running.map((p) => p.exited))).toEqual(names.map(() => 0));
   const kept = names.flatMap((n) => Array.from({ length: 10 }, (_, i) => `${n}-${i * 3}\r\neth0`));
   // One file an owner: a duplicate would have taken another owner's file away.
-  expect(Object.values(data.reservations()).sort()).toEqual(kept.sort());
+  expect(Object.values(data.reservations()).toSorted()).toEqual(kept.toSorted());
 }, 30_000);

@@ -29,7 +29,7 @@ describe("DEL", () => {
     await v.add(key("a", "net1"));
     await v.del(a);
     await v.del(a);
-    expect(Object.values(data.reservations()).sort()).toEqual([
+    expect(Object.values(data.reservations()).toSorted()).toEqual([
       "a\r\nnet1",
       "a\r\nnet1",
       "b\r\neth0",

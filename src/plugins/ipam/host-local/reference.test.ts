@@ -3,43 +3,27 @@
  * other. Needs the reference's executable, and skips without it.
  */
 import { describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { peerDir } from "../../../../scripts/peer.ts";
-import { errorText } from "../../../cni/errors.ts";
 import type { AttachmentKey } from "../../../cni/plugin.ts";
+import { serve } from "../../../cni/serve.ts";
+import { versions } from "../../../cni/version.ts";
 import { emptyResult } from "../../../cni/result.ts";
 import { parsePrefix } from "../../../net/ip.ts";
 import { addresses, type DataDir, dyingAt, failure, key, makeDataDir, verbs } from "../../../testing/ipam.ts";
+import { callEnv, peerProgram, runPeer } from "../../../testing/peer.ts";
 import { realFiles } from "./files.ts";
 import { hostLocal, makeHostLocal } from "./plugin.ts";
 
-const found = await peerDir().then(
-  (dir) => ({ program: join(dir, "host-local"), why: "" }),
-  (e: unknown) => ({ program: "", why: errorText(e) }),
-);
-const peer = found.program;
-const present = found.why === "" && existsSync(peer);
-if (!present) console.warn(`skipped: the reference's host-local is not here: ${found.why || peer}`);
+const peer = (await peerProgram("host-local")) ?? "";
 
-const environment = (command: string, k: AttachmentKey): Record<string, string> => ({
-  CNI_COMMAND: command,
-  CNI_CONTAINERID: k.containerId,
-  CNI_IFNAME: k.ifname,
-  CNI_NETNS: "/proc/self/ns/net",
-  CNI_NETNS_OVERRIDE: "1",
-  CNI_PATH: "/nonexistent",
-});
-
-/** The reference's verbs for the same configuration; an error is its message. */
+/** The reference's verbs for the same configuration; a failure throws what it printed. */
 function reference(ipam: unknown) {
-  const conf = (more: object) =>
-    JSON.stringify({ cniVersion: "1.0.0", name: "net", type: "bridge", ipam, ...more });
   const run = (command: string, k: AttachmentKey, more: object = {}): string => {
-    const r = Bun.spawnSync([peer], { env: environment(command, k), stdin: Buffer.from(conf(more)) });
-    const out = r.stdout.toString();
-    if (r.exitCode !== 0) throw new Error(`reference ${command}: ${out}`);
-    return out;
+    const conf = { cniVersion: "1.0.0", name: "net", type: "bridge", ipam, ...more };
+    const { code, stdout } = runPeer(peer, callEnv(command, k), conf);
+    if (code !== 0) throw new Error(`reference ${command}: ${stdout}`);
+    return stdout;
   };
   return {
     add: (k: AttachmentKey): string[] => {
@@ -65,7 +49,7 @@ function random(seed: number): (below: number) => number {
   };
 }
 
-describe.skipIf(!present)("beside the reference", () => {
+describe.skipIf(peer === "")("beside the reference", () => {
   test("2,000 alternating operations give no duplicate and lose nothing", async () => {
     using data = makeDataDir();
     const { ours, theirs } = both(data, [[{ subnet: "10.1.0.0/24" }], [{ subnet: "fd00::/64" }]]);
@@ -105,6 +89,24 @@ describe.skipIf(!present)("beside the reference", () => {
       await ours.del(key(`ours${i}`));
       expect(data.reservations()).toEqual({});
     }
+  });
+
+  test.each(versions)("both print the same result for version %s", async (cniVersion) => {
+    using data = makeDataDir();
+    const resolvConf = join(data.path, "resolv.conf");
+    writeFileSync(resolvConf, "nameserver 192.0.2.3\ndomain a.test\nsearch a.test b.test\noptions ndots:2\n");
+    const routes = [{ dst: "0.0.0.0/0" }, { dst: "fd00:1::/64", gw: "fd00::9" }];
+    const ranges = [[{ subnet: "10.1.0.0/24", gateway: "10.1.0.254" }], [{ subnet: "fd00::/64" }]];
+    const ipam = { type: "host-local", dataDir: data.path, ranges, routes, resolvConf };
+    const conf = { cniVersion, name: "net", type: "bridge", ipam };
+    const env = { ...callEnv("ADD", key("a")), CNI_ARGS: "IgnoreUnknown=1;IP=10.1.0.7" };
+    const theirs = runPeer(peer, env, conf);
+    expect(theirs.code).toBe(0);
+    const del = { ...env, CNI_COMMAND: "DEL" };
+    expect(await serve(hostLocal, { env: del, stdin: JSON.stringify(conf) })).toMatchObject({ code: 0 });
+    rmSync(join(data.path, "net"), { recursive: true });
+    const ours = await serve(hostLocal, { env, stdin: JSON.stringify(conf) });
+    expect(JSON.parse(ours.stdout)).toEqual(JSON.parse(theirs.stdout));
   });
 
   test("both go on from the other's last address", async () => {
@@ -166,7 +168,7 @@ describe.skipIf(!present)("beside the reference", () => {
     const { ipam, ours } = both(data, [[{ subnet: "10.1.0.0/24" }]]);
     const stdin = Buffer.from(JSON.stringify({ cniVersion: "1.0.0", name: "net", type: "bridge", ipam }));
     const racing = Array.from({ length: 20 }, (_, i) =>
-      Bun.spawn([peer], { env: environment("ADD", key(`theirs${i}`)), stdin, stdout: "ignore" }),
+      Bun.spawn([peer], { env: callEnv("ADD", key(`theirs${i}`)), stdin, stdout: "ignore" }),
     );
     for (let i = 0; i < 60; i++) {
       await ours.add(key(`ours${i}`));

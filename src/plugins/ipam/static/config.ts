@@ -18,7 +18,7 @@ import type { NetConf } from "../../../cni/plugin.ts";
 import type { Dns, ResultIp, ResultRoute } from "../../../cni/result.ts";
 import type { Version } from "../../../cni/version.ts";
 import { contains, type IpPrefix, parseIp } from "../../../net/ip.ts";
-import { type Checked, checked, dns, ipPrefix, optionalIp, routes } from "../decode.ts";
+import { type Checked, checked, checkOneEach, dns, ipPrefix, optionalIp, routes } from "../decode.ts";
 
 export interface StaticConfig {
   readonly cniVersion: Version;
@@ -32,8 +32,6 @@ export interface Sources {
   readonly routes: readonly ResultRoute[];
   readonly dns: Dns;
 }
-
-const oneAddressVersions: readonly Version[] = ["0.1.0", "0.2.0"];
 
 const readAddress = object({ address: required(ipPrefix), gateway: optionalIp });
 const address: Decode<ResultIp> = (value, at) => {
@@ -83,14 +81,12 @@ export function addressesOf(sources: Sources, args: string, version: Version): r
     ? replaced.map((p): ResultIp => ({ address: p }))
     : [...sources.addresses, ...added].map((a): ResultIp => {
         const gateway = gateways.findLast((g) => contains(a.address, g));
-        return gateway ? { ...a, gateway } : a;
+        return gateway ? { address: a.address, gateway } : a;
       });
-  if (oneAddressVersions.includes(version))
-    for (const family of [4, 6])
-      if (result.filter((a) => a.address.ip.family === family).length > 1)
-        invalid(
-          "ipam.addresses",
-          `CNI version ${version} has room for one IPv${family} address, not for more`,
-        );
+  checkOneEach(
+    version,
+    result.map((a) => a.address.ip.family),
+    "ipam.addresses",
+  );
   return result;
 }

@@ -47,7 +47,7 @@ function readStdin(): string {
 }
 
 /** True if everything was written; false if nobody reads any more. */
-function writeAll(fd: 1 | 2, text: string): boolean {
+export function writeAll(fd: 1 | 2, text: string): boolean {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length;) {
     try {

@@ -2,7 +2,7 @@
  * What surrounds a plugin when it runs: which other plugins this program contains, whether they may run in this
  * process, and which file this program is. Also the identity of files, which namespaces share.
  */
-import { statSync } from "node:fs";
+import { lstatSync, statSync } from "node:fs";
 import type { Plugin } from "./plugin.ts";
 
 /** Device and inode: two paths with the same pair are the same file, or the same namespace. */
@@ -41,3 +41,26 @@ export const selfId = (): FileId | undefined => fileId("/proc/self/exe");
 
 /** A host that contains no plugin: every delegate is executed. */
 export const emptyHost: Host = { load: async () => undefined, inProcess: false, self: undefined };
+
+/** The identity of a namespace over time: its inode number is given to the next namespace soon after it ends. */
+export interface NetnsId extends FileId {
+  /**
+   * When the kernel made the inode, in nanoseconds. Only for a mounted namespace: behind a link into /proc the
+   * kernel makes a new inode whenever it likes.
+   */
+  readonly changedNs?: bigint;
+}
+
+/** The identity of the namespace at a path, or undefined if there is nothing. */
+export function netnsId(path: string): NetnsId | undefined {
+  try {
+    const { dev, ino, ctimeNs } = statSync(path, { bigint: true });
+    return lstatSync(path).isSymbolicLink() ? { dev, ino } : { dev, ino, changedNs: ctimeNs };
+  } catch {
+    return undefined;
+  }
+}
+
+/** True if both are the same namespace as far as can be told. */
+export const sameNetns = (a: NetnsId | undefined, b: NetnsId | undefined): boolean =>
+  sameFile(a, b) && (a?.changedNs === undefined || b?.changedNs === undefined || a.changedNs === b.changedNs);

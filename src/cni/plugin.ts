@@ -51,6 +51,8 @@ interface Call<Config> {
   readonly args: string;
   /** Runs another plugin (IPAM) for the same attachment with the same configuration. */
   readonly delegate: Delegate;
+  /** A line for standard error, where runtimes keep logs: a warning that does not fail the call. */
+  readonly log: (message: string) => void;
 }
 interface AttachmentCall<Config> extends Call<Config>, AttachmentKey {
   /** `CNI_ARGS` and capability arguments are in `args` and `conf.raw.runtimeConfig`. */

@@ -145,6 +145,7 @@ async function perform(plugin: Plugin, verb: Verb, context: Context): Promise<st
     path: (env["CNI_PATH"] ?? "").split(":").filter((dir) => dir !== ""),
     args: env["CNI_ARGS"] ?? "",
     delegate: delegateOf(context),
+    log: context.log,
   };
   const attachment = { containerId: env["CNI_CONTAINERID"] ?? "", ifname: env["CNI_IFNAME"] ?? "" };
   const netns = env["CNI_NETNS"] ?? "";
@@ -153,7 +154,7 @@ async function perform(plugin: Plugin, verb: Verb, context: Context): Promise<st
       const prev = optionalPrev(prevResultOf(conf));
       const add = { ...call, ...attachment, ...prev, netns, config: plugin.parse(conf) };
       const result = await plugin.add(add);
-      return printed(plugin, result, add, context.log);
+      return printed(plugin, result, add);
     }
     case "CHECK":
       if (plugin.check) {
@@ -194,19 +195,14 @@ function tolerantPrev({ conf, log }: Context): Result | undefined {
 }
 
 /** A result that the configuration's version cannot express fails ADD, so what ADD made must go again. */
-async function printed(
-  plugin: Plugin,
-  result: Result,
-  call: Parameters<Plugin["add"]>[0],
-  log: (message: string) => void,
-): Promise<string> {
+async function printed(plugin: Plugin, result: Result, call: Parameters<Plugin["add"]>[0]): Promise<string> {
   try {
     return printResult(result, call.conf.cniVersion);
   } catch (e) {
     try {
       await plugin.del(call);
     } catch (undo) {
-      log(`taking back the failed ADD: ${errorText(undo)}`);
+      call.log(`taking back the failed ADD: ${errorText(undo)}`);
     }
     throw e;
   }

@@ -1,0 +1,387 @@
+/**
+ * The runtime: attaches, checks and detaches containers by running the plugins of a list, and remembers between
+ * the two. Everything is decided here that concerns more than one plugin: order, previous results, rollback, the
+ * cache, garbage.
+ *
+ * One network's GC must not run beside another operation on it; the caller sees to that, as the specification asks.
+ */
+import { NetError } from "../errors.ts";
+import { joinCniArgs } from "./args.ts";
+import {
+  type CacheEntry,
+  type CacheKey,
+  DEFAULT_CACHE_DIR,
+  listCache,
+  liveNetns,
+  readCache,
+  removeCache,
+  writeCache,
+} from "./cache.ts";
+import { ATTACHMENT_LIVE, cniCode, errorText } from "./errors.ts";
+import { type Env, type Host, netnsId, sameNetns } from "./host.ts";
+import { findPlugin, invoke, pluginVersions, resultOfPlugin, splitPath } from "./invoke.ts";
+import type { JsonObject } from "./json.ts";
+import {
+  capabilitiesOf,
+  type NetworkList,
+  parseNetworkList,
+  type PluginConf,
+  type RequestExtras,
+  requestText,
+} from "./list.ts";
+import type { AttachmentKey } from "./plugin.ts";
+import { decodeResult, encodeResult } from "./result-codec.ts";
+import type { Result } from "./result.ts";
+import { checkContainerId, checkIfName, checkNetworkName } from "./validate.ts";
+import { atLeast, knownVersion, newestVersion, type Version, versions } from "./version.ts";
+
+/** What the runtime works with. */
+export interface Runtime {
+  readonly host: Host;
+  /** `CNI_PATH`. */
+  readonly path: string;
+  /** The variables that plugins inherit; those of a call are put over them. */
+  readonly env: Env;
+  /** Default: `/var/lib/cni`. */
+  readonly cacheDir?: string;
+  /** Takes what plugins write to standard error, and warnings. */
+  readonly log?: (message: string) => void;
+  /** Ends plugins that run as processes; what ADD has made is then taken back. */
+  readonly signal?: AbortSignal;
+}
+
+/** One container on one network. */
+export interface Attachment extends AttachmentKey {
+  /** Absent for DEL of a container whose namespace is gone. */
+  readonly netns?: string;
+  /** `CNI_ARGS`. Absent for CHECK and DEL: those of ADD. */
+  readonly args?: readonly (readonly [string, string])[];
+  /** What becomes `runtimeConfig`. Absent for CHECK and DEL: those of ADD. */
+  readonly capabilityArgs?: JsonObject;
+}
+
+const cacheDirOf = (runtime: Runtime): string => runtime.cacheDir ?? DEFAULT_CACHE_DIR;
+const cacheKey = (network: NetworkList, { containerId, ifname }: AttachmentKey): CacheKey => ({
+  network: network.name,
+  containerId,
+  ifname,
+});
+
+function runPlugin(
+  runtime: Runtime,
+  network: NetworkList,
+  plugin: PluginConf,
+  command: string,
+  { attachment, ...extras }: RequestExtras & { readonly attachment?: Attachment } = {},
+): Promise<string> {
+  const env = {
+    ...runtime.env,
+    CNI_PATH: runtime.path,
+    CNI_CONTAINERID: attachment?.containerId,
+    CNI_IFNAME: attachment?.ifname,
+    CNI_NETNS: attachment && (attachment.netns ?? ""),
+    CNI_ARGS: attachment && joinCniArgs(attachment.args ?? []),
+  };
+  const capabilities = attachment?.capabilityArgs ? { capabilityArgs: attachment.capabilityArgs } : {};
+  const stdin = requestText(network, plugin, { ...extras, ...capabilities });
+  const { log, signal } = runtime;
+  const options = { ...(log ? { log } : {}), ...(signal ? { signal } : {}) };
+  return invoke({ type: plugin.type, command, env, stdin, ...options }, runtime.host);
+}
+
+/**
+ * Attaches the container and gives the last plugin's result. When a plugin fails, every plugin that ran is
+ * detached again, the failing one included, in reverse order; what fails in doing so is reported with the first
+ * error in an `AggregateError`. An attachment that lives is refused and not touched.
+ * @throws attachment/live, plugin/failed, plugin/not-found, sys/call for the cache, and as the checks of names
+ */
+export async function addNetworkList(
+  runtime: Runtime,
+  network: NetworkList,
+  attachment: Attachment,
+): Promise<Result> {
+  checkContainerId(attachment.containerId);
+  checkNetworkName(network.name);
+  checkIfName(attachment.ifname);
+  const key = cacheKey(network, attachment);
+  refuseLive(runtime, key, attachment);
+  const ran: PluginConf[] = [];
+  let prevResult: Result | undefined;
+  try {
+    for (const plugin of network.plugins) {
+      findPlugin(plugin.type, splitPath(runtime.path)); // one that cannot start has nothing to take back
+      ran.unshift(plugin);
+      const stdout = await runPlugin(runtime, network, plugin, "ADD", {
+        attachment,
+        ...optional(prevResult),
+      });
+      prevResult = resultOfPlugin(plugin.type, stdout, network.cniVersion);
+    }
+    const result = prevResult ?? decodeResult(undefined, network.cniVersion);
+    remember(runtime, network, attachment, result);
+    return result;
+  } catch (e) {
+    // The plugin that finds the attachment alive has made nothing; the first to find it means none has.
+    const undo = cniCode(e) === ATTACHMENT_LIVE ? ran.slice(1) : ran;
+    const failures = await detach(withoutSignal(runtime), network, undo, attachment, prevResult);
+    if (failures.length === 0) throw e;
+    throw new AggregateError([e, ...failures], `${errorText(e)}; taking it back failed too`, { cause: e });
+  }
+}
+
+const optional = (prevResult: Result | undefined): { readonly prevResult?: Result } =>
+  prevResult === undefined ? {} : { prevResult };
+
+// The signal that stopped ADD must not stop the cleaning up after it.
+const withoutSignal = ({ host, path, env, cacheDir, log }: Runtime): Runtime => ({
+  host,
+  path,
+  env,
+  ...(cacheDir === undefined ? {} : { cacheDir }),
+  ...(log ? { log } : {}),
+});
+
+function refuseLive(runtime: Runtime, key: CacheKey, attachment: Attachment): void {
+  const cached = readCache(cacheDirOf(runtime), key);
+  if (cached.kind !== "entry") return;
+  const live = liveNetns(cached.entry);
+  if (live === undefined) return;
+  // The reference's file does not say which namespace the path meant; it is the same if ADD is asked for it again.
+  const unsure = cached.entry.netnsId === undefined;
+  if (unsure && !(attachment.netns !== undefined && sameNetns(netnsId(live), netnsId(attachment.netns))))
+    return;
+  throw new NetError("attachment/live", key);
+}
+
+function remember(runtime: Runtime, network: NetworkList, attachment: Attachment, result: Result): void {
+  const { netns, args, capabilityArgs } = attachment;
+  const id = netns === undefined ? undefined : netnsId(netns);
+  writeCache(cacheDirOf(runtime), cacheKey(network, attachment), {
+    config: network.text,
+    ...(netns === undefined ? {} : { netns }),
+    ...(id ? { netnsId: id } : {}),
+    ...(args ? { args } : {}),
+    ...(capabilityArgs ? { capabilityArgs } : {}),
+    result: encodeResult(result, network.cniVersion),
+  });
+}
+
+/** Runs DEL of the plugins in the given order, all of them, and gives what failed. */
+async function detach(
+  runtime: Runtime,
+  network: NetworkList,
+  plugins: readonly PluginConf[],
+  attachment: Attachment,
+  prevResult: Result | undefined,
+): Promise<readonly unknown[]> {
+  const failures: unknown[] = [];
+  const prev = atLeast(network.cniVersion, "0.4.0") ? optional(prevResult) : {};
+  for (const plugin of plugins) {
+    try {
+      await runPlugin(runtime, network, plugin, "DEL", { attachment, ...prev });
+    } catch (e) {
+      failures.push(e);
+    }
+  }
+  return failures;
+}
+
+/** The one failure, or all of them as one error; nothing if there is none. */
+function throwAll(failures: readonly unknown[]): void {
+  if (failures.length === 1) throw failures[0];
+  if (failures.length > 1) throw new AggregateError(failures, failures.map(errorText).join("; "));
+}
+
+/** The arguments of ADD stand in for those that the caller does not give. */
+const withCachedArgs = (attachment: Attachment, entry: CacheEntry | undefined): Attachment => ({
+  ...(entry?.args ? { args: entry.args } : {}),
+  ...(entry?.capabilityArgs ? { capabilityArgs: entry.capabilityArgs } : {}),
+  ...attachment,
+});
+
+/**
+ * Detaches the container: every plugin in reverse order, whatever fails. Only when all succeeded is the attachment
+ * forgotten. A cache that cannot be read is as good as none.
+ * @throws the failure, or an `AggregateError` of several
+ */
+export async function delNetworkList(
+  runtime: Runtime,
+  network: NetworkList,
+  attachment: Attachment,
+): Promise<void> {
+  const key = cacheKey(network, attachment);
+  const cached = readCache(cacheDirOf(runtime), key);
+  const entry = cached.kind === "entry" ? cached.entry : undefined;
+  let prevResult: Result | undefined;
+  try {
+    prevResult = entry?.result && decodeResult(entry.result, network.cniVersion);
+    if (cached.kind === "broken") throw cached.error;
+  } catch (e) {
+    runtime.log?.(`DEL goes on without the cached result: ${errorText(e)}`);
+  }
+  const reverse = network.plugins.toReversed();
+  throwAll(await detach(runtime, network, reverse, withCachedArgs(attachment, entry), prevResult));
+  removeCache(cacheDirOf(runtime), key);
+}
+
+/** @throws version/incompatible */
+function requireVersion(network: NetworkList, least: Version): void {
+  if (!atLeast(network.cniVersion, least))
+    throw new NetError("version/incompatible", {
+      wanted: network.cniVersion,
+      supported: versions.filter((v) => atLeast(v, least)),
+    });
+}
+
+/**
+ * Asks every plugin whether the attachment is still what ADD made. Does nothing if the list disables it.
+ * @throws version/incompatible below 0.4.0, decode/malformed for a broken cache, the first plugin's failure
+ */
+export async function checkNetworkList(
+  runtime: Runtime,
+  network: NetworkList,
+  attachment: Attachment,
+): Promise<void> {
+  requireVersion(network, "0.4.0");
+  if (network.disableCheck) return;
+  const cached = readCache(cacheDirOf(runtime), cacheKey(network, attachment));
+  if (cached.kind === "broken") throw cached.error;
+  const entry = cached.kind === "entry" ? cached.entry : undefined;
+  const prev = entry?.result ? { prevResult: decodeResult(entry.result, network.cniVersion) } : {};
+  for (const plugin of network.plugins)
+    await runPlugin(runtime, network, plugin, "CHECK", {
+      attachment: withCachedArgs(attachment, entry),
+      ...prev,
+    });
+}
+
+/**
+ * Detaches every remembered attachment of the network that is not in `valid`, each by the list that attached it,
+ * then lets every plugin (1.1.0) remove what else it finds. `valid` absent: nothing is valid, and plugins are not
+ * told of any list. Everything is tried before failures are reported.
+ * @throws the failure, or an `AggregateError` of several
+ */
+export async function gcNetworkList(
+  runtime: Runtime,
+  network: NetworkList,
+  valid?: readonly AttachmentKey[],
+): Promise<void> {
+  if (network.disableGC) return;
+  const failures: unknown[] = [];
+  const attempt = async (run: () => Promise<unknown>): Promise<void> => {
+    try {
+      await run();
+    } catch (e) {
+      failures.push(e);
+    }
+  };
+  const isValid = (key: CacheKey): boolean =>
+    (valid ?? []).some((v) => v.containerId === key.containerId && v.ifname === key.ifname);
+  await attempt(async () => {
+    for (const entry of listCache(cacheDirOf(runtime)))
+      if (entry.key.network === network.name && !isValid(entry.key))
+        await attempt(() =>
+          delNetworkList(runtime, cachedList(entry) ?? network, staleAttachment(entry.key, entry)),
+        );
+  });
+  if (atLeast(network.cniVersion, "1.1.0"))
+    for (const plugin of network.plugins)
+      await attempt(() => runPlugin(runtime, network, plugin, "GC", valid ? { valid } : {}));
+  throwAll(failures);
+}
+
+// A path that means another namespace by now is left out: its interfaces are somebody else's.
+function staleAttachment({ containerId, ifname }: AttachmentKey, entry: CacheEntry): Attachment {
+  const netns = liveNetns(entry);
+  return withCachedArgs({ containerId, ifname, ...(netns === undefined ? {} : { netns }) }, entry);
+}
+
+function cachedList(entry: CacheEntry): NetworkList | undefined {
+  if (entry.config === undefined || entry.config === "") return undefined;
+  try {
+    return parseNetworkList(entry.config, "cached configuration");
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Asks every plugin, in order, whether it could serve ADD. Below 1.1.0 nobody is asked.
+ * @throws the first failure, with the plugin's code
+ */
+export async function statusNetworkList(runtime: Runtime, network: NetworkList): Promise<void> {
+  if (!atLeast(network.cniVersion, "1.1.0")) return;
+  for (const plugin of network.plugins) await runPlugin(runtime, network, plugin, "STATUS");
+}
+
+/**
+ * Looks whether every plugin is there and speaks the list's version, and gives the capabilities that they want.
+ * @throws plugin/not-found, version/incompatible, or an `AggregateError` of several
+ */
+export async function validateNetworkList(
+  runtime: Runtime,
+  network: NetworkList,
+): Promise<readonly string[]> {
+  const failures: unknown[] = [];
+  for (const { type } of network.plugins) {
+    try {
+      const { env, host, signal, path } = runtime;
+      const call = { type, env: { ...env, CNI_PATH: path }, ...(signal ? { signal } : {}) };
+      const supported = await pluginVersions(call, host);
+      if (!supported.includes(network.cniVersion))
+        throw new NetError("version/incompatible", { wanted: network.cniVersion, supported });
+    } catch (e) {
+      failures.push(e);
+    }
+  }
+  throwAll(failures);
+  return capabilitiesOf(network);
+}
+
+/** What ADD left in the cache for one attachment, as an attachment and a list that DEL accepts. */
+export interface RememberedAttachment {
+  readonly key: CacheKey;
+  readonly attachment: Attachment;
+  /** Absent if the cached list cannot be read. */
+  readonly network?: NetworkList;
+  readonly result?: Result;
+}
+
+/** Every attachment in the cache, of one container if its ID is given. */
+export function cachedAttachments(runtime: Runtime, containerId?: string): readonly RememberedAttachment[] {
+  return listCache(cacheDirOf(runtime), containerId).map((entry) => {
+    const network = cachedList(entry);
+    const attachment = withCachedArgs(
+      { ...pick(entry.key), ...(entry.netns === undefined ? {} : { netns: entry.netns }) },
+      entry,
+    );
+    const result = tryDecode(entry, network?.cniVersion ?? newestVersion);
+    return { key: entry.key, attachment, ...(network ? { network } : {}), ...(result ? { result } : {}) };
+  });
+}
+
+/**
+ * The cached result of one attachment, if there is one.
+ * @throws decode/malformed, version/conversion
+ */
+export function cachedResult(
+  runtime: Runtime,
+  network: NetworkList,
+  attachment: AttachmentKey,
+): Result | undefined {
+  const cached = readCache(cacheDirOf(runtime), cacheKey(network, attachment));
+  if (cached.kind === "broken") throw cached.error;
+  return cached.kind === "entry" && cached.entry.result
+    ? decodeResult(cached.entry.result, network.cniVersion)
+    : undefined;
+}
+
+const pick = ({ containerId, ifname }: CacheKey): AttachmentKey => ({ containerId, ifname });
+
+function tryDecode(entry: CacheEntry, version: Version): Result | undefined {
+  try {
+    return entry.result && decodeResult(entry.result, knownVersion(version) ?? newestVersion);
+  } catch {
+    return undefined;
+  }
+}

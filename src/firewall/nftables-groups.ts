@@ -40,12 +40,17 @@ export function buildGroup(socket: NetlinkSocket, g: Group): Request[] {
   ];
 }
 
-/** The changes that make a chain of a subnet as it should be; none if it is. */
-export function buildSubnetChain(socket: NetlinkSocket, t: TableRef, chain: Chain): Request[] {
+/** The changes that make a chain of a subnet; none if it is there, and with `compare` has the right rules. */
+export function buildSubnetChain(
+  socket: NetlinkSocket,
+  t: TableRef,
+  chain: Chain,
+  compare: boolean,
+): Request[] {
   const rules = chain.rules.map((r) => addRule(t, chain.name, r));
   if (findChain(socket, t, chain.name) === undefined)
     return [addChain(t, chain, { mustBeNew: true }), ...rules];
-  return sameRules(listRules(socket, t, chain.name), chain.rules)
+  return !compare || sameRules(listRules(socket, t, chain.name), chain.rules)
     ? []
     : [deleteRules(t, chain.name), ...rules];
 }

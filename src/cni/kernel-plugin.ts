@@ -1,10 +1,10 @@
 import { randomBytes } from "node:crypto";
-import type { Backend, FirewallBackend } from "../firewall/model.ts";
+import type { Backend } from "../firewall/model.ts";
 import { localMac, type Mac } from "../net/mac.ts";
 import type { Context } from "../netstate/context.ts";
 import type { Facts, Needs } from "../netstate/facts.ts";
 import type { NetState } from "../netstate/model.ts";
-import type { DelCall, NetConf, Plugin, StatusCall } from "./plugin.ts";
+import type { AddCall, DelCall, NetConf, StatusCall } from "./plugin.ts";
 import type { Result } from "./result.ts";
 import type { Version } from "./version.ts";
 
@@ -30,9 +30,10 @@ export interface KernelPlugin<Config> {
   firewalls(config: Config): readonly Backend[];
   /** Removes what another implementation of the plugin made, when there is no record of ours. */
   removeForeign?(call: DelCall<Config>, context: Context): void;
-  /** Effects beside the kernel's configuration, after the state is in place and after it is gone. */
-  afterAdd?(state: NetState): void;
-  afterDel?(state: NetState | undefined): void;
+  /** The MAC address that the configuration asks for. */
+  mac?(call: AddCall<Config>): Mac | undefined;
+  /** True if there is nothing to do in ADD but to pass the previous result on. */
+  idle?(config: Config): boolean;
   /** Throws `status/unavailable` or `status/limited`. */
   status?(call: StatusCall<Config>): void;
 }
@@ -71,7 +72,3 @@ export function freshNames(hostLink: string): Fresh {
   const mac = (at: number): Mac => localMac(random.subarray(at, at + 6));
   return { hostLink, hostMac: mac(0), containerMac: mac(6), bridgeMac: mac(12) };
 }
-
-/** Opens a firewall; each implementation is loaded when the first rule needs it. */
-export type OpenFirewall = (backend: Backend) => FirewallBackend;
-export type { Plugin };

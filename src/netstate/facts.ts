@@ -1,7 +1,7 @@
 import type { Ip } from "../net/ip.ts";
 import { type Address, listAddresses } from "../rtnl/address.ts";
 import { findLink, type Link } from "../rtnl/link.ts";
-import { lookUpRoute } from "../rtnl/route.ts";
+import { listRoutes, lookUpRoute } from "../rtnl/route.ts";
 import { readSysctl } from "../sys/sysctl.ts";
 import type { Place } from "./model.ts";
 import { at, socketAt, type Spaces } from "./spaces.ts";
@@ -13,6 +13,8 @@ export interface Needs {
   /** Links of the host that packets to these addresses leave by. */
   readonly routesTo?: readonly Ip[];
   readonly sysctls?: readonly { readonly place: Place; readonly key: string }[];
+  /** Links of the host whose IPv6 default route came from a router's advertisement. */
+  readonly routerAdvertised?: boolean;
 }
 
 /** What was found, by the names in `Needs`. What is not there is absent. */
@@ -22,6 +24,7 @@ export interface Facts {
   /** By the printed address. */
   readonly routesTo: ReadonlyMap<string, Link>;
   readonly sysctls: ReadonlyMap<string, string>;
+  readonly routerAdvertised: readonly Link[];
 }
 
 /** The key of a fact: `host br0`. */
@@ -48,5 +51,15 @@ export function readFacts(spaces: Spaces, needs: Needs): Facts {
     const value = at(spaces, place, () => readSysctl(key));
     if (value !== undefined) sysctls.set(factKey(place, key), value);
   }
-  return { links, addresses, routesTo, sysctls };
+  const routerAdvertised = needs.routerAdvertised ? listeningLinks(spaces) : [];
+  return { links, addresses, routesTo, sysctls, routerAdvertised };
+}
+
+function listeningLinks(spaces: Spaces): readonly Link[] {
+  const learned = listRoutes(spaces.host, 6).filter(
+    (r) => r.dst.bits === 0 && r.fromRouter && r.oif !== undefined,
+  );
+  return [...new Set(learned.map((r) => r.oif ?? 0))]
+    .map((index) => findLink(spaces.host, { index }))
+    .filter((link) => link !== undefined);
 }

@@ -76,6 +76,8 @@ export interface AddressObject {
   readonly address: IpPrefix;
   /** Duplicate address detection, for IPv6 alone. */
   readonly dad: boolean;
+  /** False: the kernel makes no route to the address's network by itself. */
+  readonly connectedRoute: boolean;
   /** Addresses of the link that have to go first, since they contradict this one. */
   readonly replaces?: readonly IpPrefix[];
 }
@@ -94,8 +96,6 @@ export interface RouteObject {
   readonly table?: number;
   readonly mtu?: number;
   readonly advmss?: number;
-  /** The route that the kernel makes by itself for the address is taken away first. */
-  readonly insteadOfConnected?: boolean;
 }
 
 /** Rules of the host's firewall, marked with their owner. */

@@ -18,6 +18,10 @@ const entry = <Config>(kind: PluginEntry["kind"], load: () => Promise<Plugin<Con
 });
 
 export const registry = {
+  bridge: entry("main", async () => (await import("./main/bridge/plugin.ts")).bridge),
+  ptp: entry("main", async () => (await import("./main/ptp/plugin.ts")).ptp),
+  loopback: entry("main", async () => (await import("./main/loopback/plugin.ts")).loopback),
+  portmap: entry("meta", async () => (await import("./meta/portmap/plugin.ts")).portmap),
   "host-local": entry("ipam", async () => (await import("./ipam/host-local/plugin.ts")).hostLocal),
   static: entry("ipam", async () => (await import("./ipam/static/plugin.ts")).staticIpam),
 } as const satisfies Record<string, PluginEntry>;

@@ -19,7 +19,13 @@ export const addressAttrs = attrs("IFA", {
 export const addressFamily = (ip: Ip): number => (ip.family === 4 ? 2 : 10);
 
 /** IFA_F_* (linux/if_addr.h). */
-const FLAG = { nodad: 0x02, dadFailed: 0x08, tentative: 0x40, permanent: 0x80 } as const;
+const FLAG = {
+  nodad: 0x02,
+  dadFailed: 0x08,
+  tentative: 0x40,
+  permanent: 0x80,
+  noPrefixRoute: 0x200,
+} as const;
 
 export interface Address {
   readonly index: number;
@@ -55,23 +61,24 @@ const body = (index: number, p: IpPrefix, rest: Parameters<typeof addressAttrs.e
 };
 
 /**
- * Adds an address. `dad: false` makes an IPv6 address usable at once, without duplicate address detection. Returns
- * false if the link has exactly this address already.
+ * Adds an address. `dad: false` makes an IPv6 address usable at once, without duplicate address detection;
+ * `connectedRoute: false` keeps the kernel from making a route to its network. Returns false if the link has exactly
+ * this address already.
  */
 export function addAddress(
   socket: NetlinkSocket,
   index: number,
   address: IpPrefix,
-  options: { readonly dad: boolean },
+  options: { readonly dad: boolean; readonly connectedRoute: boolean },
 ): boolean {
   const ipv4 = address.ip.family === 4;
   const broadcast = ipv4 && address.bits < 31 ? { broadcast: lastIp(address).bytes } : {};
-  const nodad = ipv4 || options.dad ? {} : { flags: FLAG.nodad };
+  const flags = (ipv4 || options.dad ? 0 : FLAG.nodad) | (options.connectedRoute ? 0 : FLAG.noPrefixRoute);
   const answer = socket.tryRequest(
     {
       type: RTM.NEWADDR,
       flags: NLM_F.CREATE | NLM_F.EXCL,
-      body: body(index, address, { ...broadcast, ...nodad }),
+      body: body(index, address, { ...broadcast, ...(flags ? { flags } : {}) }),
       what: `RTM_NEWADDR ${address.text}`,
     },
     "EEXIST",

@@ -36,6 +36,7 @@ export const routeScope = { global: 0, link: 253, host: 254 } as const;
 const RTN_UNICAST = 1;
 /** As the `ip` program marks what a person typed; routes over our own links need no number of their own. */
 const RTPROT_BOOT = 3;
+const RTPROT_RA = 9;
 const RTNH_F_ONLINK = 4;
 const RTM_F_LOOKUP_TABLE = 0x1000;
 
@@ -51,10 +52,12 @@ export interface Route {
   readonly advmss?: number;
   /** 1 is an ordinary route (RTN_UNICAST). */
   readonly type: number;
+  /** True if a router's advertisement made it (RTPROT_RA). */
+  readonly fromRouter: boolean;
 }
 
 /** What a new route says; everything absent is the kernel's default. */
-export type NewRoute = Partial<Omit<Route, "type">> & {
+export type NewRoute = Partial<Omit<Route, "type" | "fromRouter">> & {
   readonly dst: IpPrefix;
   /** The gateway is on the link even if no route says so. */
   readonly onLink?: boolean;
@@ -75,6 +78,7 @@ export function decodeRoute(m: Pick<Message, "body">): Route {
     ...(a.metrics?.mtu ? { mtu: a.metrics.mtu } : {}),
     ...(a.metrics?.advmss ? { advmss: a.metrics.advmss } : {}),
     type: head.type,
+    fromRouter: head.protocol === RTPROT_RA,
   };
 }
 

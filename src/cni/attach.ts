@@ -1,0 +1,182 @@
+import { NetError } from "../errors.ts";
+import { parseMac, type Mac } from "../net/mac.ts";
+import { isAlive } from "../netstate/alive.ts";
+import { type Context, openContext } from "../netstate/context.ts";
+import { readFacts } from "../netstate/facts.ts";
+import { backendsOf, loadFirewalls } from "../netstate/firewalls.ts";
+import { apply, verify } from "../netstate/interpret.ts";
+import { StaleFacts } from "../netstate/kinds/bridge.ts";
+import { markOf, type Owner, vethName } from "../netstate/owner.ts";
+import { type NetnsIdentity, type OpenRecord, openRecord } from "../netstate/record.ts";
+import { openSpaces, type Spaces } from "../netstate/spaces.ts";
+import { clear, detach, prune } from "./detach.ts";
+import { type Fresh, freshNames, type KernelPlugin, type Plan, type PlanInput } from "./kernel-plugin.ts";
+import type { AddCall, CheckCall, Plugin, StatusCall } from "./plugin.ts";
+import { emptyResult, type Result } from "./result.ts";
+
+/**
+ * ADD and CHECK of a plugin that is written as data, from the call to the kernel and back:
+ * record, lease, facts, plan, apply, commit. `detach.ts` is the way back.
+ */
+export const kernelPlugin = <Config>(plugin: KernelPlugin<Config>): Plugin<Config> => ({
+  type: plugin.type,
+  about: plugin.about,
+  ...(plugin.versions ? { versions: plugin.versions } : {}),
+  parse: (conf) => plugin.parse(conf),
+  parseForRemoval: (conf) => plugin.parseForRemoval(conf),
+  add: (call) => attach(plugin, call),
+  check: (call) => check(plugin, call),
+  del: (call) => detach(plugin, call),
+  gc: (call) => prune(plugin, call),
+  status: (call) => status(plugin, call),
+});
+
+/** A plan is made again when another process changed what it was made from; each time somebody else got on. */
+const PLANS = 5;
+
+async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config>): Promise<Result> {
+  const owner = ownerOf(plugin.type, call);
+  if (plugin.chained && call.prevResult === undefined)
+    throw new NetError("prev-result/invalid", {
+      why: `${plugin.type} comes after another plugin and needs its result`,
+    });
+  if (call.prevResult && plugin.idle?.(call.config)) return call.prevResult;
+  using spaces = openSpaces(call.netns);
+  using record = openRecord(owner);
+  if (record.found && isAlive(record.found))
+    throw new NetError("attachment/live", {
+      containerId: owner.containerId,
+      ifname: owner.ifname,
+      network: owner.network,
+    });
+  if (record.found) await clear(record.found);
+  record.begin(identityOf(spaces, call.netns));
+  const ipam = plugin.ipam?.(call.config);
+  try {
+    // From here on the IPAM plugin may have made a reservation, also if it fails.
+    const lease = ipam === undefined ? emptyResult : leased(await call.delegate.add(ipam));
+    const input = inputOf(call, owner, lease);
+    const mac = plugin.mac?.(call);
+    const named = mac === undefined ? input : { ...input, fresh: { ...input.fresh, containerMac: mac } };
+    const result = await realise(plugin, named, spaces, record);
+    record.commit();
+    return result;
+  } catch (e) {
+    await giveBack(call, ipam, record);
+    throw e;
+  }
+}
+
+/** After a failed ADD. What cannot be given back now keeps its record, so that DEL or the next ADD does it. */
+async function giveBack(call: AddCall<unknown>, ipam: string | undefined, record: OpenRecord): Promise<void> {
+  try {
+    if (ipam !== undefined) await call.delegate.del(ipam);
+    record.remove();
+  } catch (e) {
+    call.log(`after the failed ADD the IPAM plugin could not be called: ${(e as Error).message}`);
+  }
+}
+
+/** Plans and applies. On failure the kernel is as it was. */
+async function realise<Config>(
+  plugin: KernelPlugin<Config>,
+  input: PlanInput<Config>,
+  spaces: Spaces,
+  record: OpenRecord,
+): Promise<Result> {
+  const mark = markOf(ownerOf(plugin.type, input));
+  for (let attempt = 1; ; attempt++) {
+    const facts = readFacts(spaces, plugin.needs(input));
+    const { state, result } = plugin.plan(input, facts);
+    record.plan(state);
+    using firewalls = await loadFirewalls(backendsOf(state));
+    const context = openContext(mark, spaces, firewalls);
+    try {
+      apply(state, {
+        ...context,
+        borrow: (object, value) => record.borrow({ object: state.objects.indexOf(object), value }),
+      });
+      return result;
+    } catch (e) {
+      if (!(e instanceof StaleFacts) || attempt === PLANS) throw e;
+    }
+  }
+}
+
+/** What IPAM gave has to have an address; the reservation is given back by the caller. */
+function leased(lease: Result): Result {
+  if (lease.ips.length === 0)
+    throw new NetError("config/invalid", { field: "ipam", why: "the IPAM plugin returned no IP address" });
+  return lease;
+}
+
+async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCall<Config>): Promise<void> {
+  const ipam = plugin.ipam?.(call.config);
+  if (ipam !== undefined) await call.delegate.check(ipam);
+  const { prevResult } = call;
+  if (prevResult === undefined)
+    throw new NetError("prev-result/invalid", { why: "CHECK needs the result of ADD" });
+  using spaces = openSpaces(call.netns);
+  const owner = ownerOf(plugin.type, call);
+  const input = { ...inputOf(call, owner, prevResult), fresh: freshFrom(prevResult, call, owner) };
+  const { state } = planOnce(plugin, input, spaces);
+  using firewalls = await loadFirewalls(backendsOf(state));
+  const context: Context = openContext(markOf(owner), spaces, firewalls);
+  verify(state, context);
+}
+
+function planOnce<Config>(plugin: KernelPlugin<Config>, input: PlanInput<Config>, spaces: Spaces): Plan {
+  return plugin.plan(input, readFacts(spaces, plugin.needs(input)));
+}
+
+/** In CHECK the final result says what things are called: whoever made them, and whatever changed them since. */
+function freshFrom(result: Result, call: CheckCall<unknown>, owner: Owner): Fresh {
+  const fresh = freshNames(vethName(markOf(owner)));
+  const macOf = (wanted: boolean, name: (n: string) => boolean): Mac | undefined => {
+    const found = result.interfaces.find(
+      (i) => (i.sandbox !== undefined && i.sandbox !== "") === wanted && name(i.name),
+    );
+    const parsed = found?.mac === undefined ? undefined : parseMac(found.mac);
+    return parsed?.ok ? parsed.value : undefined;
+  };
+  return {
+    hostLink: result.interfaces.find((i) => !i.sandbox && i.name.startsWith("veth"))?.name ?? fresh.hostLink,
+    hostMac: macOf(false, (n) => n.startsWith("veth")) ?? fresh.hostMac,
+    containerMac: macOf(true, (n) => n === call.ifname) ?? fresh.containerMac,
+    bridgeMac: fresh.bridgeMac,
+  };
+}
+
+async function status<Config>(plugin: KernelPlugin<Config>, call: StatusCall<Config>): Promise<void> {
+  const ipam = plugin.ipam?.(call.config);
+  if (ipam !== undefined) await call.delegate.status(ipam);
+  plugin.status?.(call);
+}
+
+export const ownerOf = (
+  component: string,
+  call: { readonly conf: { readonly name: string }; readonly containerId: string; readonly ifname: string },
+): Owner => ({ component, network: call.conf.name, containerId: call.containerId, ifname: call.ifname });
+
+const inputOf = <Config>(
+  call: AddCall<Config> | CheckCall<Config>,
+  owner: Owner,
+  lease: Result,
+): PlanInput<Config> => ({
+  config: call.config,
+  conf: call.conf,
+  network: owner.network,
+  containerId: owner.containerId,
+  ifname: owner.ifname,
+  netns: call.netns,
+  args: call.args,
+  lease,
+  ...(call.prevResult ? { prevResult: call.prevResult } : {}),
+  fresh: freshNames(vethName(markOf(owner))),
+});
+
+function identityOf(spaces: Spaces, path: string): NetnsIdentity {
+  const cookie = spaces.container?.socket.netnsCookie();
+  const { dev, ino } = spaces.container?.netns ?? { dev: 0, ino: 0 };
+  return { path, dev, ino, ...(cookie === undefined ? {} : { cookie: String(cookie) }) };
+}

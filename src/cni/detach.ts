@@ -1,0 +1,133 @@
+import { existsSync } from "node:fs";
+import { NetError } from "../errors.ts";
+import type { Backend } from "../firewall/model.ts";
+import { identifyNetns } from "../netstate/alive.ts";
+import { type Context, openContext } from "../netstate/context.ts";
+import { backendsOf, loadFirewalls } from "../netstate/firewalls.ts";
+import { remove } from "../netstate/interpret.ts";
+import { removePair } from "../netstate/kinds/veth.ts";
+import { markOf, markPrefix, type Owner, vethName } from "../netstate/owner.ts";
+import { type AttachmentRecord, listRecords, openRecord } from "../netstate/record.ts";
+import { openSpaces } from "../netstate/spaces.ts";
+import { listLinks, removeLink } from "../rtnl/link.ts";
+import type { KernelPlugin } from "./kernel-plugin.ts";
+import type { DelCall, GcCall } from "./plugin.ts";
+
+/**
+ * DEL and GC of a plugin that is written as data. The record says what is to be removed; when it is lost, the marks
+ * on the kernel's objects do. Every step is done whatever the others say, then every failure is reported.
+ */
+export async function detach<Config>(plugin: KernelPlugin<Config>, call: DelCall<Config>): Promise<void> {
+  const owner: Owner = {
+    component: plugin.type,
+    network: call.conf.name,
+    containerId: call.containerId,
+    ifname: call.ifname,
+  };
+  using record = openRecord(owner);
+  const failures =
+    record.found?.state === undefined
+      ? await removeByMarks(plugin, call, owner)
+      : await removeRecorded(record.found, record.found.state);
+  const ipam = plugin.ipam?.(call.config);
+  if (ipam !== undefined) await collect(failures, () => call.delegate.del(ipam));
+  report(failures, `${plugin.type} of container ${owner.containerId}`);
+  record.remove();
+}
+
+/** Takes what a dead attachment left out of the kernel. Throws if something could not be removed. */
+export async function clear(found: AttachmentRecord): Promise<void> {
+  const failures = found.state === undefined ? [] : await removeRecorded(found, found.state);
+  report(failures, `what an earlier attempt for container ${found.owner.containerId} left behind`);
+}
+
+async function removeRecorded(
+  found: AttachmentRecord,
+  state: NonNullable<AttachmentRecord["state"]>,
+): Promise<Error[]> {
+  using spaces = openSpaces(liveNetns(found));
+  using firewalls = await loadFirewalls(backendsOf(state));
+  const context = openContext(markOf(found.owner), spaces, firewalls);
+  const borrowed = new Map(found.borrowed.map(({ object, value }) => [state.objects[object], value]));
+  return remove(state, { ...context, borrowed: (object) => borrowed.get(object) });
+}
+
+/** The path of the recorded namespace, if it is still that namespace and not a newer one in its place. */
+function liveNetns({ netns }: AttachmentRecord): string | undefined {
+  const now = identifyNetns(netns.path);
+  const same = now?.dev === netns.dev && now.ino === netns.ino && now.cookie === netns.cookie;
+  return same ? netns.path : undefined;
+}
+
+async function removeByMarks<Config>(
+  plugin: KernelPlugin<Config>,
+  call: DelCall<Config>,
+  owner: Owner,
+): Promise<Error[]> {
+  const failures: Error[] = [];
+  const mark = markOf(owner);
+  const backends = plugin.firewalls(call.config);
+  using spaces = openSpaces(call.netns !== undefined && existsSync(call.netns) ? call.netns : undefined);
+  using firewalls = await loadFirewalls(backends);
+  const context: Context = openContext(mark, spaces, firewalls);
+  for (const backend of backends) await collect(failures, () => firewalls.open(backend).remove(mark));
+  await collect(failures, () => removePair({ host: { name: vethName(mark) } }, context));
+  await collect(failures, () => plugin.removeForeign?.(call, context));
+  return failures;
+}
+
+/** GC: everything of this component in this network whose attachment is not in the list. */
+export async function prune<Config>(plugin: KernelPlugin<Config>, call: GcCall<Config>): Promise<void> {
+  const failures: Error[] = [];
+  const network = call.conf.name;
+  const prefix = markPrefix(plugin.type, network);
+  const valid = new Set(call.valid.map((key) => markOf({ component: plugin.type, network, ...key })));
+  for (const { owner } of listRecords(prefix))
+    if (!valid.has(markOf(owner))) await collect(failures, () => forget(owner));
+  await collect(failures, () => sweep(prefix, valid, plugin.firewalls(call.config)));
+  const ipam = plugin.ipam?.(call.config);
+  if (ipam !== undefined) await collect(failures, () => call.delegate.gc(ipam));
+  report(failures, `${plugin.type} in network ${network}`);
+}
+
+async function forget(owner: Owner): Promise<void> {
+  using record = openRecord(owner);
+  if (record.found) await clear(record.found);
+  record.remove();
+}
+
+/** What carries a mark and has lost its record. */
+async function sweep(
+  prefix: string,
+  valid: ReadonlySet<string>,
+  backends: readonly Backend[],
+): Promise<void> {
+  using spaces = openSpaces(undefined);
+  using firewalls = await loadFirewalls(backends);
+  for (const link of listLinks(spaces.host)) {
+    const mark = link.altNames.find((n) => n.startsWith(prefix));
+    if (mark !== undefined && !valid.has(mark)) removeLink(spaces.host, { index: link.index });
+  }
+  for (const backend of backends) firewalls.open(backend).prune(prefix, valid);
+}
+
+async function collect(failures: Error[], step: () => unknown): Promise<void> {
+  try {
+    await step();
+  } catch (e) {
+    failures.push(e as Error);
+  }
+}
+
+/** One failure is thrown as it is; several as one error that names them all. */
+function report(failures: readonly Error[], what: string): void {
+  const [first, ...more] = failures;
+  if (first === undefined) return;
+  if (more.length === 0) throw first;
+  const why = failures.map((e) => e.message).join("; ");
+  throw new NetError(
+    "try-again",
+    { why: `cleaning up ${what}: ${why}` },
+    { cause: new AggregateError(failures) },
+  );
+}

@@ -1,0 +1,68 @@
+import type { Alive, FirewallBackend, Backend } from "../firewall/model.ts";
+import { NetError } from "../errors.ts";
+import { findLink, type Link } from "../rtnl/link.ts";
+import type { Firewalls } from "./firewalls.ts";
+import type { NetObject, NetObjectKind, Of, Place } from "./model.ts";
+import { peekRecord } from "./record.ts";
+import { socketAt, type Spaces } from "./spaces.ts";
+import { describeOwner, isAlive } from "./alive.ts";
+
+/**
+ * What the interpreters of a state hold in common while they work for one attachment: its mark, the open
+ * namespaces, and the firewalls, opened when the first rule needs one.
+ */
+export interface Context {
+  readonly mark: string;
+  readonly spaces: Spaces;
+  readonly firewall: (backend: Backend) => FirewallBackend;
+  readonly alive: Alive;
+}
+
+/** What `apply` needs beyond: where to note borrowed values, and how to take back what was done. */
+export interface ApplyContext extends Context {
+  /** Records the value that is about to be changed. */
+  readonly borrow: (object: NetObject, value: string) => void;
+  readonly undo: DisposableStack;
+}
+
+export interface RemoveContext extends Context {
+  /** The value that was borrowed for the object, if it was. */
+  readonly borrowed: (object: NetObject) => string | undefined;
+}
+
+/** The three things that can be done with an object of one kind. */
+export interface KindOperations<O extends NetObject> {
+  apply(object: O, context: ApplyContext): void;
+  /** Throws `check/differs`. */
+  verify(object: O, context: Context): void;
+  /** Takes back what `apply` made for this attachment alone; nothing there is fine. */
+  remove(object: O, context: RemoveContext): void;
+}
+
+export type Operations = { readonly [K in NetObjectKind]: KindOperations<Of<K>> };
+
+/** The link that an object is about. Throws `netlink/refused` ENODEV if it is gone. */
+export function linkOf(context: Context, place: Place, name: string): Link {
+  const link = findLink(socketAt(context.spaces, place), { name });
+  if (link === undefined)
+    throw new NetError("netlink/refused", { request: `RTM_GETLINK ${name}`, errno: "ENODEV" });
+  return link;
+}
+
+/** Throws `check/differs` unless `found` is `wanted`. */
+export function expectSame(
+  what: string,
+  wanted: string | number | boolean,
+  found: string | number | boolean,
+): void {
+  if (wanted !== found)
+    throw new NetError("check/differs", { what, wanted: String(wanted), found: String(found) });
+}
+
+export function openContext(mark: string, spaces: Spaces, firewalls: Pick<Firewalls, "open">): Context {
+  const alive: Alive = (other) => {
+    const record = peekRecord(other);
+    return record === undefined || !isAlive(record) ? undefined : describeOwner(record);
+  };
+  return { mark, spaces, firewall: (backend) => firewalls.open(backend), alive };
+}

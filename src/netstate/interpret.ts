@@ -1,0 +1,63 @@
+import type { ApplyContext, Context, KindOperations, Operations, RemoveContext } from "./context.ts";
+import { address } from "./kinds/address.ts";
+import { bridge } from "./kinds/bridge.ts";
+import { firewall } from "./kinds/firewall.ts";
+import { linkUp } from "./kinds/link-up.ts";
+import { route } from "./kinds/route.ts";
+import { sysctl } from "./kinds/sysctl.ts";
+import { veth, waitForwarding } from "./kinds/veth.ts";
+import type { NetObject, NetObjectKind, NetState } from "./model.ts";
+
+/**
+ * The three interpreters of a state. They go through its objects kind by kind, in the order in which one needs the
+ * other, and back again to remove.
+ */
+const operations = {
+  bridge,
+  veth,
+  // Before sysctls: the guard of 127.0.0.0/8 has to stand before `route_localnet` opens the way.
+  firewall,
+  sysctl,
+  "link-up": linkUp,
+  address,
+  route,
+} as const satisfies Operations;
+
+const operationsOf = (o: NetObject): KindOperations<NetObject> =>
+  operations[o.kind] as KindOperations<NetObject>;
+
+/** The objects in the order of `operations`; of one kind, in the order of the plan. */
+function ordered(state: NetState): readonly NetObject[] {
+  const rank = Object.keys(operations) as NetObjectKind[];
+  return state.objects.toSorted((a, b) => rank.indexOf(a.kind) - rank.indexOf(b.kind));
+}
+
+/**
+ * Puts the state into the kernel. If one object fails, what was made before is taken back in reverse order and the
+ * failure is thrown.
+ */
+export function apply(state: NetState, context: Omit<ApplyContext, "undo">): void {
+  using undo = new DisposableStack();
+  for (const object of ordered(state)) operationsOf(object).apply(object, { ...context, undo });
+  for (const object of state.objects)
+    if (object.kind === "veth" && object.containerUp) waitForwarding(object, context);
+  undo.move();
+}
+
+/** Compares the kernel with the state. Throws `check/differs` for the first difference. */
+export function verify(state: NetState, context: Context): void {
+  for (const object of ordered(state)) operationsOf(object).verify(object, context);
+}
+
+/** Takes the state out of the kernel: every step is done, then every failure is returned. */
+export function remove(state: NetState, context: RemoveContext): Error[] {
+  const failures: Error[] = [];
+  for (const object of ordered(state).toReversed()) {
+    try {
+      operationsOf(object).remove(object, context);
+    } catch (e) {
+      failures.push(e as Error);
+    }
+  }
+  return failures;
+}

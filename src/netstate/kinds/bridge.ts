@@ -1,0 +1,47 @@
+import { NetError } from "../../errors.ts";
+import { createBridge, findLink, setLink } from "../../rtnl/link.ts";
+import { writeSysctl } from "../../sys/sysctl.ts";
+import { type ApplyContext, type Context, expectSame, type KindOperations, linkOf } from "../context.ts";
+import type { BridgeObject } from "../model.ts";
+
+/** The facts that a plan was made from no longer hold; it has to be made again. Never leaves the attach loop. */
+export class StaleFacts extends Error {
+  override readonly name = "StaleFacts";
+}
+
+function apply(o: BridgeObject, { spaces: { host } }: ApplyContext): void {
+  let link = findLink(host, { name: o.name });
+  if (link === undefined) {
+    try {
+      createBridge(host, o);
+    } catch (e) {
+      // Another ADD made it at the same time, with another address than this plan says.
+      if (e instanceof NetError && e.is("netlink/refused") && e.detail.errno === "EEXIST")
+        throw new StaleFacts();
+      throw e;
+    }
+    link = findLink(host, { name: o.name });
+    if (link === undefined) throw new StaleFacts();
+    // The host must not take routes from what containers advertise to it.
+    writeSysctl(`net/ipv6/conf/${o.name}/accept_ra`, "0");
+  }
+  if (link.kind !== "bridge")
+    throw new NetError("resource/exists", {
+      what: `a link ${o.name} that is not a bridge`,
+      where: "the host",
+    });
+  if (link.mac !== o.mac) throw new StaleFacts();
+  const promiscuous = o.promiscuous && !link.promiscuous;
+  if (!link.up || promiscuous)
+    setLink(host, { index: link.index }, { up: true, ...(promiscuous ? { promiscuous } : {}) });
+}
+
+function verify(o: BridgeObject, context: Context): void {
+  const link = linkOf(context, "host", o.name);
+  expectSame(`kind of ${o.name}`, "bridge", link.kind ?? "none");
+  expectSame(`MAC address of ${o.name}`, o.mac, link.mac ?? "none");
+  expectSame(`${o.name} is up`, true, link.up);
+  if (o.promiscuous) expectSame(`${o.name} is promiscuous`, true, link.promiscuous);
+}
+
+export const bridge: KindOperations<BridgeObject> = { apply, verify, remove: () => {} };

@@ -1,0 +1,26 @@
+import { NetError } from "../../errors.ts";
+import { appendRoute, listRoutes, type Route } from "../../rtnl/route.ts";
+import { type ApplyContext, type Context, type KindOperations, linkOf } from "../context.ts";
+import type { RouteObject } from "../model.ts";
+import { socketAt } from "../spaces.ts";
+
+function apply({ kind: _, possession: __, place, link, ...route }: RouteObject, context: ApplyContext): void {
+  appendRoute(socketAt(context.spaces, place), { ...route, oif: linkOf(context, place, link).index });
+}
+
+/** A route may have moved to another table (sbr, vrf) or got another metric since: that is no difference. */
+const matches = (o: RouteObject, r: Route): boolean =>
+  r.dst.text === o.dst.text && (o.gateway === undefined || r.gateway?.text === o.gateway.text);
+
+function verify(o: RouteObject, context: Context): void {
+  const routes = listRoutes(socketAt(context.spaces, o.place), o.dst.ip.family);
+  if (!routes.some((r) => matches(o, r)))
+    throw new NetError("check/differs", {
+      what: `route to ${o.dst.text}`,
+      wanted: o.gateway ? `via ${o.gateway.text}` : `over ${o.link}`,
+      found: "none",
+    });
+}
+
+/** A route over a link goes with it. */
+export const route: KindOperations<RouteObject> = { apply, verify, remove: () => {} };

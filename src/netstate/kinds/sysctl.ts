@@ -1,0 +1,44 @@
+import { NetError } from "../../errors.ts";
+import { readSysctl, writeSysctl } from "../../sys/sysctl.ts";
+import {
+  type ApplyContext,
+  type Context,
+  expectSame,
+  type KindOperations,
+  type RemoveContext,
+} from "../context.ts";
+import type { SysctlObject } from "../model.ts";
+import { at } from "../spaces.ts";
+
+function apply(o: SysctlObject, context: ApplyContext): void {
+  at(context.spaces, o.place, () => {
+    const old = readSysctl(o.key);
+    if (old === undefined && o.optional) return;
+    if (old === undefined)
+      throw new NetError("feature/missing", { feature: `sysctl ${o.key}`, needs: "a kernel that has it" });
+    if (old === o.value) return;
+    if (o.possession === "borrowed") context.borrow(o, old);
+    writeSysctl(o.key, o.value);
+    if (o.possession === "borrowed") context.undo.defer(() => give(o, old, context));
+  });
+}
+
+/** Puts the old value back, unless somebody has changed it since. */
+function give(o: SysctlObject, old: string, context: Context): void {
+  at(context.spaces, o.place, () => {
+    if (readSysctl(o.key) === o.value) writeSysctl(o.key, old);
+  });
+}
+
+function verify(o: SysctlObject, context: Context): void {
+  const found = at(context.spaces, o.place, () => readSysctl(o.key));
+  if (found === undefined && o.optional) return;
+  expectSame(`sysctl ${o.key}`, o.value, found ?? "none");
+}
+
+function remove(o: SysctlObject, context: RemoveContext): void {
+  const old = context.borrowed(o);
+  if (old !== undefined && (o.place === "host" || context.spaces.container)) give(o, old, context);
+}
+
+export const sysctl: KindOperations<SysctlObject> = { apply, verify, remove };

@@ -1,0 +1,106 @@
+import { NetError } from "../../errors.ts";
+import {
+  addAltName,
+  createVeth,
+  findLink,
+  getLink,
+  type Link,
+  removeLink,
+  setBridgePort,
+  setLink,
+} from "../../rtnl/link.ts";
+import { writeSysctl } from "../../sys/sysctl.ts";
+import { type ApplyContext, type Context, expectSame, type KindOperations, linkOf } from "../context.ts";
+import type { VethObject } from "../model.ts";
+import { socketAt } from "../spaces.ts";
+
+/** How long the host's end may take until frames pass, in milliseconds. Usually it is less than one. */
+const FORWARDING_TIMEOUT_MS = 5_000;
+
+function apply(o: VethObject, context: ApplyContext): void {
+  const { host, container } = context.spaces;
+  if (container === undefined) throw new TypeError("a pair needs the container's namespace");
+  const mtu = o.mtuBytes ? { mtuBytes: o.mtuBytes } : {};
+  const master = o.port ? { master: linkOf(context, "host", o.port.bridge).index } : {};
+  try {
+    createVeth(
+      host,
+      { ...o.host, ...mtu, ...master, up: true },
+      { ...o.container, ...mtu, netnsFd: container.netns.fd },
+    );
+  } catch (cause) {
+    if (!(cause instanceof NetError && cause.is("netlink/refused") && cause.detail.errno === "EEXIST"))
+      throw cause;
+    throw takenName(o, context, cause);
+  }
+  context.undo.defer(() => removePair(o, context));
+  const end = getLink(host, { name: o.host.name });
+  addAltName(host, { index: end.index }, context.mark);
+  writeSysctl(`net/ipv6/conf/${o.host.name}/accept_ra`, "0");
+  if (o.port && (o.port.hairpin || o.port.isolated)) setBridgePort(host, end.index, o.port);
+  if (o.containerUp) setLink(container.socket, { name: o.container.name }, { up: true });
+}
+
+function takenName(o: VethObject, context: ApplyContext, cause: Error): NetError {
+  const inside = findLink(socketAt(context.spaces, "container"), { name: o.container.name });
+  const [name, where] = inside
+    ? [o.container.name, context.spaces.container?.netns.path ?? "the container"]
+    : [o.host.name, "the host"];
+  return new NetError("resource/exists", { what: `interface ${name}`, where }, { cause });
+}
+
+/** Waits until the host's end forwards frames; what is sent before is lost and costs a second of ARP. */
+export function waitForwarding(o: VethObject, { spaces: { host } }: Context): void {
+  const deadline = performance.now() + FORWARDING_TIMEOUT_MS;
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  for (let waitMs = 0.1; ; waitMs = Math.min(waitMs * 2, 20)) {
+    const link = getLink(host, { name: o.host.name });
+    if (link.operState === "up" && (o.port === undefined || link.port?.forwarding)) return;
+    if (performance.now() > deadline)
+      throw new NetError("try-again", {
+        why: `bridge port ${o.host.name} is in state ${link.operState}, not up`,
+      });
+    Atomics.wait(cell, 0, 0, waitMs);
+  }
+}
+
+function verify(o: VethObject, context: Context): void {
+  const inside = linkOf(context, "container", o.container.name);
+  expectSame(`kind of ${o.container.name}`, "veth", inside.kind ?? "none");
+  expectSame(`MAC address of ${o.container.name}`, o.container.mac, inside.mac ?? "none");
+  if (o.containerUp) expectSame(`${o.container.name} is up`, true, inside.up);
+  // The pair is found by its index: its name in the host may be any, if another program made it.
+  const end =
+    inside.peerIndex === undefined ? undefined : findLink(context.spaces.host, { index: inside.peerIndex });
+  if (end === undefined)
+    throw new NetError("check/differs", {
+      what: `host end of ${o.container.name}`,
+      wanted: "present",
+      found: "none",
+    });
+  expectSame(`kind of ${end.name}`, "veth", end.kind ?? "none");
+  expectSame(`${end.name} is up`, true, end.up);
+  if (o.port) verifyPort(o.port, end, context);
+}
+
+function verifyPort(port: NonNullable<VethObject["port"]>, end: Link, context: Context): void {
+  expectSame(`bridge of ${end.name}`, linkOf(context, "host", port.bridge).index, end.master ?? 0);
+  expectSame(`hairpin mode of ${end.name}`, port.hairpin, end.port?.hairpin ?? false);
+  expectSame(`isolation of ${end.name}`, port.isolated, end.port?.isolated ?? false);
+}
+
+/**
+ * Removes the pair by its mark, or by its name if ADD was ended before it could set the mark. A link of that name
+ * that carries another mark of ours is somebody else's.
+ */
+export function removePair(
+  o: { readonly host: { readonly name: string } },
+  { mark, spaces: { host } }: Context,
+): void {
+  if (removeLink(host, { altName: mark })) return;
+  const link = findLink(host, { name: o.host.name });
+  if (link?.kind === "veth" && !link.altNames.some((n) => n.startsWith("heddle-")))
+    removeLink(host, { index: link.index });
+}
+
+export const veth: KindOperations<VethObject> = { apply, verify, remove: removePair };

@@ -1,0 +1,185 @@
+import {
+  closeSync,
+  constants,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { isAbsolute } from "node:path";
+import { O_CLOEXEC } from "../sys/fd.ts";
+import { lockFile } from "../sys/flock.ts";
+import type { NetState } from "./model.ts";
+import { markOf, type Owner } from "./owner.ts";
+import { parse, stringify } from "./state-json.ts";
+
+/**
+ * The record of an attachment: a journal of lines in a file of its own, named by the mark. It is `MARK.pending` from
+ * before the first kernel request until the last, then `MARK`. Each line is written before what it speaks of is
+ * done, so that a line cut short by a kill speaks of nothing. Records live on tmpfs and are never synced: a
+ * container does not outlive a power loss.
+ */
+export interface NetnsIdentity {
+  readonly path: string;
+  readonly dev: number;
+  readonly ino: number;
+  /** Never used again, unlike device and inode; absent before Linux 5.14. */
+  readonly cookie?: string;
+}
+
+/** A value that was there before ADD changed it. `object` is the place in the state's list. */
+export interface Borrowed {
+  readonly object: number;
+  readonly value: string;
+}
+
+export interface AttachmentRecord {
+  readonly owner: Owner;
+  readonly netns: NetnsIdentity;
+  readonly committed: boolean;
+  /** What was, or was about to be, made. Absent if ADD ended before it had a plan. */
+  readonly state?: NetState;
+  readonly borrowed: readonly Borrowed[];
+}
+
+interface Head {
+  readonly v: 1;
+  readonly owner: Owner;
+  readonly netns: NetnsIdentity;
+}
+
+const PENDING = ".pending";
+
+/** `/run/heddle`, or `HEDDLE_RUN_DIR` if that is an absolute path: several hosts on one machine keep theirs apart. */
+export function runDir(env: Readonly<Record<string, string | undefined>> = process.env): string {
+  const asked = env["HEDDLE_RUN_DIR"];
+  return asked !== undefined && isAbsolute(asked) ? asked : "/run/heddle";
+}
+
+export const recordDir = (): string => `${runDir()}/attachments`;
+
+/** The record of one key, held under its lock until it is closed. */
+export interface OpenRecord extends Disposable {
+  /** What an earlier ADD left, if anything. */
+  readonly found: AttachmentRecord | undefined;
+  /** Begins a journal; what was found is gone after this. */
+  begin(netns: NetnsIdentity): void;
+  plan(state: NetState): void;
+  borrow(borrowed: Borrowed): void;
+  /** The last step of ADD. */
+  commit(): void;
+  /** The last step of DEL. */
+  remove(): void;
+}
+
+/**
+ * Opens the record of `owner` and waits for its lock, so that two calls for one key follow each other. Nothing is
+ * left behind if neither `begin` was called nor a record was there.
+ */
+export function openRecord(owner: Owner): OpenRecord {
+  const path = `${recordDir()}/${markOf(owner)}`;
+  const pending = path + PENDING;
+  const lock = lockPending(pending);
+  const committed = readRecord(path, true);
+  const found = committed ?? readRecord(pending, false);
+  let state: "found" | "begun" | "committed" | "removed" = found ? "found" : "removed";
+  const append = (line: unknown): void => {
+    const data = Buffer.from(`${stringify(line)}\n`);
+    for (let at = 0; at < data.length;) at += writeSync(lock.fd, data, at);
+  };
+  return {
+    found,
+    begin(netns) {
+      unlinkIfThere(path);
+      ftruncateSync(lock.fd, 0);
+      append({ v: 1, owner, netns } satisfies Head);
+      state = "begun";
+    },
+    plan: (plan) => append({ state: plan }),
+    borrow: (borrowed) => append({ borrowed }),
+    commit() {
+      renameSync(pending, path);
+      state = "committed";
+    },
+    remove() {
+      unlinkIfThere(path);
+      state = "removed";
+    },
+    [Symbol.dispose]() {
+      // The pending file is also the lock: it goes while the lock is held, and only if it says nothing.
+      if (state === "removed" || (state === "found" && found?.committed)) unlinkIfThere(pending);
+      lock[Symbol.dispose]();
+    },
+  };
+}
+
+function lockPending(pending: string): ReturnType<typeof lockFile> {
+  try {
+    return lockFile(pending, "exclusive");
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code !== "ENOENT") throw e;
+    mkdirSync(recordDir(), { recursive: true, mode: 0o700 });
+    return lockFile(pending, "exclusive");
+  }
+}
+
+function unlinkIfThere(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code !== "ENOENT") throw e;
+  }
+}
+
+/** Reads a record without its lock; a file that is not a record, or says nothing yet, is none. */
+function readRecord(path: string, committed: boolean): AttachmentRecord | undefined {
+  let text: string;
+  try {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | O_CLOEXEC);
+    try {
+      text = readFileSync(fd, "utf8");
+    } finally {
+      closeSync(fd);
+    }
+  } catch (e) {
+    if (["ENOENT", "ELOOP"].includes((e as NodeJS.ErrnoException).code ?? "")) return undefined;
+    throw e;
+  }
+  // What stands behind the last line end was cut short by a kill.
+  const lines = text.split("\n").slice(0, -1);
+  let record: AttachmentRecord | undefined;
+  for (const line of lines) {
+    let entry: Partial<Head> & { state?: NetState; borrowed?: Borrowed };
+    try {
+      entry = parse(line) as typeof entry;
+    } catch {
+      break;
+    }
+    if (entry.v === 1 && entry.owner && entry.netns)
+      record = { owner: entry.owner, netns: entry.netns, committed, borrowed: [] };
+    else if (record && entry.state) record = { ...record, state: entry.state, borrowed: [] };
+    else if (record && entry.borrowed) record = { ...record, borrowed: [...record.borrowed, entry.borrowed] };
+  }
+  return record;
+}
+
+/** The record behind a mark, committed or pending, without waiting for its lock. */
+export const peekRecord = (mark: string): AttachmentRecord | undefined =>
+  readRecord(`${recordDir()}/${mark}`, true) ?? readRecord(`${recordDir()}/${mark}${PENDING}`, false);
+
+/** Every record whose mark begins with `prefix`. */
+export function listRecords(prefix: string): readonly AttachmentRecord[] {
+  let names: string[];
+  try {
+    names = readdirSync(recordDir());
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw e;
+  }
+  const marks = new Set(names.filter((n) => n.startsWith(prefix)).map((n) => n.replace(PENDING, "")));
+  return [...marks].map(peekRecord).filter((r) => r !== undefined);
+}

@@ -1,0 +1,20 @@
+import { kernelPlugin } from "../../../cni/attach.ts";
+import type { Plugin } from "../../../cni/plugin.ts";
+import { macOf } from "../../shared/config.ts";
+import { removeForeignPair } from "../../shared/foreign.ts";
+import { type BridgeConfig, parseConfig, parseForRemoval } from "./config.ts";
+import { needs, plan } from "./plan.ts";
+
+/** `bridge`: containers as ports of a bridge on the host, which may be their gateway. */
+export const bridge: Plugin<BridgeConfig> = kernelPlugin<BridgeConfig>({
+  type: "bridge",
+  about: "Containers as ports of a bridge on the host",
+  parse: parseConfig,
+  parseForRemoval,
+  ipam: (config) => config.ipam,
+  mac: macOf,
+  needs,
+  plan,
+  firewalls: () => ["nftables", "iptables"],
+  removeForeign: removeForeignPair,
+});

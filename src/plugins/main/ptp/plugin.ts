@@ -1,0 +1,20 @@
+import { kernelPlugin } from "../../../cni/attach.ts";
+import type { Plugin } from "../../../cni/plugin.ts";
+import { macOf } from "../../shared/config.ts";
+import { removeForeignPair } from "../../shared/foreign.ts";
+import { parseConfig, parseForRemoval, type PtpConfig } from "./config.ts";
+import { needs, plan } from "./plan.ts";
+
+/** `ptp`: each container on a link of its own to the host, which routes for it. */
+export const ptp: Plugin<PtpConfig> = kernelPlugin<PtpConfig>({
+  type: "ptp",
+  about: "Each container on a link of its own to the host",
+  parse: parseConfig,
+  parseForRemoval,
+  ipam: (config) => config.ipam,
+  mac: macOf,
+  needs,
+  plan,
+  firewalls: () => ["nftables", "iptables"],
+  removeForeign: removeForeignPair,
+});

@@ -1,0 +1,17 @@
+import { kernelPlugin } from "../../../cni/attach.ts";
+import type { Plugin } from "../../../cni/plugin.ts";
+import { parseConfig, parseForRemoval, type PortmapConfig } from "./config.ts";
+import { needs, plan } from "./plan.ts";
+
+/** `portmap`: ports of the host that lead to ports of the container. */
+export const portmap: Plugin<PortmapConfig> = kernelPlugin<PortmapConfig>({
+  type: "portmap",
+  about: "Ports of the host that lead to ports of the container",
+  parse: parseConfig,
+  parseForRemoval,
+  chained: true,
+  idle: (config) => config.mappings.length === 0,
+  needs,
+  plan,
+  firewalls: () => ["nftables", "iptables"],
+});

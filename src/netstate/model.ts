@@ -44,8 +44,6 @@ export interface VethObject {
   readonly mtuBytes?: number;
   /** The bridge that the host end is a port of. */
   readonly port?: { readonly bridge: string; readonly hairpin: boolean; readonly isolated: boolean };
-  /** False leaves the container's end down. */
-  readonly containerUp: boolean;
 }
 
 export interface SysctlObject {
@@ -59,10 +57,13 @@ export interface SysctlObject {
   readonly optional?: boolean;
 }
 
-/** A link of somebody else that has to be up, such as the loopback of a container. */
+/**
+ * A link that has to be up: one of this state's own, after its sysctls are set, or a borrowed one, such as the
+ * loopback of a container, that goes down again with the attachment.
+ */
 export interface LinkUpObject {
   readonly kind: "link-up";
-  readonly possession: "borrowed";
+  readonly possession: "exclusive" | "borrowed";
   readonly place: Place;
   readonly link: string;
 }

@@ -13,9 +13,10 @@ import { socketAt } from "../spaces.ts";
 function apply(o: LinkUpObject, context: ApplyContext): void {
   const link = linkOf(context, o.place, o.link);
   if (link.up) return;
-  context.borrow(o, "down");
+  const borrowed = o.possession === "borrowed";
+  if (borrowed) context.borrow(o, "down");
   setLink(socketAt(context.spaces, o.place), { index: link.index }, { up: true });
-  context.undo.defer(() => give(o, context));
+  if (borrowed) context.undo.defer(() => give(o, context));
 }
 
 function give(o: LinkUpObject, context: Context): void {

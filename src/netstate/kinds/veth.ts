@@ -7,7 +7,6 @@ import {
   type Link,
   removeLink,
   setBridgePort,
-  setLink,
 } from "../../rtnl/link.ts";
 import { writeSysctl } from "../../sys/sysctl.ts";
 import { type ApplyContext, type Context, expectSame, type KindOperations, linkOf } from "../context.ts";
@@ -38,7 +37,6 @@ function apply(o: VethObject, context: ApplyContext): void {
   addAltName(host, { index: end.index }, context.mark);
   writeSysctl(`net/ipv6/conf/${o.host.name}/accept_ra`, "0");
   if (o.port && (o.port.hairpin || o.port.isolated)) setBridgePort(host, end.index, o.port);
-  if (o.containerUp) setLink(container.socket, { name: o.container.name }, { up: true });
 }
 
 function takenName(o: VethObject, context: ApplyContext, cause: Error): NetError {
@@ -68,7 +66,6 @@ function verify(o: VethObject, context: Context): void {
   const inside = linkOf(context, "container", o.container.name);
   expectSame(`kind of ${o.container.name}`, "veth", inside.kind ?? "none");
   expectSame(`MAC address of ${o.container.name}`, o.container.mac, inside.mac ?? "none");
-  if (o.containerUp) expectSame(`${o.container.name} is up`, true, inside.up);
   // The pair is found by its index: its name in the host may be any, if another program made it.
   const end =
     inside.peerIndex === undefined ? undefined : findLink(context.spaces.host, { index: inside.peerIndex });

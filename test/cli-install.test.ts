@@ -1,0 +1,127 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { pluginTypes } from "../src/plugins/registry.ts";
+import { type HeddleBinary, heddleBinary, runPlugin } from "../src/testing/executable.ts";
+import { run } from "../src/testing/run.ts";
+import { tempDir } from "../src/testing/temp-dir.ts";
+
+let heddle: HeddleBinary;
+beforeAll(async () => {
+  heddle = await heddleBinary();
+});
+afterAll(() => heddle[Symbol.dispose]());
+
+const installTo = (dir: string, args: readonly string[] = [], program = heddle.path) =>
+  run([program, "install", "--cni-bin-dir", dir, ...args], { mustSucceed: false });
+const everything = ["heddle", ...pluginTypes].toSorted();
+const [somePlugin = ""] = pluginTypes;
+
+describe("heddle install", () => {
+  test("places one file and a relative link for every plugin, which works", async () => {
+    using dir = tempDir();
+    const { code } = await installTo(dir.in("new", "bin"));
+    expect(code).toBe(0);
+    expect(readdirSync(dir.in("new", "bin")).toSorted()).toEqual(everything);
+    for (const type of pluginTypes) expect(readlinkSync(dir.in("new", "bin", type))).toBe("heddle");
+    expect(statSync(dir.in("new", "bin", "heddle")).mode & 0o777).toBe(0o755);
+    const { json } = await runPlugin(dir.in("new", "bin", somePlugin), { command: "VERSION" }, "");
+    expect(json).toHaveProperty("supportedVersions");
+  });
+
+  test("doing it again changes nothing", async () => {
+    using dir = tempDir();
+    await installTo(dir.path);
+    const before = everything.map((name) => lstatSync(dir.in(name)).ino);
+    const { code, stdout } = await installTo(dir.path);
+    expect(code).toBe(0);
+    expect(stdout.match(/^unchanged/gm)).toHaveLength(everything.length);
+    expect(everything.map((name) => lstatSync(dir.in(name)).ino)).toEqual(before);
+  });
+
+  test("run from the very file that is installed, it restores missing links", async () => {
+    using dir = tempDir();
+    await installTo(dir.path);
+    const { ino } = statSync(dir.in("heddle"));
+    await Bun.file(dir.in(somePlugin)).delete();
+    const { code, stdout } = await installTo(dir.path, [], dir.in("heddle"));
+    expect(code).toBe(0);
+    expect(stdout).toContain(`created    ${somePlugin}`);
+    expect(statSync(dir.in("heddle")).ino).toBe(ino);
+  });
+
+  test("an older heddle is replaced without asking", async () => {
+    using dir = tempDir();
+    const { executableMark } = await import("../src/build-info.ts");
+    writeFileSync(dir.in("heddle"), `an older version, ${executableMark}`);
+    const { code, stdout } = await installTo(dir.path);
+    expect(code).toBe(0);
+    expect(stdout).toContain("replaced   heddle");
+    expect(statSync(dir.in("heddle")).size).toBe(statSync(heddle.path).size);
+  });
+
+  test("a foreign file is named and nothing at all is changed", async () => {
+    using dir = tempDir();
+    writeFileSync(dir.in(somePlugin), "somebody else's plugin");
+    const { code, stderr } = await installTo(dir.path);
+    expect(code).toBe(1);
+    expect(stderr).toContain(somePlugin);
+    expect(stderr).toContain("--force");
+    expect(readdirSync(dir.path)).toEqual([somePlugin]);
+    expect(readFileSync(dir.in(somePlugin), "utf8")).toBe("somebody else's plugin");
+  });
+
+  test("a foreign link is foreign too, and what it points to survives --force", async () => {
+    using dir = tempDir();
+    writeFileSync(dir.in("elsewhere"), "kept");
+    symlinkSync("elsewhere", dir.in(somePlugin));
+    expect((await installTo(dir.path)).code).toBe(1);
+    expect((await installTo(dir.path, ["--force"])).code).toBe(0);
+    expect(readlinkSync(dir.in(somePlugin))).toBe("heddle");
+    expect(readFileSync(dir.in("elsewhere"), "utf8")).toBe("kept");
+  });
+
+  test("--force replaces foreign files", async () => {
+    using dir = tempDir();
+    writeFileSync(dir.in(somePlugin), "somebody else's plugin");
+    writeFileSync(dir.in("heddle"), "something else");
+    const { code, stdout } = await installTo(dir.path, ["--force"]);
+    expect(code).toBe(0);
+    expect(stdout).toContain(`replaced   ${somePlugin}`);
+    expect(readlinkSync(dir.in(somePlugin))).toBe("heddle");
+  });
+
+  test("a directory in the way is refused even with --force", async () => {
+    using dir = tempDir();
+    mkdirSync(dir.in(somePlugin));
+    const { code, stderr } = await installTo(dir.path, ["--force"]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(somePlugin);
+    expect(readdirSync(dir.path)).toEqual([somePlugin]);
+  });
+
+  test("removes the unfinished files of an installation that was killed", async () => {
+    using dir = tempDir();
+    // No process has this id: it is above the kernel's largest (2^22, linux/threads.h).
+    const abandoned = ".heddle-install-4194399-1";
+    writeFileSync(dir.in(abandoned), "half a file");
+    await installTo(dir.path);
+    expect(existsSync(dir.in(abandoned))).toBe(false);
+  });
+
+  test("a directory that cannot be made is one clear error", async () => {
+    const { code, stderr } = await installTo("/proc/nowhere/bin");
+    expect(code).toBe(1);
+    expect(stderr).toContain("mkdir");
+    expect(stderr).not.toContain("    at ");
+  });
+});

@@ -6,7 +6,7 @@ import { linkUp } from "./kinds/link-up.ts";
 import { route } from "./kinds/route.ts";
 import { sysctl } from "./kinds/sysctl.ts";
 import { veth, waitForwarding } from "./kinds/veth.ts";
-import type { NetObject, NetObjectKind, NetState } from "./model.ts";
+import type { NetObject, NetObjectKind, NetState, Of } from "./model.ts";
 
 /**
  * The three interpreters of a state. They go through its objects kind by kind, in the order in which one needs the
@@ -40,9 +40,12 @@ export function apply(state: NetState, context: Omit<ApplyContext, "undo">): voi
   using undo = new DisposableStack();
   for (const object of ordered(state)) operationsOf(object).apply(object, { ...context, undo });
   for (const object of state.objects)
-    if (object.kind === "veth" && object.containerUp) waitForwarding(object, context);
+    if (object.kind === "veth" && isUp(state, object)) waitForwarding(object, context);
   undo.move();
 }
+
+const isUp = (state: NetState, { container }: Of<"veth">): boolean =>
+  state.objects.some((o) => o.kind === "link-up" && o.place === "container" && o.link === container.name);
 
 /** Compares the kernel with the state. Throws `check/differs` for the first difference. */
 export function verify(state: NetState, context: Context): void {

@@ -51,7 +51,6 @@ export function plan(input: Input, facts: Facts): Plan {
           host: { name: fresh.hostLink, mac: fresh.hostMac },
           container: { name: ifname, mac: fresh.containerMac },
           port: { bridge: config.bridge, hairpin: config.hairpinMode, isolated: config.portIsolation },
-          containerUp: !config.disableContainerInterface,
           ...(config.mtuBytes ? { mtuBytes: config.mtuBytes } : {}),
         },
         ...inside(input, ips, routes),
@@ -108,9 +107,12 @@ function inside(
   ips: readonly ResultIp[],
   routes: readonly ResultRoute[],
 ): NetObject[] {
-  if (config.ipam === undefined) return [];
+  if (config.disableContainerInterface) return [];
+  const up: NetObject = { kind: "link-up", possession: "exclusive", place: "container", link: ifname };
+  if (config.ipam === undefined) return [up];
   return [
     ...containerSysctls(ifname, ips, config.enabledad),
+    up,
     ...ips.map(({ address }): NetObject => ({
       kind: "address",
       possession: "exclusive",

@@ -37,6 +37,12 @@ describe("an index", () => {
     expect([next.live, next.lines]).toEqual([3, 5]);
   });
 
+  test("tells an owner from one whose name ends alike", () => {
+    using t = start({ "10.0.0.1": "my-a", "10.0.0.2": "a", "10.0.0.3": "ba" });
+    const index = readIndex(t.path, t.dir);
+    expect(index && filesOf(index, "a")).toEqual(["10.0.0.2"]);
+  });
+
   test("takes any text as owner and as file name", () => {
     const odd = "+a 10.0.0.9\n= 1 2 3\r\n\u00e9 \ud800%";
     using t = start({ "odd name\n": odd, plain: "" });

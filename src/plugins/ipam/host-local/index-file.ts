@@ -10,7 +10,7 @@
  * not show again, and records it with the change time, the inode and the device. While the directory still has that time,
  * nothing was added to it or taken from it since.
  */
-import { readFileSync, statSync } from "node:fs";
+import { type BigIntStats, readFileSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { errnoOf, type Files } from "./files.ts";
 
@@ -39,10 +39,8 @@ const line = (c: Change): string => `${c.sign}${encode(c.owner)} ${encode(c.file
 const endLine = (stamp: string, live: number, lines: number): string => `= ${stamp} ${live} ${lines}\n`;
 
 /** What identifies the present state of a directory. */
-export function stampOf(dir: string): string {
-  const s = statSync(dir, { bigint: true });
-  return `${s.dev}:${s.ino}:${s.mtimeNs}:${s.ctimeNs}`;
-}
+const stampOf = (s: BigIntStats): string => `${s.dev}:${s.ino}:${s.mtimeNs}:${s.ctimeNs}`;
+const statOf = (dir: string): BigIntStats => statSync(dir, { bigint: true });
 
 /** The index at `path` if it describes the directory as it is now. */
 export function readIndex(path: string, dir: string): Index | undefined {
@@ -57,7 +55,7 @@ export function readIndex(path: string, dir: string): Index | undefined {
   if (!text.startsWith(HEADER) || !text.endsWith("\n") || text.includes("\0")) return undefined;
   const last = text.slice(text.lastIndexOf("\n", text.length - 2) + 1, -1);
   const [, stamp, live, lines] = /^= (\S+) (\d+) (\d+)$/.exec(last) ?? [];
-  if (stamp !== stampOf(dir)) return undefined;
+  if (stamp !== stampOf(statOf(dir))) return undefined;
   return { text, live: Number(live), lines: Number(lines) };
 }
 
@@ -92,8 +90,8 @@ export function entriesOf(index: Index): Map<string, string> {
 function mark(dir: string, files: Files): string | undefined {
   const seconds = Date.now() / 1000 - 2 - Math.random();
   files.setTime(dir, seconds);
-  const kept = Number(statSync(dir, { bigint: true }).mtimeNs) / 1e9;
-  return Math.abs(kept - seconds) < 0.001 ? stampOf(dir) : undefined;
+  const stat = statOf(dir);
+  return Math.abs(Number(stat.mtimeNs) / 1e9 - seconds) < 0.001 ? stampOf(stat) : undefined;
 }
 
 /** Adds changes to a log that was valid before them, or writes it anew if it has grown long. Call under the lock. */

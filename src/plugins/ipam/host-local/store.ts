@@ -126,11 +126,8 @@ export function reserve(store: Store, ip: Ip, key: AttachmentKey): boolean {
   const { files, place } = store;
   const draft = join(place.dir, DRAFT);
   const owner = ownerText(key);
-  // A draft is replaced, never written over: it may be a second name of somebody's reservation.
-  if (!unless("EEXIST", () => (files.create(draft, owner), true))) {
-    files.unlink(draft);
-    files.create(draft, owner);
-  }
+  // No draft is there: one would have changed the directory, and then the scan has removed it.
+  files.create(draft, owner);
   const linked = unless("EEXIST", () => (files.link(draft, join(place.dir, ip.text)), true)) ?? false;
   if (linked) store.changes.push({ sign: "+", file: ip.text, owner });
   files.unlink(draft);

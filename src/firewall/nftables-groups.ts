@@ -4,8 +4,9 @@ import type { NetlinkSocket } from "../netlink/socket.ts";
 import { addChain, addRule, addSet, addTable, deleteRules } from "../nft/batch.ts";
 import type { Expr } from "../nft/expr.ts";
 import { findChain, findTable, listRules } from "../nft/list.ts";
-import type { Chain, Rule, TableRef } from "../nft/model.ts";
-import { type Group, LAYOUT_COMMENT } from "./nftables-layout.ts";
+import type { Rule, TableRef } from "../nft/model.ts";
+import { rule } from "../nft/statement.ts";
+import { type ChainSpec, type Group, LAYOUT_COMMENT } from "./nftables-layout.ts";
 
 /**
  * The shared part of the layout: telling whether a group of chains is whole, and the changes that make or mend it.
@@ -13,9 +14,11 @@ import { type Group, LAYOUT_COMMENT } from "./nftables-layout.ts";
  * fails as a whole and no rule stands twice.
  */
 
-/** True if every chain that speaks for the group has its rules. One or two requests. */
+/** True if the group is there and its rules were not flushed. One request; `verifyChain` looks closer. */
 export const isWhole = (socket: NetlinkSocket, g: Group): boolean =>
-  g.whole.every(({ chain, uses }) => (findChain(socket, g.table, chain)?.uses ?? 0) >= uses);
+  (findChain(socket, g.table, g.witness.chain)?.uses ?? 0) >= g.witness.uses;
+
+const compile = (t: TableRef, chain: ChainSpec): readonly Rule[] => chain.rules.map((r) => rule(t.family, r));
 
 /**
  * The changes that bring the group into the kernel, to be sent in one transaction with whatever needs it. Throws
@@ -36,7 +39,7 @@ export function buildGroup(socket: NetlinkSocket, g: Group): Request[] {
       present.includes(c) ? deleteRules(g.table, c.name) : addChain(g.table, c, { mustBeNew: fresh }),
     ),
     ...g.sets.map((s) => addSet(g.table, s)),
-    ...g.chains.flatMap((c) => c.rules.map((r) => addRule(g.table, c.name, r))),
+    ...g.chains.flatMap((c) => compile(g.table, c).map((r) => addRule(g.table, c.name, r))),
   ];
 }
 
@@ -44,15 +47,15 @@ export function buildGroup(socket: NetlinkSocket, g: Group): Request[] {
 export function buildSubnetChain(
   socket: NetlinkSocket,
   t: TableRef,
-  chain: Chain,
+  chain: ChainSpec,
   compare: boolean,
 ): Request[] {
-  const rules = chain.rules.map((r) => addRule(t, chain.name, r));
-  if (findChain(socket, t, chain.name) === undefined)
-    return [addChain(t, chain, { mustBeNew: true }), ...rules];
-  return !compare || sameRules(listRules(socket, t, chain.name), chain.rules)
-    ? []
-    : [deleteRules(t, chain.name), ...rules];
+  const present = findChain(socket, t, chain.name) !== undefined;
+  if (present && !compare) return [];
+  const wanted = compile(t, chain);
+  const rules = wanted.map((r) => addRule(t, chain.name, r));
+  if (!present) return [addChain(t, chain, { mustBeNew: true }), ...rules];
+  return sameRules(listRules(socket, t, chain.name), wanted) ? [] : [deleteRules(t, chain.name), ...rules];
 }
 
 const plain = (_: string, value: unknown): unknown =>
@@ -69,7 +72,7 @@ export const sameRules = (a: readonly Rule[], b: readonly Rule[]): boolean =>
   a.length === b.length && a.every((r, i) => showRule(r) === showRule(b[i] ?? { expressions: [] }));
 
 /** Throws `check/differs` if the chain has not exactly these rules. */
-export function verifyChain(socket: NetlinkSocket, t: TableRef, chain: Chain): void {
+export function verifyChain(socket: NetlinkSocket, t: TableRef, chain: ChainSpec): void {
   const what = `nftables chain ${t.family} ${t.table} ${chain.name}`;
   const info = findChain(socket, t, chain.name);
   const wanted = `${chain.rules.length} rules`;
@@ -82,6 +85,6 @@ export function verifyChain(socket: NetlinkSocket, t: TableRef, chain: Chain): v
       found: info.base ? `${info.base.hook} priority ${info.base.priority}` : "a chain without a hook",
     });
   const rules = listRules(socket, t, chain.name);
-  if (!sameRules(rules, chain.rules))
+  if (!sameRules(rules, compile(t, chain)))
     throw new NetError("check/differs", { what, wanted, found: `${rules.length} rules, not all the same` });
 }

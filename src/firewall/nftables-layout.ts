@@ -1,8 +1,8 @@
 import { NetError } from "../errors.ts";
 import { type Ip, type IpPrefix, isUnspecified, network, parseIp, prefix } from "../net/ip.ts";
 import { type KeyType, protocolNumbers } from "../nft/data-types.ts";
-import type { Chain, Element, SetSpec, TableRef } from "../nft/model.ts";
-import { rule, type Statement } from "../nft/statement.ts";
+import type { Base, Element, SetSpec, TableRef } from "../nft/model.ts";
+import type { Field, Statement } from "../nft/statement.ts";
 import type { FirewallRule, Mark, PortMapping } from "./model.ts";
 
 /**
@@ -22,17 +22,23 @@ export const LAYOUT_COMMENT = "heddle layout 1";
  */
 const priority = { guard: -295, dstnat: -95, hairpin: 104, masquerade: 105, bridge: -295 } as const;
 
-/** Chains and sets that are made together, when the first rule needs them. */
-export interface Group {
-  readonly name: "masquerade" | "portmap" | "guard" | "mac-check";
-  readonly table: TableRef;
-  readonly chains: readonly Chain[];
-  readonly sets: readonly SetSpec[];
-  /** Chains whose use counts (own rules and jumps) together tell that the group is whole. */
-  readonly whole: readonly { readonly chain: string; readonly uses: number }[];
+/** A chain with its rules as statements: they are compiled when they are needed, which is once in a host's life. */
+export interface ChainSpec {
+  readonly name: string;
+  readonly base?: Base;
+  readonly rules: readonly (readonly Statement[])[];
 }
 
-const inet = (...statements: readonly Statement[]) => rule("inet", statements);
+/** Chains and sets that are made together, when the first rule needs them. */
+export interface Group {
+  readonly name: "masquerade" | "portmap" | "mac-check";
+  readonly table: TableRef;
+  readonly chains: readonly ChainSpec[];
+  readonly sets: readonly SetSpec[];
+  /** The chain whose use count (own rules, and jumps to it) tells whether the group is there, and was not flushed. */
+  readonly witness: { readonly chain: string; readonly uses: number };
+}
+
 const knownPrefix = (address: string, bits: number): IpPrefix => {
   const ip = parseIp(address);
   if (!ip.ok) throw new TypeError(ip.why);
@@ -58,7 +64,7 @@ const perFamily = (v: 4 | 6, address: "ipv4_addr" | "ipv6_addr") => ({
   wildcard: set(`ports${v}`, port, [address, "inet_service"]),
   /** The addresses that `specific` has keys of: so a wildcard finds its rivals without reading all of them. */
   hostAddresses: set(`host_addresses${v}`, [address]),
-  /** By target, protocol and the port that was asked for: exactly the connections that a mapping translated. */
+  /** By target: the container's address, protocol and port, where a mapping leads to. */
   hairpin: set(`hairpin${v}`, [address, ...port], "verdict"),
 });
 export const sets4 = perFamily(4, "ipv4_addr");
@@ -77,29 +83,50 @@ const masquerade: Group = {
       name: "postrouting",
       base: { type: "nat", hook: "postrouting", priority: priority.masquerade, policy: "accept" },
       rules: [
-        inet({ prefix: "ip daddr", op: "==", in: multicast4 }, { verdict: "return" }),
-        inet({ prefix: "ip6 daddr", op: "==", in: multicast6 }, { verdict: "return" }),
-        inet({ vmap: ["ip saddr"], map: sets4.masquerade.name }),
-        inet({ vmap: ["ip6 saddr"], map: sets6.masquerade.name }),
+        [{ prefix: "ip daddr", op: "==", in: multicast4 }, { verdict: "return" }],
+        [{ prefix: "ip6 daddr", op: "==", in: multicast6 }, { verdict: "return" }],
+        [{ vmap: ["ip saddr"], map: sets4.masquerade.name }],
+        [{ vmap: ["ip6 saddr"], map: sets6.masquerade.name }],
       ],
     },
   ],
-  whole: [{ chain: "postrouting", uses: 4 }],
+  witness: { chain: "postrouting", uses: 4 },
 };
 
-const toHostports = inet({ fibType: "local" }, { verdict: { jump: "hostports" } });
+const dnat = (family: "ip" | "ip6", by: readonly Field[], map: string): readonly Statement[] => [
+  { nat: "dnat", family, by, map, port: true },
+];
+const toHostports: readonly Statement[] = [{ fibType: "local" }, { verdict: { jump: "hostports" } }];
+/**
+ * A mapping of 127.0.0.1 needs `route_localnet`, and with it a neighbour could send to the services on the host's own
+ * loopback. This runs before any translation, so that what is translated later still has the address it came with.
+ */
+const guard: ChainSpec = {
+  name: "guard",
+  base: { type: "filter", hook: "prerouting", priority: priority.guard, policy: "accept" },
+  rules: [
+    [
+      { ifname: "iifname", op: "!=", is: "lo" },
+      { prefix: "ip daddr", op: "==", in: loopback4 },
+      { do: "counter" },
+      { verdict: "drop" },
+    ],
+  ],
+};
+
 const portmap: Group = {
   name: "portmap",
   table: inetTable,
   sets: [sets4, sets6].flatMap((s) => [s.specific, s.wildcard, s.hostAddresses, s.hairpin]),
   chains: [
+    guard,
     {
       name: "hostports",
       rules: [
-        inet({ dnat: "ip", to: ["ip daddr", "meta l4proto", "th dport"], map: sets4.specific.name }),
-        inet({ dnat: "ip", to: ["meta l4proto", "th dport"], map: sets4.wildcard.name }),
-        inet({ dnat: "ip6", to: ["ip6 daddr", "meta l4proto", "th dport"], map: sets6.specific.name }),
-        inet({ dnat: "ip6", to: ["meta l4proto", "th dport"], map: sets6.wildcard.name }),
+        dnat("ip", ["ip daddr", "meta l4proto", "th dport"], sets4.specific.name),
+        dnat("ip", ["meta l4proto", "th dport"], sets4.wildcard.name),
+        dnat("ip6", ["ip6 daddr", "meta l4proto", "th dport"], sets6.specific.name),
+        dnat("ip6", ["meta l4proto", "th dport"], sets6.wildcard.name),
       ],
     },
     {
@@ -115,46 +142,16 @@ const portmap: Group = {
     {
       name: "hairpin",
       base: { type: "nat", hook: "postrouting", priority: priority.hairpin, policy: "accept" },
-      rules: (["ip", "ip6"] as const).map((ip) =>
-        inet(
-          { ctStatus: "dnat" },
-          {
-            vmap: [`${ip} daddr`, "meta l4proto", "ct original proto-dst"],
-            map: setsOf(ip === "ip" ? 4 : 6).hairpin.name,
-          },
-        ),
-      ),
+      rules: (["ip", "ip6"] as const).map((ip) => [
+        { ctStatus: "dnat" },
+        {
+          vmap: [`${ip} daddr`, "meta l4proto", "th dport"],
+          map: setsOf(ip === "ip" ? 4 : 6).hairpin.name,
+        },
+      ]),
     },
   ],
-  whole: [
-    { chain: "hostports", uses: 6 },
-    { chain: "hairpin", uses: 2 },
-  ],
-};
-
-/**
- * A mapping of 127.0.0.1 needs `route_localnet`, and with it a neighbour could send to the services on the host's own
- * loopback. This runs before any translation, so that what is translated later still has the address it came with.
- */
-const guard: Group = {
-  name: "guard",
-  table: inetTable,
-  sets: [],
-  chains: [
-    {
-      name: "guard",
-      base: { type: "filter", hook: "prerouting", priority: priority.guard, policy: "accept" },
-      rules: [
-        inet(
-          { ifname: "iifname", op: "!=", is: "lo" },
-          { prefix: "ip daddr", op: "==", in: loopback4 },
-          { do: "counter" },
-          { verdict: "drop" },
-        ),
-      ],
-    },
-  ],
-  whole: [{ chain: "guard", uses: 1 }],
+  witness: { chain: "hostports", uses: 6 },
 };
 
 const macCheck: Group = {
@@ -166,18 +163,18 @@ const macCheck: Group = {
       name: "prerouting",
       base: { type: "filter", hook: "prerouting", priority: priority.bridge, policy: "accept" },
       rules: [
-        rule("bridge", [
+        [
           { member: ["iifname"], of: checkedPorts.name },
           { member: ["iifname", "ether saddr"], of: allowedMacs.name, not: true },
           { verdict: "drop" },
-        ]),
+        ],
       ],
     },
   ],
-  whole: [{ chain: "prerouting", uses: 1 }],
+  witness: { chain: "prerouting", uses: 1 },
 };
 
-export const groups = { masquerade, portmap, guard, macCheck } as const;
+const groups = { masquerade, portmap, macCheck } as const;
 
 /** Where elements with a mark can be. */
 export const markedSets: readonly { readonly table: TableRef; readonly set: SetSpec }[] = [
@@ -202,7 +199,7 @@ export interface Placed {
 export interface Wanted {
   readonly groups: readonly Group[];
   /** Chains that elements go to: one for each subnet, shared by its containers. */
-  readonly chains: readonly Chain[];
+  readonly chains: readonly ChainSpec[];
   readonly elements: readonly Placed[];
 }
 
@@ -218,22 +215,20 @@ const chainName = (kind: (typeof CHAIN_PREFIXES)[number], subnet: IpPrefix): str
 
 const direction = (ip: Ip, to: "saddr" | "daddr") => `${ip.family === 4 ? "ip" : "ip6"} ${to}` as const;
 
-function masqueradeChain(subnet: IpPrefix): Chain {
+function masqueradeChain(subnet: IpPrefix): ChainSpec {
   const field = direction(subnet.ip, "daddr");
   return {
     name: chainName("masq_", subnet),
-    rules: [inet({ prefix: field, op: "!=", in: network(subnet) }, { do: "masquerade" })],
+    rules: [[{ prefix: field, op: "!=", in: network(subnet) }, { do: "masquerade" }]],
   };
 }
 
-function hairpinChain(m: PortMapping): Chain {
-  if (m.masquerade === "all") return { name: "hairpin_all", rules: [inet({ do: "masquerade" })] };
+function hairpinChain(m: PortMapping): ChainSpec {
+  if (m.masquerade === "all") return { name: "hairpin_all", rules: [[{ do: "masquerade" }]] };
   const from = [network(m.subnet), ...(m.target.family === 4 ? [loopback4] : [])];
   return {
     name: chainName("hairpin_", m.subnet),
-    rules: from.map((p) =>
-      inet({ prefix: direction(m.target, "saddr"), op: "==", in: p }, { do: "masquerade" }),
-    ),
+    rules: from.map((p) => [{ prefix: direction(m.target, "saddr"), op: "==", in: p }, { do: "masquerade" }]),
   };
 }
 
@@ -247,7 +242,7 @@ export function showPort(m: PortMapping): string {
   return `${ip.includes(":") ? `[${ip}]` : ip}:${m.hostPort}/${m.protocol}`;
 }
 
-function planMapping(m: PortMapping, mark: Mark): { chains: Chain[]; elements: Placed[] } {
+function planMapping(m: PortMapping, mark: Mark): { chains: ChainSpec[]; elements: Placed[] } {
   const ip = specificIp(m);
   if ((m.hostIp ?? m.target).family !== m.target.family)
     throw new NetError("config/invalid", {
@@ -270,7 +265,11 @@ function planMapping(m: PortMapping, mark: Mark): { chains: Chain[]; elements: P
   const hairpin: Placed = {
     table: inetTable,
     set: sets.hairpin,
-    element: { key: [m.target, ...portKey], data: { goto: chain.name }, comment: mark },
+    element: {
+      key: [m.target, protocolNumbers[m.protocol], m.targetPort],
+      data: { goto: chain.name },
+      comment: mark,
+    },
   };
   return { chains: [chain], elements: [main, ...address, hairpin] };
 }
@@ -308,7 +307,7 @@ function unique(elements: readonly Placed[]): Placed[] {
 /** Turns rules into what has to be in the kernel. Pure. Throws `config/invalid` if they contradict one another. */
 export function plan(rules: readonly FirewallRule[], mark: Mark): Wanted {
   const wantedGroups = new Set<Group>();
-  const chains = new Map<string, Chain>();
+  const chains = new Map<string, ChainSpec>();
   const elements: Placed[] = [];
   for (const r of rules) {
     if (r.kind === "masquerade") {
@@ -322,7 +321,6 @@ export function plan(rules: readonly FirewallRule[], mark: Mark): Wanted {
       });
     } else if (r.kind === "port-mapping") {
       wantedGroups.add(groups.portmap);
-      if (r.target.family === 4 && r.masquerade !== "none") wantedGroups.add(groups.guard);
       const planned = planMapping(r, mark);
       for (const c of planned.chains) chains.set(c.name, c);
       elements.push(...planned.elements);

@@ -10,11 +10,12 @@ import type { Verdict } from "./verdict.ts";
  * Rules as a person writes them (`ip saddr 10.0.0.0/8 drop`), compiled to expressions exactly as nft 1.0 does it: the
  * same registers, the same tests that a field depends on. So `nft list` prints what we load as it would be typed.
  */
+type Protocol = "ip" | "ip6" | "ether";
 interface FieldSpec {
-  readonly type: TypeName | "ct_status" | "fib_addrtype";
+  readonly type: TypeName;
   readonly bytes: number;
-  /** The network protocol that has this field: in a family of several, nft tests for it first. */
-  readonly needs?: "ip" | "ip6";
+  /** The protocol that has this field: in a family of several network protocols, nft tests for it first. */
+  readonly needs?: Protocol;
   load(into: number): Expr;
 }
 
@@ -22,7 +23,7 @@ const header = (
   type: TypeName,
   base: "link" | "network" | "transport",
   offsetBytes: number,
-  needs?: "ip" | "ip6",
+  needs?: Protocol,
 ): FieldSpec => ({
   type,
   bytes: dataTypes[type].bytes,
@@ -36,16 +37,11 @@ const fields = {
   "ip daddr": header("ipv4_addr", "network", 16, "ip"),
   "ip6 saddr": header("ipv6_addr", "network", 8, "ip6"),
   "ip6 daddr": header("ipv6_addr", "network", 24, "ip6"),
-  "ether saddr": header("ether_addr", "link", 6),
+  "ether saddr": header("ether_addr", "link", 6, "ether"),
   "th dport": header("inet_service", "transport", 2),
   iifname: { type: "ifname", bytes: 16, load: (into) => ({ kind: "meta", key: "iifname", into }) },
   oifname: { type: "ifname", bytes: 16, load: (into) => ({ kind: "meta", key: "oifname", into }) },
   "meta l4proto": { type: "inet_proto", bytes: 1, load: (into) => ({ kind: "meta", key: "l4proto", into }) },
-  "ct original proto-dst": {
-    type: "inet_service",
-    bytes: 2,
-    load: (into) => ({ kind: "ct", key: "protoDst", direction: "original", into }),
-  },
 } as const satisfies Record<string, FieldSpec>;
 export type Field = keyof typeof fields;
 
@@ -72,8 +68,14 @@ export type Statement =
   /** `a . b @set`, or with `not` `a . b != @set`. */
   | { readonly member: readonly Field[]; readonly of: string; readonly not?: true }
   | { readonly vmap: readonly Field[]; readonly map: string }
-  /** `dnat ip to a . b map @name`: the data of the map is address and port. */
-  | { readonly dnat: "ip" | "ip6"; readonly to: readonly Field[]; readonly map: string }
+  /** `dnat ip to a . b map @name`: the data of the map is an address, with `port` an address and a port. */
+  | {
+      readonly nat: "dnat" | "snat";
+      readonly family: "ip" | "ip6";
+      readonly by: readonly Field[];
+      readonly map: string;
+      readonly port?: true;
+    }
   | { readonly verdict: Verdict }
   | { readonly do: "masquerade" | "counter" };
 type Op = "==" | "!=";
@@ -87,9 +89,10 @@ interface Scope {
 
 const u32 = (n: number): Uint8Array => new Uint8Array(Uint32Array.of(n).buffer);
 
-function need(scope: Scope, protocol: "ip" | "ip6" | undefined): void {
+function need(scope: Scope, protocol: Protocol | undefined): void {
   if (protocol === undefined || scope.protocol === protocol || scope.family === protocol) return;
-  if (scope.family !== "inet" || scope.protocol !== undefined)
+  if (protocol === "ether" && scope.family === "bridge") return;
+  if (protocol === "ether" || scope.family !== "inet" || scope.protocol !== undefined)
     throw new TypeError(`${protocol} fields do not fit into this rule of family ${scope.family}`);
   scope.protocol = protocol;
   scope.out.push(
@@ -157,12 +160,12 @@ function compile(scope: Scope, s: Statement): void {
   } else if ("vmap" in s) {
     loadKey(scope, s.vmap);
     out.push({ kind: "lookup", set: s.map, from: FIRST, into: "verdict" });
-  } else if ("dnat" in s) {
-    loadKey(scope, s.to);
-    const port = FIRST + wordsOf(dataTypes[s.dnat === "ip" ? "ipv4_addr" : "ipv6_addr"].bytes);
+  } else if ("nat" in s) {
+    loadKey(scope, s.by);
+    const port = FIRST + wordsOf(dataTypes[s.family === "ip" ? "ipv4_addr" : "ipv6_addr"].bytes);
     out.push(
       { kind: "lookup", set: s.map, from: FIRST, into: FIRST },
-      { kind: "nat", type: "dnat", family: s.dnat, address: FIRST, port },
+      { kind: "nat", type: s.nat, family: s.family, address: FIRST, ...(s.port ? { port } : {}) },
     );
   } else if ("verdict" in s) out.push({ kind: "immediate", verdict: s.verdict });
   else if (s.do === "masquerade") out.push({ kind: "masq" });

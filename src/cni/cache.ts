@@ -4,7 +4,6 @@
  * attached. Files are renamed into place, not synced: no container outlives a power loss.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { NetError } from "../errors.ts";
 import { type NetnsId, netnsId, sameNetns } from "./host.ts";
@@ -51,7 +50,7 @@ function fileNames({ network, containerId, ifname }: CacheKey): readonly [string
   checkContainerId(containerId);
   checkIfName(ifname);
   const name = `${network}-${containerId}-${ifname}`;
-  const hash = createHash("sha256")
+  const hash = new Bun.CryptoHasher("sha256")
     .update(JSON.stringify([network, containerId, ifname]))
     .digest("hex");
   return [name, `${name}@${hash.slice(0, 12)}`];

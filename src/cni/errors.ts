@@ -64,12 +64,12 @@ export function cniCode(e: unknown): number {
   return first.is("plugin/failed") ? first.detail.code : number[code];
 }
 
-/** The sentence of an error; of several, each once. */
-export function errorText(e: unknown): string {
-  if (e instanceof AggregateError && e.errors.length > 0)
-    return [...new Set(e.errors.map(errorText))].join("; ");
-  return e instanceof Error ? e.message : String(e);
-}
+const leaves = (e: unknown): readonly unknown[] =>
+  e instanceof AggregateError && e.errors.length > 0 ? e.errors.flatMap(leaves) : [e];
+
+/** The sentence of an error; of several, each sentence once. */
+export const errorText = (e: unknown): string =>
+  [...new Set(leaves(e).map((leaf) => (leaf instanceof Error ? leaf.message : String(leaf))))].join("; ");
 
 function detailsOf(e: unknown): string {
   const first = leading(e);

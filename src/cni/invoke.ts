@@ -83,6 +83,13 @@ export async function invoke(call: Invocation, host: Host): Promise<string> {
   return stdout;
 }
 
+/** Most of a plugin's output that goes into a message, in characters. Its end says more than its beginning. */
+const QUOTE_LIMIT = 400;
+function quoted(output: string): string {
+  const words = output.trim();
+  return JSON.stringify(words.length > QUOTE_LIMIT ? `…${words.slice(-QUOTE_LIMIT)}` : words);
+}
+
 const errorFields = object({ code: integer({ min: 0 }), msg: text, details: text });
 
 /** The error that a plugin's output and end amount to. */
@@ -96,9 +103,7 @@ export function pluginError(
     new NetError("plugin/failed", { type, command: command.toLowerCase(), code, msg, details });
   const ended = typeof status === "number" ? `exit code ${status}` : `ended by ${status}`;
   if (stdout.trim() === "")
-    return failed(
-      stderr.trim() === "" ? `no error message, ${ended}` : `${ended}: ${JSON.stringify(stderr.trim())}`,
-    );
+    return failed(stderr.trim() === "" ? `no error message, ${ended}` : `${ended}: ${quoted(stderr)}`);
   try {
     const { code, msg, details } = decodeAs("error object", errorFields, parseJson(stdout, "error object"));
     return failed(
@@ -107,9 +112,8 @@ export function pluginError(
       details,
     );
   } catch (e) {
-    const shown = stdout.length > 300 ? `${stdout.slice(0, 300)}…` : stdout;
     return failed(
-      `${ended}, and its error message cannot be read (${(e as Error).message}): ${JSON.stringify(shown)}`,
+      `${ended}, and its error message cannot be read (${(e as Error).message}): ${quoted(stdout)}`,
     );
   }
 }

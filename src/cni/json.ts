@@ -189,7 +189,8 @@ export function parseJson(source: string, what: string): unknown {
   try {
     return JSON.parse(source);
   } catch (e) {
-    throw malformed(e instanceof Error ? e.message : String(e), e);
+    const why = e instanceof Error ? e.message : String(e);
+    throw malformed(why.slice(0, 200), e); // some engines quote the text in their message
   }
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { NetError } from "../errors.ts";
 import { parsePrefix } from "../net/ip.ts";
-import type { AddCall, Plugin } from "./plugin.ts";
+import type { Plugin } from "./plugin.ts";
 import { emptyResult, type Result } from "./result.ts";
 import { serve, type ServeOutput } from "./serve.ts";
 import { versions } from "./version.ts";
@@ -384,7 +384,7 @@ describe("prevResult", () => {
     const r = recorder();
     const stdin = withPrev({ cniVersion: "1.0.0", ips: [{ address: "10.9.9.9/32", interface: 0 }] });
     await serve(r.plugin, { env: { ...env, CNI_COMMAND: verb }, stdin });
-    expect((r.calls[0]?.call as AddCall<unknown>).prevResult?.ips[0]?.address.text).toBe("10.9.9.9/32");
+    expect(r.calls[0]?.call).toMatchObject({ prevResult: { ips: [{ address: { text: "10.9.9.9/32" } }] } });
   });
 
   test.each([

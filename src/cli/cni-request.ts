@@ -1,7 +1,6 @@
 /**
  * What `cnitool` is told, by arguments and environment, as one checked value. Pure: reads no file and no namespace.
  */
-import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import { splitCniArgs } from "../cni/args.ts";
 import { isObject, type JsonObject } from "../cni/json.ts";
@@ -54,7 +53,7 @@ export function cniRequest(
 
 /** The container's id for a namespace without a container: from the first 10 bytes of the path's SHA-512. */
 export const containerIdOf = (absoluteNetns: string): string =>
-  `cnitool-${createHash("sha512").update(absoluteNetns).digest("hex").slice(0, 20)}`;
+  `cnitool-${new Bun.CryptoHasher("sha512").update(absoluteNetns).digest("hex").slice(0, 20)}`;
 
 /** Stricter than what plugins accept: neither key nor value may be empty. */
 function readCniArgs(text: string): readonly (readonly [string, string])[] {

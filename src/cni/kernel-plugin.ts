@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import type { Backend } from "../firewall/model.ts";
 import { localMac, type Mac } from "../net/mac.ts";
 import type { Context } from "../netstate/context.ts";
@@ -68,7 +67,7 @@ export interface Plan {
 }
 
 export function freshNames(hostLink: string): Fresh {
-  const random = randomBytes(18);
+  const random = crypto.getRandomValues(new Uint8Array(18));
   const mac = (at: number): Mac => localMac(random.subarray(at, at + 6));
   return { hostLink, hostMac: mac(0), containerMac: mac(6), bridgeMac: mac(12) };
 }

@@ -1,5 +1,3 @@
-import { createHash } from "node:crypto";
-
 /**
  * Names and comments of the iptables layout. They are those of the reference plugins, so that what people and
  * scripts look for in `iptables-save` is there, whichever program made it.
@@ -17,7 +15,7 @@ export const MASQUERADE_PREFIX = "CNI-";
 export const PORT_MAP_PREFIX = "CNI-DN-";
 
 const hash = (hexDigits: number, ...parts: readonly string[]): string =>
-  createHash("sha512").update(parts.join("")).digest("hex").slice(0, hexDigits);
+  new Bun.CryptoHasher("sha512").update(parts.join("")).digest("hex").slice(0, hexDigits);
 
 /** 28 bytes, the most that a chain's name may have (XT_EXTENSION_MAXNAMELEN, linux/netfilter/x_tables.h). */
 export const masqueradeChain = (network: string, containerId: string): string =>

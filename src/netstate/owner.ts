@@ -1,5 +1,3 @@
-import { createHash } from "node:crypto";
-
 /**
  * Who owns what: the names that records and kernel objects carry. They are hashes, because container IDs and network
  * names have no bound in length while kernel names do.
@@ -13,7 +11,7 @@ export interface Owner {
 }
 
 const hash = (parts: readonly string[], hexDigits: number): string =>
-  createHash("sha256").update(parts.join("\0")).digest("hex").slice(0, hexDigits);
+  new Bun.CryptoHasher("sha256").update(parts.join("\0")).digest("hex").slice(0, hexDigits);
 
 /** What the marks of one component and one network begin with. */
 export const markPrefix = (component: string, network: string): string =>

@@ -6,6 +6,7 @@ import { Command, CommanderError } from "commander";
 import { toErrorJson } from "../cni/errors.ts";
 import { newestVersion } from "../cni/version.ts";
 import { NetError } from "../errors.ts";
+import { addAttachmentCommands } from "./attachments.ts";
 import { addCniCommands } from "./cni.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addInstallCommand } from "./install.ts";
@@ -36,6 +37,7 @@ export function makeProgram(name: ProgramName): Command {
   program.description("Container networking in one executable: CNI plugins, and a runtime for them");
   const cni = program.command("cni").description("Attach network namespaces to networks, as cnitool does");
   addCniCommands(cni, "heddle");
+  addAttachmentCommands(program);
   addInstallCommand(program);
   addPluginsCommand(program);
   addVersionCommand(program);
@@ -52,7 +54,8 @@ export async function runCommandLine(name: ProgramName, args: readonly string[])
   try {
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(args, { from: "user" });
-    return 0;
+    // A command that did several things and failed at one has said so and set the code.
+    return process.exitCode === 1 ? 1 : 0;
   } catch (e) {
     if (e instanceof CommanderError && e.exitCode === 0) return 0; // Help was asked for and printed.
     if (e instanceof CommanderError && e.code === "commander.help") return usageCode(name, args);

@@ -3,7 +3,7 @@ import { parseMac, type Mac } from "../net/mac.ts";
 import { isAlive } from "../netstate/alive.ts";
 import { type Context, openContext } from "../netstate/context.ts";
 import { readFacts } from "../netstate/facts.ts";
-import { backendsOf, loadFirewalls } from "../netstate/firewalls.ts";
+import { loadFirewalls } from "../netstate/firewalls.ts";
 import { apply, verify } from "../netstate/interpret.ts";
 import { StaleFacts } from "../netstate/kinds/bridge.ts";
 import { markOf, type Owner, vethName } from "../netstate/owner.ts";
@@ -89,7 +89,7 @@ async function realise<Config>(
     const facts = readFacts(spaces, plugin.needs(input));
     const { state, result } = plugin.plan(input, facts);
     record.plan(state);
-    using firewalls = await loadFirewalls(backendsOf(state));
+    using firewalls = await loadFirewalls(state);
     const context = openContext(mark, spaces, firewalls);
     try {
       apply(state, {
@@ -120,7 +120,7 @@ async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCall<Confi
   const owner = ownerOf(plugin.type, call);
   const input = { ...inputOf(call, owner, prevResult), fresh: freshFrom(prevResult, call, owner) };
   const { state } = planOnce(plugin, input, spaces);
-  using firewalls = await loadFirewalls(backendsOf(state));
+  using firewalls = await loadFirewalls(state);
   const context: Context = openContext(markOf(owner), spaces, firewalls);
   verify(state, context);
 }

@@ -3,7 +3,7 @@ import { NetError } from "../errors.ts";
 import type { Backend } from "../firewall/model.ts";
 import { identifyNetns } from "../netstate/alive.ts";
 import { type Context, openContext } from "../netstate/context.ts";
-import { backendsOf, loadFirewalls } from "../netstate/firewalls.ts";
+import { loadFirewalls } from "../netstate/firewalls.ts";
 import { remove } from "../netstate/interpret.ts";
 import { removePair } from "../netstate/kinds/veth.ts";
 import { markOf, markPrefix, type Owner, vethName } from "../netstate/owner.ts";
@@ -46,7 +46,7 @@ async function removeRecorded(
   state: NonNullable<AttachmentRecord["state"]>,
 ): Promise<Error[]> {
   using spaces = openSpaces(liveNetns(found));
-  using firewalls = await loadFirewalls(backendsOf(state));
+  using firewalls = await loadFirewalls(state);
   const context = openContext(markOf(found.owner), spaces, firewalls);
   const borrowed = new Map(found.borrowed.map(({ object, value }) => [state.objects[object], value]));
   return remove(state, { ...context, borrowed: (object) => borrowed.get(object) });
@@ -83,14 +83,15 @@ export async function prune<Config>(plugin: KernelPlugin<Config>, call: GcCall<C
   const prefix = markPrefix(plugin.type, network);
   const valid = new Set(call.valid.map((key) => markOf({ component: plugin.type, network, ...key })));
   for (const { owner } of listRecords(prefix))
-    if (!valid.has(markOf(owner))) await collect(failures, () => forget(owner));
+    if (!valid.has(markOf(owner))) await collect(failures, () => clearRecord(owner));
   await collect(failures, () => sweep(prefix, valid, plugin.firewalls(call.config)));
   const ipam = plugin.ipam?.(call.config);
   if (ipam !== undefined) await collect(failures, () => call.delegate.gc(ipam));
   report(failures, `${plugin.type} in network ${network}`);
 }
 
-async function forget(owner: Owner): Promise<void> {
+/** Takes out of the kernel what the record of one key says, and forgets it. */
+export async function clearRecord(owner: Owner): Promise<void> {
   using record = openRecord(owner);
   if (record.found) await clear(record.found);
   record.remove();

@@ -1,4 +1,4 @@
-import type { Alive, FirewallBackend, Backend } from "../firewall/model.ts";
+import type { Alive } from "../firewall/model.ts";
 import { NetError } from "../errors.ts";
 import { findLink, type Link } from "../rtnl/link.ts";
 import type { Firewalls } from "./firewalls.ts";
@@ -14,7 +14,7 @@ import { describeOwner, isAlive } from "./alive.ts";
 export interface Context {
   readonly mark: string;
   readonly spaces: Spaces;
-  readonly firewall: (backend: Backend) => FirewallBackend;
+  readonly firewalls: Pick<Firewalls, "open" | "flush">;
   readonly alive: Alive;
 }
 
@@ -59,10 +59,10 @@ export function expectSame(
     throw new NetError("check/differs", { what, wanted: String(wanted), found: String(found) });
 }
 
-export function openContext(mark: string, spaces: Spaces, firewalls: Pick<Firewalls, "open">): Context {
+export function openContext(mark: string, spaces: Spaces, firewalls: Context["firewalls"]): Context {
   const alive: Alive = (other) => {
     const record = peekRecord(other);
     return record === undefined || !isAlive(record) ? undefined : describeOwner(record);
   };
-  return { mark, spaces, firewall: (backend) => firewalls.open(backend), alive };
+  return { mark, spaces, firewalls, alive };
 }

@@ -1,4 +1,5 @@
-import type { Backend, FirewallBackend } from "../firewall/model.ts";
+import type { Backend, FirewallBackend, FirewallState, PortMapping } from "../firewall/model.ts";
+import { openNetlink } from "../netlink/socket.ts";
 import type { NetState } from "./model.ts";
 import { runDir } from "./record.ts";
 
@@ -8,6 +9,8 @@ import { runDir } from "./record.ts";
  */
 export interface Firewalls extends Disposable {
   open(backend: Backend): FirewallBackend;
+  /** Ends the tracked flows that a mapping made wrong by coming or going. TCP has none. */
+  flush(mapping: PortMapping, when: "added" | "removed"): void;
 }
 
 type Opener = () => FirewallBackend | (FirewallBackend & Disposable);
@@ -23,14 +26,20 @@ const openers: { readonly [B in Backend]: () => Promise<Opener> } = {
   },
 };
 
-/** The backends whose rules the state has. */
-export const backendsOf = (state: NetState | undefined): readonly Backend[] => [
-  ...new Set((state?.objects ?? []).flatMap((o) => (o.kind === "firewall" ? [o.state.backend] : []))),
-];
+/** The mappings whose flows the kernel goes on to translate as before until they are ended. */
+export const trackedMappings = (state: FirewallState): readonly PortMapping[] =>
+  state.rules.filter((r) => r.kind === "port-mapping").filter((m) => m.protocol !== "tcp");
 
-export async function loadFirewalls(backends: readonly Backend[]): Promise<Firewalls> {
+/** Loads what the state needs, or these backends when there is no state. */
+export async function loadFirewalls(needed: NetState | readonly Backend[]): Promise<Firewalls> {
+  const states =
+    "objects" in needed ? needed.objects.flatMap((o) => (o.kind === "firewall" ? [o.state] : [])) : [];
+  const backends = "objects" in needed ? new Set(states.map((s) => s.backend)) : needed;
   const loaded = new Map<Backend, Opener>();
   for (const backend of backends) loaded.set(backend, await openers[backend]());
+  const flows = states.some((s) => trackedMappings(s).length > 0)
+    ? await import("../nfnl/conntrack.ts")
+    : undefined;
   const opened = new Map<Backend, FirewallBackend | (FirewallBackend & Disposable)>();
   return {
     open(backend) {
@@ -41,6 +50,11 @@ export async function loadFirewalls(backends: readonly Backend[]): Promise<Firew
       const made = opener();
       opened.set(backend, made);
       return made;
+    },
+    flush(mapping, when) {
+      if (flows === undefined) return;
+      using socket = openNetlink("netfilter");
+      flows.flushMapping(socket, mapping, when);
     },
     [Symbol.dispose]() {
       for (const backend of opened.values()) if (Symbol.dispose in backend) backend[Symbol.dispose]();

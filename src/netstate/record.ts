@@ -1,6 +1,7 @@
 import {
   closeSync,
   constants,
+  existsSync,
   ftruncateSync,
   mkdirSync,
   openSync,
@@ -12,7 +13,7 @@ import {
 } from "node:fs";
 import { isAbsolute } from "node:path";
 import { O_CLOEXEC } from "../sys/fd.ts";
-import { lockFile } from "../sys/flock.ts";
+import { lockFile, tryLockFile } from "../sys/flock.ts";
 import type { NetState } from "./model.ts";
 import { markOf, type Owner } from "./owner.ts";
 import { parse, stringify } from "./state-json.ts";
@@ -170,6 +171,14 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
 /** The record behind a mark, committed or pending, without waiting for its lock. */
 export const peekRecord = (mark: string): AttachmentRecord | undefined =>
   readRecord(`${recordDir()}/${mark}`, true) ?? readRecord(`${recordDir()}/${mark}${PENDING}`, false);
+
+/** True while a call for this key is at work. */
+export function isBusy(owner: Owner): boolean {
+  const path = `${recordDir()}/${markOf(owner)}${PENDING}`;
+  if (!existsSync(path)) return false;
+  using lock = tryLockFile(path);
+  return lock === undefined;
+}
 
 /** Every record whose mark begins with `prefix`. */
 export function listRecords(prefix: string): readonly AttachmentRecord[] {

@@ -1,20 +1,40 @@
 import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
+import { NetError } from "../errors.ts";
 import { O_CLOEXEC } from "./fd.ts";
-import { call } from "./libc.ts";
+import { tryCall } from "./libc.ts";
 
 /** LOCK_SH and LOCK_EX (linux/fcntl.h). */
 const operation = { shared: 1, exclusive: 2 } as const;
+const LOCK_NB = 4;
 
 /**
  * Takes an advisory lock on a file (flock(2)), creating it with mode 0600, and waits until it is free. The lock
  * goes with the returned object, and with the process. Works together with every other user of flock(2).
  * If the file was removed or replaced while this waited, the new file is locked instead.
  */
-export function lockFile(path: string, mode: keyof typeof operation): Disposable & { readonly fd: number } {
+export function lockFile(path: string, mode: keyof typeof operation): Lock {
+  const lock = take(path, operation[mode]);
+  if (lock === undefined) throw new TypeError("a lock that waits was refused");
+  return lock;
+}
+
+/** As `lockFile`, for an exclusive lock that is not waited for: undefined while somebody else has it. */
+export const tryLockFile = (path: string): Lock | undefined => take(path, operation.exclusive | LOCK_NB);
+
+/** `fd` is the locked file, open for reading and writing. */
+export type Lock = Disposable & { readonly fd: number };
+
+function take(path: string, how: number): Lock | undefined {
   for (;;) {
     const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | O_CLOEXEC | constants.O_NOFOLLOW, 0o600);
     try {
-      call("flock", path, (libc) => libc.flock(fd, operation[mode]));
+      const taken = tryCall((libc) => libc.flock(fd, how));
+      if (taken === "EAGAIN") {
+        closeSync(fd);
+        return undefined;
+      }
+      if (typeof taken === "string")
+        throw new NetError("sys/call", { call: "flock", on: path, errno: taken });
       if (isAt(fd, path)) return { fd, [Symbol.dispose]: () => closeSync(fd) };
     } catch (e) {
       closeSync(fd);

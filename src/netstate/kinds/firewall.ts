@@ -1,12 +1,19 @@
-import type { KindOperations } from "../context.ts";
+import type { Context, KindOperations } from "../context.ts";
+import { trackedMappings } from "../firewalls.ts";
 import type { FirewallObject } from "../model.ts";
 
+function remove({ state }: FirewallObject, { firewalls, mark }: Context): void {
+  firewalls.open(state.backend).remove(mark, state);
+  for (const mapping of trackedMappings(state)) firewalls.flush(mapping, "removed");
+}
+
 export const firewall: KindOperations<FirewallObject> = {
-  apply({ state }, context) {
-    const backend = context.firewall(state.backend);
-    context.undo.defer(() => backend.remove(context.mark, state));
-    backend.apply(state, context.mark, context.alive);
+  apply(object, context) {
+    const { state } = object;
+    context.undo.defer(() => remove(object, context));
+    context.firewalls.open(state.backend).apply(state, context.mark, context.alive);
+    for (const mapping of trackedMappings(state)) context.firewalls.flush(mapping, "added");
   },
-  verify: ({ state }, context) => context.firewall(state.backend).verify(state, context.mark),
-  remove: ({ state }, context) => context.firewall(state.backend).remove(context.mark, state),
+  verify: ({ state }, { firewalls, mark }) => firewalls.open(state.backend).verify(state, mark),
+  remove,
 };

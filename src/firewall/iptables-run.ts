@@ -22,6 +22,8 @@ const PROGRAM_MS = 60_000;
 const LOCK_SECONDS = 30;
 /** RESOURCE_PROBLEM of iptables: another process holds the lock, or the kernel's tables changed meanwhile. */
 const RESOURCE_PROBLEM = 4;
+/** Other programs change the tables, too: what was read can be old when it is used. */
+const TRIES = 4;
 
 export const runProgram: Run = (program, args, stdin) => {
   const path = TRUSTED.map((folder) => `${folder}/${program}`).find((p) => existsSync(p));
@@ -58,6 +60,24 @@ export function restore(run: Run, family: Family, text: string): NetError | unde
   const output = run(program, ["--noflush", `--wait=${LOCK_SECONDS}`], text);
   if (output === undefined) return missing(family);
   return output.code === 0 ? undefined : failure(program, output);
+}
+
+/**
+ * Loads what `plan` makes of the tables as they are. If that is refused and the tables have changed since, the plan
+ * is made anew; if they have not, the refusal is thrown.
+ */
+export function settle(run: Run, family: Family, plan: () => string): void {
+  let before: string | undefined;
+  let refused: NetError | undefined;
+  for (let attempt = 0; attempt < TRIES; attempt++) {
+    const text = plan();
+    if (text === "") return;
+    if (refused !== undefined && text === before) throw refused;
+    refused = restore(run, family, text);
+    if (refused === undefined) return;
+    before = text;
+  }
+  throw refused ?? new TypeError("settle ended without a reason");
 }
 
 export const missing = (family: Family): NetError<"feature/missing"> =>

@@ -344,10 +344,17 @@ async function heard(host: TestNetns, container: TestNetns): Promise<string[]> {
   return text.trim().split("\n").slice(1);
 }
 
-const serve = (address: string, port: number): string[] => [
-  ...["python3", "-u", "-m", "http.server", "--directory", "/proc/self/fdinfo"],
-  ...["--bind", address, String(port)],
-];
+const SERVE = `
+import http.server, sys
+class Ok(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *words): pass
+server = http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Ok)
+print("Serving", flush=True)
+server.serve_forever()`;
+const serve = (address: string, port: number): string[] => ["python3", "-c", SERVE, address, String(port)];
 
 /** `200`, or `failed` if there was no answer in a second. */
 async function status(from: TestNetns, where: string): Promise<string> {

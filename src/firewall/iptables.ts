@@ -25,7 +25,8 @@ import {
   sharedNat,
   wantsGuard,
 } from "./iptables-rules.ts";
-import { missing, restore, type Run, runProgram, save } from "./iptables-run.ts";
+import { mayHaveChains } from "./iptables-probe.ts";
+import { missing, restore, type Run, runProgram, save, settle } from "./iptables-run.ts";
 import { parseSave, type SavedTable } from "./iptables-save.ts";
 import type { FirewallBackend, FirewallState, Mark } from "./model.ts";
 
@@ -42,14 +43,15 @@ export interface IptablesBackendOptions {
   readonly run?: Run;
   /** Between reading the tables and changing them nobody else of ours may do so. */
   readonly lockPath?: string;
+  /** Whether a family may have chains of containers; false saves the process that would find none. */
+  readonly probe?: (family: Family) => boolean;
 }
 
 const FAMILIES: readonly Family[] = [4, 6];
-/** Other programs change the tables, too: what was read can be old when it is used. */
-const TRIES = 4;
 
 export function openIptables(options: IptablesBackendOptions = {}): FirewallBackend {
   const run = options.run ?? runProgram;
+  const probe = options.probe ?? mayHaveChains;
   const lockPath = options.lockPath ?? "/run/heddle/iptables.lock";
   const locked = <T>(work: () => T): T => {
     mkdirSync(dirname(lockPath), { recursive: true, mode: 0o755 });
@@ -60,11 +62,13 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
     const text = save(run, family, table);
     return text === undefined ? undefined : parseSave(text);
   };
-  const sweep = (family: Family, wanted: (mark: Mark) => boolean): void =>
+  const sweep = (family: Family, wanted: (mark: Mark) => boolean): void => {
+    if (!probe(family)) return;
     settle(run, family, () => {
       const saved = read(family, "nat");
       return saved === undefined ? "" : removalText(saved, chainsOf(natOf(saved), wanted));
     });
+  };
 
   return {
     apply(state, mark, alive) {
@@ -119,24 +123,6 @@ function wantedFamilies(state: FirewallState): { family: Family; rules: FamilyRu
     const rules = rulesOf(state, family);
     return rules === undefined ? [] : [{ family, rules }];
   });
-}
-
-/**
- * Loads what `plan` makes of the tables as they are. If that is refused and the tables have changed since, the plan
- * is made anew; if they have not, the refusal is thrown.
- */
-export function settle(run: Run, family: Family, plan: () => string): void {
-  let before: string | undefined;
-  let refused: NetError | undefined;
-  for (let attempt = 0; attempt < TRIES; attempt++) {
-    const text = plan();
-    if (text === "") return;
-    if (refused !== undefined && text === before) throw refused;
-    refused = restore(run, family, text);
-    if (refused === undefined) return;
-    before = text;
-  }
-  throw refused ?? new TypeError("settle ended without a reason");
 }
 
 /** Does all of them and then throws what failed: removal does not stop in the middle. */

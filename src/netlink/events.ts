@@ -52,6 +52,7 @@ export async function watchNetlink(
   let wake: (() => void) | undefined;
   let state: State = { kind: "closed" };
   let quietReopens = 0;
+  let disposed = false;
 
   const changed = (): void => {
     wake?.();
@@ -86,6 +87,7 @@ export async function watchNetlink(
       if (state.kind === "open" && state.socket === socket) void reopen();
     };
     socket = await adopt(open(), { data: (_, bytes) => deliver(bytes), close: lost, error: lost, end: lost });
+    if (disposed) return socket.terminate();
     state = { kind: "open", socket };
     relist();
     if (ended) void reopen();
@@ -95,7 +97,7 @@ export async function watchNetlink(
     try {
       await connect();
     } catch (reason) {
-      fail(reason);
+      if (!disposed) fail(reason);
     }
   };
 
@@ -114,6 +116,7 @@ export async function watchNetlink(
   return {
     [Symbol.asyncIterator]: () => ({ next }),
     [Symbol.asyncDispose]: async () => {
+      disposed = true;
       const before = state;
       state = { kind: "closed" };
       queue = [];

@@ -1,0 +1,38 @@
+import { readFileSync } from "node:fs";
+import { NetError } from "../errors.ts";
+import type { Family } from "../net/ip.ts";
+import { openNetlink } from "../netlink/socket.ts";
+import { listChains } from "../nft/list.ts";
+import { MASQUERADE_PREFIX, shared } from "./iptables-names.ts";
+
+/**
+ * Asks the kernel, without starting a program, whether there can be anything of iptables for a container. Most hosts
+ * that use nftables have nothing, and a removal that has lost its record would run two programs to learn that.
+ */
+/** iptables over nftables keeps table `nat` as the table of that name in these families. */
+export const nftFamily = { 4: "ip", 6: "ip6" } as const;
+
+/** True if there are chains of containers, or if it cannot be known. */
+export function mayHaveChains(family: Family): boolean {
+  if (legacyNatLoaded(family)) return true;
+  const ours: readonly string[] = Object.values(shared);
+  try {
+    using socket = openNetlink("netfilter");
+    return listChains(socket, nftFamily[family]).some(
+      (c) => c.table === "nat" && c.chain.startsWith(MASQUERADE_PREFIX) && !ours.includes(c.chain),
+    );
+  } catch (e) {
+    if (e instanceof NetError && e.is("netlink/refused")) return true;
+    throw e;
+  }
+}
+
+/** Whether this process's namespace has the legacy table `nat`; it appears with the first program that looks at it. */
+export function legacyNatLoaded(family: Family): boolean {
+  try {
+    const names = readFileSync(`/proc/net/ip${family === 4 ? "" : "6"}_tables_names`, "utf8");
+    return names.split("\n").includes("nat");
+  } catch {
+    return false; // The kernel has no legacy tables.
+  }
+}

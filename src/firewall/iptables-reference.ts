@@ -1,0 +1,135 @@
+import { createHash } from "node:crypto";
+import { NetError } from "../errors.ts";
+import type { Family } from "../net/ip.ts";
+import type { Request } from "../netlink/message.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import { commit, deleteChain, deleteRules } from "../nft/batch.ts";
+import type { Expr } from "../nft/expr.ts";
+import { findChain, findTable, generation, listRules } from "../nft/list.ts";
+import type { RuleInfo, TableRef } from "../nft/model.ts";
+import { masqueradeChain, portMapChain } from "./iptables-names.ts";
+import { markOf, natOf, removalText } from "./iptables-plan.ts";
+import { legacyNatLoaded, nftFamily } from "./iptables-probe.ts";
+import { type Run, runProgram, save, settle } from "./iptables-run.ts";
+import { parseSave } from "./iptables-save.ts";
+
+/**
+ * Removes what the reference plugins made for a container, so that a node can change to this program while
+ * containers run. Both of their backends are looked for; what is in nftables, iptables over nftables included, is
+ * found and removed by netlink, and a program is run only where the legacy tables are in use. Chains of ours have the
+ * same names: they are told by their mark and left alone.
+ */
+export interface ReferenceAttachment {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+}
+
+export interface ReferenceOptions {
+  /** Runs `iptables-legacy-save` and `iptables-legacy-restore`. */
+  readonly run?: Run;
+  /** Whether the family has the legacy table `nat`. */
+  readonly legacyNat?: (family: Family) => boolean;
+}
+
+const FAMILIES: readonly Family[] = [4, 6];
+const TRIES = 10;
+const hash16 = (text: string): string => createHash("sha512").update(text).digest("hex").slice(0, 16);
+
+/** Removes the masquerade of one interface (nftables), or of the container in this network (iptables). */
+export function removeReferenceMasquerade(
+  socket: NetlinkSocket,
+  { network, containerId, ifname }: ReferenceAttachment,
+  options: ReferenceOptions = {},
+): void {
+  const instance = `${hash16(network)}-${hash16(`${ifname}:${containerId}`)},`;
+  removeRules(socket, { family: "inet", table: "cni_plugins_masquerade" }, (c) => c.startsWith(instance));
+  removeChains(socket, masqueradeChain(network, containerId), options);
+}
+
+/**
+ * Removes the port mappings. In nftables the reference notes the container alone: as with its own DEL, the
+ * mappings of the container's other interfaces go, too.
+ */
+export function removeReferencePortmap(
+  socket: NetlinkSocket,
+  { network, containerId }: ReferenceAttachment,
+  options: ReferenceOptions = {},
+): void {
+  for (const family of FAMILIES)
+    removeRules(socket, { family: nftFamily[family], table: "cni_hostport" }, (c) => c === containerId);
+  removeChains(socket, portMapChain(network, containerId), options);
+}
+
+/** Reads, decides and commits until nobody else changes the rule set between. */
+function transact(socket: NetlinkSocket, changes: () => readonly Request[]): void {
+  for (let attempt = 0; attempt < TRIES; attempt++) {
+    const genid = generation(socket);
+    try {
+      commit(socket, changes(), genid);
+      return;
+    } catch (e) {
+      if (!(e instanceof NetError && e.is("netlink/refused") && e.detail.errno === "ERESTART")) throw e;
+    }
+  }
+  throw new NetError("try-again", { why: `the rule set changed ${TRIES} times in a row` });
+}
+
+function removeRules(socket: NetlinkSocket, table: TableRef, wanted: (comment: string) => boolean): void {
+  if (findTable(socket, table) === undefined) return;
+  transact(socket, () =>
+    listRules(socket, table)
+      .filter((rule) => rule.comment !== undefined && wanted(rule.comment))
+      .map((rule) => deleteRules(table, rule.chain, rule.handle)),
+  );
+}
+
+function removeChains(socket: NetlinkSocket, chain: string, options: ReferenceOptions): void {
+  const legacyNat = options.legacyNat ?? legacyNatLoaded;
+  for (const family of FAMILIES) {
+    const table: TableRef = { family: nftFamily[family], table: "nat" };
+    if (findChain(socket, table, chain) !== undefined)
+      transact(socket, () => chainRemoval(table, chain, listRules(socket, table)));
+    if (legacyNat(family)) removeLegacy(legacy(options.run ?? runProgram), family, chain);
+  }
+}
+
+function chainRemoval(table: TableRef, chain: string, rules: readonly RuleInfo[]): Request[] {
+  const first = rules.find((r) => r.chain === chain);
+  // A first rule that decides nothing is the mark of a chain of ours.
+  if (first !== undefined && !first.expressions.some(decides)) return [];
+  return [
+    ...rules
+      .filter((r) => r.chain !== chain && r.expressions.some((e) => leadsTo(e, chain)))
+      .map((r) => deleteRules(table, r.chain, r.handle)),
+    deleteRules(table, chain),
+    deleteChain(table, chain),
+  ];
+}
+
+const leadsTo = (e: Expr, chain: string): boolean =>
+  e.kind === "immediate" &&
+  typeof e.verdict === "object" &&
+  ("jump" in e.verdict ? e.verdict.jump : e.verdict.goto) === chain;
+
+/** A verdict, or a target: iptables over nftables keeps most of its targets as one expression of that name. */
+const decides = (e: Expr): boolean =>
+  e.kind === "immediate" ||
+  e.kind === "masq" ||
+  e.kind === "nat" ||
+  (e.kind === "opaque" && e.name === "target");
+
+/** The legacy programs by their own names, since the usual names may be those over nftables. */
+const legacy =
+  (run: Run): Run =>
+  (program, args, stdin) =>
+    run(program.replace("tables-", "tables-legacy-"), args, stdin) ?? run(program, args, stdin);
+
+function removeLegacy(run: Run, family: Family, chain: string): void {
+  settle(run, family, () => {
+    const text = save(run, family, "nat");
+    const saved = parseSave(text ?? "");
+    const rules = natOf(saved).get(chain);
+    return rules === undefined || markOf(rules) !== undefined ? "" : removalText(saved, new Set([chain]));
+  });
+}

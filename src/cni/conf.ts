@@ -18,7 +18,6 @@ import type { AttachmentKey, NetConf } from "./plugin.ts";
 import { decodePrevResult } from "./result-codec.ts";
 import type { Result } from "./result.ts";
 import { checkNetworkName } from "./validate.ts";
-import { reconcile, type Version } from "./version.ts";
 
 /** A configuration whose version has not been looked at: `cniVersion` is the text, "" if there was none. */
 export interface UncheckedConf {
@@ -40,15 +39,6 @@ export function readConf(source: string): UncheckedConf {
     throw new NetError("decode/malformed", { what: "network configuration", why: "must be an object" });
   const { cniVersion = "", name = "", type = "" } = decodeAs("network configuration", commonShape, raw);
   return { cniVersion, name: checkNetworkName(name), type, raw };
-}
-
-/**
- * A configuration of a version that the plugin speaks.
- * @throws as `readConf`, and version/incompatible
- */
-export function parseNetConf(source: string, supported?: readonly Version[]): NetConf {
-  const conf = readConf(source);
-  return { ...conf, cniVersion: reconcile(conf.cniVersion, supported) };
 }
 
 /**

@@ -46,7 +46,8 @@ export interface ErrorJson {
   readonly cniVersion: Version;
   readonly code: number;
   readonly msg: string;
-  readonly details: string;
+  /** Left out when there is nothing to add: another plugin that failed may have said no more. */
+  readonly details?: string;
 }
 
 /** What went wrong first: a teardown that failed in several places counts as its first failure. */
@@ -87,5 +88,6 @@ function detailsOf(e: unknown): string {
 
 /** The object that a failing plugin prints on standard output. */
 export function toErrorJson(e: unknown, cniVersion: Version): ErrorJson {
-  return { cniVersion, code: cniCode(e), msg: errorText(e), details: detailsOf(e) };
+  const details = detailsOf(e);
+  return { cniVersion, code: cniCode(e), msg: errorText(e), ...(details === "" ? {} : { details }) };
 }

@@ -42,7 +42,7 @@ export async function execPlugin(request: ExecRequest): Promise<ExecOutput> {
       { program: request.file, why },
       cause === undefined ? undefined : { cause },
     );
-  request.signal?.throwIfAborted();
+  if (request.signal?.aborted) throw failed("not started, because the caller gave up", request.signal.reason);
   const child = await start(request, env, failed);
   let tooLong: string | undefined;
   const collect = async (stream: ReadableStream<Uint8Array>, name: string): Promise<string> => {

@@ -165,7 +165,7 @@ describe("a plugin that is executed", () => {
       cause: { message: "took too long" },
     });
     const again = execPlugin({ file, env: process.env, stdin: "{}", signal: stop.signal });
-    expect(await rejection(again)).toMatchObject({ message: "took too long" });
+    expect(await rejection(again)).toMatchObject({ cause: { message: "took too long" } });
   });
 
   test("that cannot be executed says why", async () => {

@@ -183,7 +183,7 @@ export const printResult = (result: Result, version: Version): string =>
 
 /** Go's encoder writes these characters as escapes, so that JSON can stand inside HTML. */
 const escapeLikeGo = (json: string): string =>
-  json.replaceAll(/[<>&\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  json.replace(/[<>&\u2028\u2029]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 const unlessNone = (key: string, items: readonly unknown[]): JsonObject =>
   items.length > 0 ? { [key]: items } : {};

@@ -53,6 +53,7 @@ function setUp(supported: readonly Version[] = versions) {
   writeFileSync(self, "");
   const seen: Seen[] = [];
   const fails = new Map<string, Error>();
+  const before = new Map<string, () => void>();
   const logs: string[] = [];
   const plugins = new Map<string, Plugin>();
   for (const [n, type] of ["a", "b", "c"].entries()) {
@@ -61,6 +62,7 @@ function setUp(supported: readonly Version[] = versions) {
       (verb: string) =>
       async (call: { readonly conf: NetConf }): Promise<void> => {
         seen.push({ ...call, step: `${verb} ${type}`, raw: call.conf.raw });
+        before.get(`${verb} ${type}`)?.();
         const error = fails.get(`${verb} ${type}`);
         if (error) throw error;
       };
@@ -94,6 +96,7 @@ function setUp(supported: readonly Version[] = versions) {
     dir,
     seen,
     fails,
+    before,
     logs,
     runtime,
     steps: () => seen.splice(0).map((s) => s.step),
@@ -257,6 +260,17 @@ describe("a failed ADD", () => {
     writeFileSync(join(t.dir, "cache"), "a file where a directory must be");
     const e = await rejection(addNetworkList(t.runtime, listOf("1.0.0", {}, ["a", "b"]), eth0()));
     expect(e).toMatchObject({ code: "sys/call" });
+    expect(t.steps()).toEqual(["ADD a", "ADD b", "DEL b", "DEL a"]);
+  });
+
+  test("because the caller gave up is taken back all the same", async () => {
+    const stop = new AbortController();
+    t.before.set("ADD b", () => {
+      stop.abort(new Error("took too long"));
+    });
+    const runtime = { ...t.runtime, signal: stop.signal };
+    const e = await rejection(addNetworkList(runtime, listOf("1.0.0"), eth0()));
+    expect(e).toMatchObject({ message: "took too long" });
     expect(t.steps()).toEqual(["ADD a", "ADD b", "DEL b", "DEL a"]);
   });
 

@@ -109,7 +109,9 @@ export async function addNetworkList(
   let prevResult: Result | undefined;
   try {
     for (const plugin of network.plugins) {
-      findPlugin(plugin.type, splitPath(runtime.path)); // one that cannot start has nothing to take back
+      // What never starts has nothing to take back.
+      runtime.signal?.throwIfAborted();
+      findPlugin(plugin.type, splitPath(runtime.path));
       ran.unshift(plugin);
       const stdout = await runPlugin(runtime, network, plugin, "ADD", {
         attachment,

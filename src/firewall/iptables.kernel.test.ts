@@ -3,7 +3,7 @@ import { parseIp, parsePrefix, type Ip, type IpPrefix } from "../net/ip.ts";
 import { iptablesIn, type TestIptables, type Variant } from "../testing/iptables.ts";
 import { describeWith, whyNot } from "../testing/needs.ts";
 import { type TestNetns, testNetns } from "../testing/netns.ts";
-import { run } from "../testing/run.ts";
+import { plainEnv, run } from "../testing/run.ts";
 import { tempDir } from "../testing/temp-dir.ts";
 import type { FirewallRule, FirewallState, IptablesOptions } from "./model.ts";
 
@@ -387,3 +387,33 @@ async function link(a: TestNetns, b: TestNetns, addressA: string, addressB: stri
   await a.exec(["ip", "link", "set", name, "up"]);
   await b.exec(["ip", "link", "set", "eth0", "up"]);
 }
+
+describeWith({ root: true, programs: ["ip", "iptables-restore"] })("many at once", () => {
+  test("of many that want one port exactly one gets it, and the shared rules are made once", async () => {
+    await using netns = await testNetns();
+    using folder = tempDir("iptables");
+    const script = `
+      import { openIptables } from ${JSON.stringify(`${import.meta.dir}/iptables.ts`)};
+      import { parseIp, prefix } from ${JSON.stringify(`${import.meta.dir}/../net/ip.ts`)};
+      const n = Number(process.env.N);
+      const target = parseIp("10.99.0." + n).value;
+      const rule = { kind: "port-mapping", protocol: "tcp", target, targetPort: 80, subnet: prefix(target, 24), masquerade: "local" };
+      const state = { backend: "iptables", network: "mynet", containerId: "c" + n, rules: [{ ...rule, hostPort: 8080 }] };
+      const backend = openIptables({ lockPath: ${JSON.stringify(folder.in("lock"))} });
+      const mark = "heddle-portmap-0123456789ab-00000000000000" + n;
+      try { backend.apply(state, mark, (m) => m); console.log("got it"); }
+      catch (e) { console.log(e.code); }
+      backend.apply({ ...state, containerId: "d" + n, rules: [{ ...rule, hostPort: 9000 + n }] }, mark + "d", (m) => m);`;
+    const outcomes = await Promise.all(
+      Array.from({ length: 8 }, (_, i) =>
+        netns.exec([process.execPath, "-e", script], { env: { ...plainEnv, N: String(10 + i) } }),
+      ),
+    );
+    const said = outcomes.map((o) => o.stdout.trim()).sort();
+    expect(said).toEqual(["got it", ...Array<string>(7).fill("port/taken")]);
+    const rules = (await netns.exec(["iptables-save", "-t", "nat"])).stdout.split("\n");
+    for (const chain of ["PREROUTING", "OUTPUT", "POSTROUTING", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK"])
+      expect(rules.filter((l) => l.startsWith(`-A ${chain} `)).length).toBe(1);
+    expect(rules.filter((l) => l.includes("-j DNAT")).length).toBe(9);
+  });
+});

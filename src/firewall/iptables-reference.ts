@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { NetError } from "../errors.ts";
 import type { Family } from "../net/ip.ts";
 import type { Request } from "../netlink/message.ts";
@@ -34,7 +33,8 @@ export interface ReferenceOptions {
 
 const FAMILIES: readonly Family[] = [4, 6];
 const TRIES = 10;
-const hash16 = (text: string): string => createHash("sha512").update(text).digest("hex").slice(0, 16);
+const hash16 = (text: string): string =>
+  new Bun.CryptoHasher("sha512").update(text).digest("hex").slice(0, 16);
 
 /** Removes the masquerade of one interface (nftables), or of the container in this network (iptables). */
 export function removeReferenceMasquerade(

@@ -40,5 +40,3 @@ export const describeWith = (needs: Needs) => describe.skipIf(shallSkip(needs));
 
 /** For tests in network namespaces: root and `ip`. */
 export const kernelTest = testWith({ root: true, programs: ["ip"] });
-/** As `kernelTest`, for a group. */
-export const describeKernel = describeWith({ root: true, programs: ["ip"] });

@@ -2,7 +2,7 @@ import { type Ip, ipFromBytes, type IpPrefix, lastIp, prefix } from "../net/ip.t
 import { type Message, NLM_F } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { attrs, bytes, cstr, fixedAttr } from "../wire/attrs.ts";
-import { struct, u32, u8, viewOf } from "../wire/fixed.ts";
+import { encodeFixed, struct, u32, u8, viewOf } from "../wire/fixed.ts";
 
 /** Addresses of links (`struct ifaddrmsg`, linux/if_addr.h). */
 const RTM = { NEWADDR: 20, DELADDR: 21, GETADDR: 22 } as const;
@@ -96,12 +96,14 @@ export function removeAddress(socket: NetlinkSocket, index: number, address: IpP
   return typeof answer !== "string";
 }
 
+/** The kernel's own messages, for captures; of one link, or of all with index 0. */
+export function addressDump(socket: NetlinkSocket, index: number): Message[] {
+  const head = encodeFixed(ifaddrmsg, { family: 0, bits: 0, flags: 0, scope: 0, index });
+  return socket.dump({ type: RTM.GETADDR, flags: 0, body: head, what: `RTM_GETADDR ${index || "all"}` });
+}
+
 /** The addresses of one link, or of all. */
-export function listAddresses(socket: NetlinkSocket, index = 0): Address[] {
-  const head = new Uint8Array(ifaddrmsg.size);
-  ifaddrmsg.set(viewOf(head), 0, { family: 0, bits: 0, flags: 0, scope: 0, index });
-  return socket
-    .dump({ type: RTM.GETADDR, flags: 0, body: head, what: `RTM_GETADDR ${index || "all"}` })
+export const listAddresses = (socket: NetlinkSocket, index = 0): Address[] =>
+  addressDump(socket, index)
     .map(decodeAddress)
     .filter((a) => index === 0 || a.index === index);
-}

@@ -125,8 +125,11 @@ export function getLink(socket: NetlinkSocket, ref: LinkRef): Link {
   return link;
 }
 
-export const listLinks = (socket: NetlinkSocket): Link[] =>
-  socket.dump(request("GETLINK", "all", 0, body({}, { extMask: SKIP_STATS }))).map(decodeLink);
+/** The kernel's own messages, for captures. */
+export const linkDump = (socket: NetlinkSocket): Message[] =>
+  socket.dump(request("GETLINK", "all", 0, body({}, { extMask: SKIP_STATS })));
+
+export const listLinks = (socket: NetlinkSocket): Link[] => linkDump(socket).map(decodeLink);
 
 /** Creates a bridge. Throws `netlink/refused` EEXIST if the name is taken. */
 export function createBridge(

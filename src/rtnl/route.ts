@@ -1,4 +1,12 @@
-import { defaultRoute, hostPrefix, type Ip, ipFromBytes, type IpPrefix, prefix } from "../net/ip.ts";
+import {
+  defaultRoute,
+  type Family,
+  hostPrefix,
+  type Ip,
+  ipFromBytes,
+  type IpPrefix,
+  prefix,
+} from "../net/ip.ts";
 import { type Message, NLM_F } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
@@ -139,15 +147,18 @@ export function removeRoute(socket: NetlinkSocket, route: NewRoute): boolean {
   return typeof socket.tryRequest(request, "ESRCH", "ENODEV") !== "string";
 }
 
-/** Every unicast route of the namespace, of all tables. */
-export function listRoutes(socket: NetlinkSocket, family: 4 | 6): Route[] {
+/** The kernel's own messages, for captures. */
+export function routeDump(socket: NetlinkSocket, family: Family): Message[] {
   const head = new Uint8Array(rtmsg.size);
   head[0] = family === 4 ? 2 : 10;
-  return socket
-    .dump({ type: RTM.GETROUTE, flags: 0, body: head, what: `RTM_GETROUTE IPv${family}` })
+  return socket.dump({ type: RTM.GETROUTE, flags: 0, body: head, what: `RTM_GETROUTE IPv${family}` });
+}
+
+/** Every unicast route of the namespace, of all tables. */
+export const listRoutes = (socket: NetlinkSocket, family: Family): Route[] =>
+  routeDump(socket, family)
     .map(decodeRoute)
     .filter((r) => r.type === RTN_UNICAST);
-}
 
 /** The route that a packet to `to` takes from here, or undefined if there is none. */
 export function lookUpRoute(socket: NetlinkSocket, to: Ip): Route | undefined {

@@ -1,6 +1,6 @@
-import { closeSync, constants, fstatSync, openSync, statSync } from "node:fs";
+import { constants, fstatSync, openSync, statSync } from "node:fs";
 import { NetError } from "../errors.ts";
-import { O_CLOEXEC } from "./fd.ts";
+import { Fd, O_CLOEXEC } from "./fd.ts";
 import { tryCall } from "./libc.ts";
 
 /** LOCK_SH and LOCK_EX (linux/fcntl.h). */
@@ -26,21 +26,14 @@ export type Lock = Disposable & { readonly fd: number };
 
 function take(path: string, how: number): Lock | undefined {
   for (;;) {
-    const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | O_CLOEXEC | constants.O_NOFOLLOW, 0o600);
-    try {
-      const taken = tryCall((libc) => libc.flock(fd, how));
-      if (taken === "EAGAIN") {
-        closeSync(fd);
-        return undefined;
-      }
-      if (typeof taken === "string")
-        throw new NetError("sys/call", { call: "flock", on: path, errno: taken });
-      if (isAt(fd, path)) return { fd, [Symbol.dispose]: () => closeSync(fd) };
-    } catch (e) {
-      closeSync(fd);
-      throw e;
-    }
-    closeSync(fd);
+    const flags = constants.O_RDWR | constants.O_CREAT | O_CLOEXEC | constants.O_NOFOLLOW;
+    using fd = new Fd(openSync(path, flags, 0o600));
+    const taken = tryCall((libc) => libc.flock(fd.raw, how));
+    if (taken === "EAGAIN") return undefined;
+    if (typeof taken === "string") throw new NetError("sys/call", { call: "flock", on: path, errno: taken });
+    if (!isAt(fd.raw, path)) continue;
+    const held = new Fd(fd.release());
+    return { fd: held.raw, [Symbol.dispose]: () => held[Symbol.dispose]() };
   }
 }
 

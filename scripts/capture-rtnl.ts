@@ -1,0 +1,72 @@
+/**
+ * Takes the captures of src/rtnl/golden anew from the running kernel: `bun scripts/capture-rtnl.ts`, as root. What
+ * each message means is written by our own decoders, so that annotations cannot drift; read the difference.
+ */
+import { release } from "node:os";
+import { writeFileSync } from "node:fs";
+import type { Message } from "../src/netlink/message.ts";
+import { type NetlinkSocket, openNetlink } from "../src/netlink/socket.ts";
+import { stringify } from "../src/netstate/state-json.ts";
+import { addressDump, decodeAddress } from "../src/rtnl/address.ts";
+import { decodeLink, linkDump } from "../src/rtnl/link.ts";
+import { decodeRoute, routeDump } from "../src/rtnl/route.ts";
+import { inNetns, openNetns } from "../src/sys/netns.ts";
+import { run } from "../src/testing/run.ts";
+import { testNetns } from "../src/testing/netns.ts";
+
+const setUp: readonly string[] = [
+  "link add br0 address 02:00:00:00:00:01 type bridge",
+  "link add veth0 address 02:00:00:00:00:02 type veth peer name veth1 address 02:00:00:00:00:03",
+  "link set veth0 master br0",
+  "link property add dev veth0 altname heddle-bridge-0123456789ab-0123456789abcdef",
+  "link set veth0 type bridge_slave isolated on hairpin on",
+  "link set veth0 up",
+  "link set veth1 up",
+  "link set br0 up",
+  "addr add 10.1.0.1/24 dev br0",
+  "addr add fd00:1::1/64 dev br0 nodad",
+  "route add 10.2.0.0/16 via 10.1.0.9 mtu 1400 advmss 1360 metric 7",
+  "route add 10.3.0.0/16 dev br0 src 10.1.0.1 table 1000",
+  "route add default via fd00:1::9",
+];
+
+interface Subject {
+  readonly file: string;
+  readonly command: string;
+  readonly list: (socket: NetlinkSocket) => readonly Message[];
+  readonly meaning: (m: Message) => unknown;
+}
+const subjects: readonly Subject[] = [
+  { file: "link", command: "ip link show", list: linkDump, meaning: decodeLink },
+  { file: "address", command: "ip address show", list: (s) => addressDump(s, 0), meaning: decodeAddress },
+  {
+    file: "route",
+    command: "ip route show table all",
+    list: (s) => [...routeDump(s, 4), ...routeDump(s, 6)],
+    meaning: decodeRoute,
+  },
+];
+
+const words = (bytes: Uint8Array): string =>
+  bytes
+    .toHex()
+    .replaceAll(/(.{4})/g, "$1 ")
+    .replaceAll(/(.{80})/g, "$1\n")
+    .replaceAll(/ +$/gm, "");
+
+await using netns = await testNetns();
+for (const command of setUp) await run(["ip", "-n", netns.name, ...command.split(" ")]);
+using opened = openNetns(netns.path);
+using socket = inNetns(opened, () => openNetlink("route"));
+for (const { file, command, list, meaning } of subjects) {
+  const captures = list(socket).map((m) =>
+    [
+      `# command: ${command}`,
+      `# kernel: ${release().split("-")[0]}`,
+      `# expect: ${stringify(meaning(m))}`,
+      words(m.body),
+      "",
+    ].join("\n"),
+  );
+  writeFileSync(new URL(`../src/rtnl/golden/${file}.txt`, import.meta.url), captures.join("\n"));
+}

@@ -1,0 +1,40 @@
+import { describe, expect, test } from "bun:test";
+import { parse } from "../netstate/state-json.ts";
+import { readGolden } from "../testing/golden.ts";
+import { addressAttrs, decodeAddress } from "./address.ts";
+import { decodeLink } from "./link.ts";
+import { linkAttrs } from "./link-attrs.ts";
+import { decodeRoute, routeAttrs } from "./route.ts";
+
+const subjects = [
+  { file: "link", head: 16, attrs: linkAttrs, meaning: decodeLink },
+  { file: "address", head: 8, attrs: addressAttrs, meaning: decodeAddress },
+  { file: "route", head: 12, attrs: routeAttrs, meaning: decodeRoute },
+] as const;
+
+/** The attributes of one level as text, in an order of their own: the kernel's order carries no meaning. */
+function attributes(raw: Uint8Array): readonly string[] {
+  const found: string[] = [];
+  const view = new DataView(raw.buffer, raw.byteOffset, raw.length);
+  for (let at = 0; at < raw.length; at += (view.getUint16(at, true) + 3) & ~3)
+    found.push(`${view.getUint16(at + 2, true) & 0x3fff} (${view.getUint16(at, true)} bytes)`);
+  return found.toSorted();
+}
+
+describe.each(subjects)("what the kernel says of a $file", ({ file, head, attrs, meaning }) => {
+  const captures = readGolden(new URL(`golden/${file}.txt`, import.meta.url));
+
+  test.each(captures)("$facts.expect", ({ bytes, facts }) => {
+    expect(meaning({ body: bytes })).toEqual(parse(facts["expect"] ?? "") as never);
+  });
+
+  test("keeps every attribute when it is read and written again", () => {
+    for (const { bytes } of captures) {
+      const raw = bytes.subarray(head);
+      const value = attrs.decode(raw);
+      const again = attrs.encode(value as never);
+      expect(attributes(again)).toEqual(attributes(raw));
+      expect(attrs.decode(again)).toEqual(value);
+    }
+  });
+});

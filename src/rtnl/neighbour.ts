@@ -1,0 +1,115 @@
+import { type Family, type Ip, ipFromBytes } from "../net/ip.ts";
+import { type Mac, macFromBytes, macToBytes } from "../net/mac.ts";
+import { type Message, NLM_F, type Request } from "../netlink/message.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
+import { i32, pad, struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
+
+/**
+ * Neighbours: which hardware address an IP address on a link has (`struct ndmsg` and NDA_*, linux/neighbour.h).
+ */
+const RTM = { NEWNEIGH: 28, DELNEIGH: 29, GETNEIGH: 30 } as const;
+const ndmsg = struct("ndmsg", 12, {
+  family: u8,
+  _pad: pad(3),
+  ifindex: i32,
+  state: u16,
+  flags: u8,
+  type: u8,
+});
+const cacheInfo = struct("nda_cacheinfo", 16, { confirmed: u32, used: u32, updated: u32, references: u32 });
+export const neighbourAttrs = attrs("NDA", {
+  dst: [1, bytes],
+  lladdr: [2, bytes],
+  cacheInfo: [3, fixedAttr(cacheInfo)],
+  probes: [4, fixedAttr(u32)],
+  ifindex: [8, fixedAttr(u32)],
+  protocol: [12, fixedAttr(u8)],
+});
+
+/** NUD_*: one bit each. */
+export const neighbourState = {
+  incomplete: 0x01,
+  reachable: 0x02,
+  stale: 0x04,
+  delay: 0x08,
+  probe: 0x10,
+  failed: 0x20,
+  noArp: 0x40,
+  permanent: 0x80,
+} as const;
+export type NeighbourState = keyof typeof neighbourState;
+/** NTF_PROXY: this host answers for the address. */
+const PROXY = 0x08;
+/** AF_INET and AF_INET6 (linux/socket.h). */
+const AF = { 4: 2, 6: 10 } as const;
+
+export interface Neighbour {
+  /** Index of the link. */
+  readonly link: number;
+  readonly ip: Ip;
+  /** Absent while it is not known, and on links without hardware addresses. */
+  readonly mac?: Mac;
+  readonly state: NeighbourState;
+}
+
+const stateOf = (bits: number): NeighbourState | undefined =>
+  (Object.keys(neighbourState) as NeighbourState[]).find((name) => neighbourState[name] === bits);
+
+/** Reads one RTM_NEWNEIGH message; undefined for one without an IP address or a state (a proxy, a forwarding entry). */
+export function decodeNeighbour(m: Pick<Message, "body">): Neighbour | undefined {
+  const head = ndmsg.get(viewOf(m.body), 0);
+  const a = neighbourAttrs.decode(m.body.subarray(ndmsg.size));
+  const state = stateOf(head.state);
+  if (state === undefined || a.dst === undefined || (head.flags & PROXY) !== 0) return undefined;
+  const mac = a.lladdr && macFromBytes(a.lladdr);
+  return { link: head.ifindex, ip: ipFromBytes(a.dst), ...(mac ? { mac } : {}), state };
+}
+
+function request(
+  verb: keyof typeof RTM,
+  n: Pick<Neighbour, "link" | "ip"> & { mac?: Mac; state?: NeighbourState },
+  flags: number,
+): Request {
+  const tail = neighbourAttrs.encode({ dst: n.ip.bytes, ...(n.mac ? { lladdr: macToBytes(n.mac) } : {}) });
+  const body = new Uint8Array(ndmsg.size + tail.length);
+  ndmsg.set(viewOf(body), 0, {
+    family: AF[n.ip.family],
+    ifindex: n.link,
+    state: n.state ? neighbourState[n.state] : 0,
+    flags: 0,
+    type: 0,
+  });
+  body.set(tail, ndmsg.size);
+  return { type: RTM[verb], flags, body, what: `RTM_${verb} ${n.ip.text} on #${n.link}` };
+}
+
+/** Makes a neighbour, or gives the one that is there this hardware address and state; `permanent` if none is told. */
+export function setNeighbour(
+  socket: NetlinkSocket,
+  neighbour: { readonly link: number; readonly ip: Ip; readonly mac: Mac; readonly state?: NeighbourState },
+): void {
+  const full = { ...neighbour, state: neighbour.state ?? "permanent" };
+  socket.request(request("NEWNEIGH", full, NLM_F.CREATE | NLM_F.REPLACE));
+}
+
+/** Removes a neighbour. Returns false if there was none, or no such link. */
+export function removeNeighbour(socket: NetlinkSocket, neighbour: Pick<Neighbour, "link" | "ip">): boolean {
+  const answer = socket.tryRequest(request("DELNEIGH", neighbour, 0), "ENOENT", "ENODEV", "ENXIO");
+  return typeof answer !== "string";
+}
+
+/** The kernel's own messages, for captures. `link` limits the list to one link. */
+export function neighbourDump(socket: NetlinkSocket, family: Family, link?: number): Message[] {
+  const tail = neighbourAttrs.encode(link === undefined ? {} : { ifindex: link });
+  const body = new Uint8Array(ndmsg.size + tail.length);
+  body[0] = AF[family];
+  body.set(tail, ndmsg.size);
+  return socket.dump({ type: RTM.GETNEIGH, flags: 0, body, what: `RTM_GETNEIGH IPv${family}` });
+}
+
+/** Neighbours of the family, on every link or on one. */
+export const listNeighbours = (socket: NetlinkSocket, family: Family, link?: number): Neighbour[] =>
+  neighbourDump(socket, family, link)
+    .map(decodeNeighbour)
+    .filter((n) => n !== undefined);

@@ -4,12 +4,16 @@ import { readGolden } from "../testing/golden.ts";
 import { addressAttrs, decodeAddress } from "./address.ts";
 import { decodeLink } from "./link.ts";
 import { linkAttrs } from "./link-attrs.ts";
+import { decodeNeighbour, neighbourAttrs } from "./neighbour.ts";
 import { decodeRoute, routeAttrs } from "./route.ts";
+import { decodeRule, ruleAttrs } from "./rule.ts";
 
 const subjects = [
-  { file: "link", head: 16, attrs: linkAttrs, meaning: decodeLink },
-  { file: "address", head: 8, attrs: addressAttrs, meaning: decodeAddress },
-  { file: "route", head: 12, attrs: routeAttrs, meaning: decodeRoute },
+  { file: "golden/link.txt", head: 16, attrs: linkAttrs, meaning: decodeLink },
+  { file: "golden/address.txt", head: 8, attrs: addressAttrs, meaning: decodeAddress },
+  { file: "golden/route.txt", head: 12, attrs: routeAttrs, meaning: decodeRoute },
+  { file: "golden/rule.txt", head: 12, attrs: ruleAttrs, meaning: decodeRule },
+  { file: "golden/neighbour.txt", head: 12, attrs: neighbourAttrs, meaning: decodeNeighbour },
 ] as const;
 
 /** The attributes of one level as text, in an order of their own: the kernel's order carries no meaning. */
@@ -21,8 +25,8 @@ function attributes(raw: Uint8Array): readonly string[] {
   return found.toSorted();
 }
 
-describe.each(subjects)("what the kernel says of a $file", ({ file, head, attrs, meaning }) => {
-  const captures = readGolden(new URL(`golden/${file}.txt`, import.meta.url));
+describe.each(subjects)("what the kernel says, in $file", ({ file, head, attrs, meaning }) => {
+  const captures = readGolden(new URL(file, import.meta.url));
 
   test.each(captures)("$facts.expect", ({ bytes, facts }) => {
     expect(meaning({ body: bytes })).toEqual(parse(facts["expect"] ?? "") as never);

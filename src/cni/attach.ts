@@ -150,7 +150,7 @@ function freshFrom(result: Result, call: CheckCall<unknown>, owner: Owner): Fres
 async function status<Config>(plugin: KernelPlugin<Config>, call: StatusCall<Config>): Promise<void> {
   const ipam = plugin.ipam?.(call.config);
   if (ipam !== undefined) await call.delegate.status(ipam);
-  plugin.status?.(call);
+  await plugin.status?.(call);
 }
 
 export const ownerOf = (

@@ -34,7 +34,7 @@ export interface KernelPlugin<Config> {
   /** True if there is nothing to do in ADD but to pass the previous result on. */
   idle?(config: Config): boolean;
   /** Throws `status/unavailable` or `status/limited`. */
-  status?(call: StatusCall<Config>): void;
+  status?(call: StatusCall<Config>): Promise<void>;
 }
 
 /** Everything a plan may depend on beside the facts. */

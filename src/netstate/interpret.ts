@@ -3,7 +3,9 @@ import { address } from "./kinds/address.ts";
 import { bridge } from "./kinds/bridge.ts";
 import { firewall } from "./kinds/firewall.ts";
 import { linkUp } from "./kinds/link-up.ts";
+import { neighbour } from "./kinds/neighbour.ts";
 import { route } from "./kinds/route.ts";
+import { rule } from "./kinds/rule.ts";
 import { sysctl } from "./kinds/sysctl.ts";
 import { veth, waitForwarding } from "./kinds/veth.ts";
 import type { NetObject, NetObjectKind, NetState, Of } from "./model.ts";
@@ -20,7 +22,9 @@ const operations = {
   sysctl,
   "link-up": linkUp,
   address,
+  neighbour,
   route,
+  rule,
 } as const satisfies Operations;
 
 const operationsOf = (o: NetObject): KindOperations<NetObject> =>
@@ -37,11 +41,32 @@ function ordered(state: NetState): readonly NetObject[] {
  * failure is thrown.
  */
 export function apply(state: NetState, context: Omit<ApplyContext, "undo">): void {
-  using undo = new DisposableStack();
-  for (const object of ordered(state)) operationsOf(object).apply(object, { ...context, undo });
-  for (const object of state.objects)
-    if (object.kind === "veth" && isUp(state, object)) waitForwarding(object, context);
-  undo.move();
+  const undo = new DisposableStack();
+  try {
+    for (const object of ordered(state)) operationsOf(object).apply(object, { ...context, undo });
+    for (const object of state.objects)
+      if (object.kind === "veth" && isUp(state, object)) waitForwarding(object, context);
+  } catch (e) {
+    try {
+      undo.dispose();
+    } catch (left) {
+      throw new RollbackFailed(e, left);
+    }
+    throw e;
+  }
+}
+
+/**
+ * Something failed, and then something could not be taken back: the record has to stay. `cause` is the first failure.
+ * Never leaves the attach loop.
+ */
+export class RollbackFailed extends Error {
+  override readonly name = "RollbackFailed";
+  readonly left: unknown;
+  constructor(cause: unknown, left: unknown) {
+    super("what was made could not be taken back", { cause });
+    this.left = left;
+  }
 }
 
 const isUp = (state: NetState, { container }: Of<"veth">): boolean =>

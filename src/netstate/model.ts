@@ -1,6 +1,7 @@
 import type { FirewallState } from "../firewall/model.ts";
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
+import type { RoutingRule } from "../rtnl/rule.ts";
 
 /**
  * A network as data. A plan makes a `NetState` and reads nothing; `apply`, `verify` and `remove` are its only
@@ -20,7 +21,15 @@ export type Place = "host" | "container";
 export type Possession = "exclusive" | "shared" | "borrowed";
 
 export type NetObject =
-  BridgeObject | VethObject | SysctlObject | LinkUpObject | AddressObject | RouteObject | FirewallObject;
+  | BridgeObject
+  | VethObject
+  | SysctlObject
+  | LinkUpObject
+  | AddressObject
+  | RouteObject
+  | RuleObject
+  | NeighbourObject
+  | FirewallObject;
 
 export type NetObjectKind = NetObject["kind"];
 export type Of<K extends NetObjectKind> = Extract<NetObject, { kind: K }>;
@@ -97,6 +106,27 @@ export interface RouteObject {
   readonly table?: number;
   readonly mtu?: number;
   readonly advmss?: number;
+}
+
+/**
+ * A rule that leads packets to a routing table. It hangs on no link, so that it is removed by what it says and by the
+ * protocol number that is ours alone.
+ */
+export interface RuleObject {
+  readonly kind: "rule";
+  readonly possession: "exclusive";
+  readonly place: Place;
+  readonly rule: Omit<RoutingRule, "protocol" | "action">;
+}
+
+/** A permanent neighbour: the hardware address of an IP address, without asking for it. It goes with its link. */
+export interface NeighbourObject {
+  readonly kind: "neighbour";
+  readonly possession: "exclusive";
+  readonly place: Place;
+  readonly link: string;
+  readonly ip: Ip;
+  readonly mac: Mac;
 }
 
 /** Rules of the host's firewall, marked with their owner. */

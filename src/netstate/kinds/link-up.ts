@@ -14,9 +14,11 @@ function apply(o: LinkUpObject, context: ApplyContext): void {
   const link = linkOf(context, o.place, o.link);
   if (link.up) return;
   const borrowed = o.possession === "borrowed";
-  if (borrowed) context.borrow(o, "down");
+  if (borrowed) {
+    context.borrow(o, "down");
+    context.undo.defer(() => give(o, context));
+  }
   setLink(socketAt(context.spaces, o.place), { index: link.index }, { up: true });
-  if (borrowed) context.undo.defer(() => give(o, context));
 }
 
 function give(o: LinkUpObject, context: Context): void {

@@ -17,9 +17,11 @@ function apply(o: SysctlObject, context: ApplyContext): void {
     if (old === undefined)
       throw new NetError("feature/missing", { feature: `sysctl ${o.key}`, needs: "a kernel that has it" });
     if (old === o.value) return;
-    if (o.possession === "borrowed") context.borrow(o, old);
+    if (o.possession === "borrowed") {
+      context.borrow(o, old);
+      context.undo.defer(() => give(o, old, context));
+    }
     writeSysctl(o.key, o.value);
-    if (o.possession === "borrowed") context.undo.defer(() => give(o, old, context));
   });
 }
 

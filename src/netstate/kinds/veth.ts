@@ -28,9 +28,11 @@ function apply(o: VethObject, context: ApplyContext): void {
       { ...o.container, ...mtu, netnsFd: container.netns.fd },
     );
   } catch (cause) {
-    if (!(cause instanceof NetError && cause.is("netlink/refused") && cause.detail.errno === "EEXIST"))
-      throw cause;
-    throw takenName(o, context, cause);
+    if (cause instanceof NetError && cause.is("netlink/refused") && cause.detail.errno === "EEXIST")
+      throw takenName(o, context, cause);
+    // The request may have been served and only its answer lost.
+    context.undo.defer(() => removePair(o, context));
+    throw cause;
   }
   context.undo.defer(() => removePair(o, context));
   const end = getLink(host, { name: o.host.name });

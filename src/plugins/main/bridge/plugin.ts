@@ -2,6 +2,7 @@ import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
 import { macOf } from "../../shared/config.ts";
 import { removeForeignPair } from "../../shared/foreign.ts";
+import { warnOfForwardDrops } from "../../shared/status.ts";
 import { type BridgeConfig, parseConfig, parseForRemoval } from "./config.ts";
 import { needs, plan } from "./plan.ts";
 
@@ -17,4 +18,5 @@ export const bridge: Plugin<BridgeConfig> = kernelPlugin<BridgeConfig>({
   plan,
   firewalls: () => ["nftables", "iptables"],
   removeForeign: removeForeignPair,
+  status: async (call) => (call.config.isGateway ? warnOfForwardDrops(call) : undefined),
 });

@@ -1,0 +1,26 @@
+import { NetError } from "../../errors.ts";
+import { listNeighbours, setNeighbour } from "../../rtnl/neighbour.ts";
+import { type ApplyContext, type Context, type KindOperations, linkOf } from "../context.ts";
+import type { NeighbourObject } from "../model.ts";
+import { socketAt } from "../spaces.ts";
+
+function apply(o: NeighbourObject, context: ApplyContext): void {
+  const link = linkOf(context, o.place, o.link).index;
+  setNeighbour(socketAt(context.spaces, o.place), { link, ip: o.ip, mac: o.mac });
+}
+
+function verify(o: NeighbourObject, context: Context): void {
+  const link = linkOf(context, o.place, o.link).index;
+  const found = listNeighbours(socketAt(context.spaces, o.place), o.ip.family, link).find(
+    (n) => n.ip.text === o.ip.text,
+  );
+  if (found?.mac !== o.mac)
+    throw new NetError("check/differs", {
+      what: `neighbour ${o.ip.text} on ${o.link}`,
+      wanted: o.mac,
+      found: found?.mac ?? "none",
+    });
+}
+
+/** A neighbour goes with its link. */
+export const neighbour: KindOperations<NeighbourObject> = { apply, verify, remove: () => {} };

@@ -1,0 +1,17 @@
+import type { StatusCall } from "../../cni/plugin.ts";
+import { openNetlink } from "../../netlink/socket.ts";
+
+/**
+ * STATUS of plugins whose containers are routed by the host: names chains of others that drop what they forward. It is
+ * a warning and no failure: rules of that chain, or the firewall plugin, may let the containers pass, and a node must
+ * not be taken out of service for a firewall that works.
+ */
+export async function warnOfForwardDrops(call: Pick<StatusCall<unknown>, "log">): Promise<void> {
+  const { findForwardDrops } = await import("../../firewall/foreign.ts");
+  using socket = openNetlink("netfilter");
+  for (const { family, table, chain, by } of findForwardDrops(socket))
+    call.log(
+      `chain ${chain} of table ${family} ${table} drops forwarded packets that its rules do not accept (${by}): ` +
+        "containers reach only what that chain lets pass; see docs/debugging.md#forwarding",
+    );
+}

@@ -16,6 +16,13 @@ const outputs = {
   "bun-windows-x64": "dist/heddle-windows-x64.exe",
 } as const satisfies Record<CrossTarget | "native", string>;
 
+/** How every executable of ours is compiled. */
+export const compileOptions: readonly string[] = [
+  ...["--compile", "--bytecode", "--format=esm", "--minify", "--splitting", "--sourcemap"],
+  // Otherwise the program runs code that it finds in its working directory (`preload` of a bunfig.toml).
+  ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
+];
+
 /** The native executable; it need not exist yet. */
 export const heddlePath: string = inProject(outputs.native);
 
@@ -50,9 +57,7 @@ async function compile(target: CrossTarget | "native", outfile: string): Promise
   const cross =
     target === "native" ? [] : [`--target=${target}`, `--compile-executable-path=${await bunFor(target)}`];
   const argv = [
-    ...[process.execPath, "build", "--compile", "--bytecode", "--format=esm", "--minify", "--sourcemap"],
-    // Otherwise the program runs code that it finds in its working directory (`preload` of a bunfig.toml).
-    ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],
+    ...[process.execPath, "build", ...compileOptions],
     ...[
       `--define=HEDDLE_VERSION=${JSON.stringify(version())}`,
       `--define=HEDDLE_COMMIT=${JSON.stringify(commit())}`,

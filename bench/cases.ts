@@ -1,0 +1,150 @@
+/**
+ * What is measured, as data: each case has players that do the same work, and targets for ours as a ratio to the
+ * reference. A player is a way to run a list of plugins; `stage.ts` carries it out.
+ */
+
+/** A configuration list, as a runtime reads it. */
+export interface NetworkList {
+  readonly name: string;
+  readonly cniVersion: string;
+  readonly plugins: readonly (Readonly<Record<string, unknown>> & { readonly type: string })[];
+}
+
+/** Whose executables: ours or the reference's. */
+export type Maker = "heddle" | "reference";
+
+export type Player = { readonly name: string; readonly list: NetworkList } & (
+  | { readonly kind: "plugins"; readonly maker: Maker }
+  /** `heddle cni add`: the whole list in one process. */
+  | { readonly kind: "command" }
+  /** The same kernel requests and files from a loop in a process that runs already. */
+  | { readonly kind: "floor" }
+  /** A compiled program that does nothing at all. */
+  | { readonly kind: "empty" }
+);
+
+/** Most that our median may be, as a part of the reference's. */
+export interface Targets {
+  readonly add: number;
+  readonly del: number;
+}
+
+export interface Case {
+  readonly title: string;
+  /** What the container is called inside, and whether it has a port of the host. */
+  readonly ifname: "eth0" | "lo";
+  readonly mapped: boolean;
+  /** Containers attached before the first run. */
+  readonly crowd?: true;
+  /** Fifty are attached at once; what is measured is from the first start to the last exit. */
+  readonly burst?: number;
+  readonly players: readonly Player[];
+  readonly targets?: Targets;
+  /** The start-up budget: how much more than the player `empty` ours may take. */
+  readonly aboveEmpty?: { readonly ms: number; readonly megabytes: number };
+}
+
+const subnet = "10.244.10.0/24";
+/** Room for the crowd. */
+const wideSubnet = "10.244.0.0/16";
+
+const bridge = (more: Readonly<Record<string, unknown>>, range = subnet): NetworkList["plugins"][number] => ({
+  type: "bridge",
+  bridge: "mynet",
+  ...more,
+  isGateway: true,
+  ipam: { type: "host-local", subnet: range, routes: [{ dst: "0.0.0.0/0" }] },
+});
+
+const plain: NetworkList = { name: "mynet", cniVersion: "0.3.0", plugins: [bridge({})] };
+
+/** The list of the demo; with a backend, both plugins are told to use it. */
+function mapping(backend?: "nftables" | "iptables", range = subnet): NetworkList {
+  const masq = backend === undefined ? {} : { ipMasqBackend: backend };
+  const port = backend === undefined ? {} : { backend };
+  return {
+    name: "mynet",
+    cniVersion: "0.3.0",
+    plugins: [
+      bridge({ ipMasq: true, ...masq }, range),
+      { type: "portmap", ...port, capabilities: { portMappings: true } },
+    ],
+  };
+}
+
+const loopback: NetworkList = { name: "lo", cniVersion: "1.0.0", plugins: [{ type: "loopback" }] };
+
+const pair = (list: NetworkList): readonly Player[] => [
+  { name: "heddle", kind: "plugins", maker: "heddle", list },
+  { name: "reference", kind: "plugins", maker: "reference", list },
+];
+const floor = (list: NetworkList): Player => ({ name: "floor", kind: "floor", list });
+
+export const cases = {
+  bridge: {
+    title: "bridge + host-local",
+    ifname: "eth0",
+    mapped: false,
+    players: [...pair(plain), floor(plain)],
+    targets: { add: 1.0, del: 1.05 },
+  },
+  list: {
+    title: "bridge (ipMasq) + host-local + portmap, each with its default backend",
+    ifname: "eth0",
+    mapped: true,
+    players: [...pair(mapping()), floor(mapping())],
+    targets: { add: 0.4, del: 0.25 },
+  },
+  "list-nftables": {
+    title: "the list, nftables against nftables",
+    ifname: "eth0",
+    mapped: true,
+    players: pair(mapping("nftables")),
+    targets: { add: 0.5, del: 0.5 },
+  },
+  "list-iptables": {
+    title: "the list, iptables against iptables",
+    ifname: "eth0",
+    mapped: true,
+    players: pair(mapping("iptables")),
+    targets: { add: 0.5, del: 0.5 },
+  },
+  crowded: {
+    title: "the list beside many other mapped containers, nftables against nftables",
+    ifname: "eth0",
+    mapped: true,
+    crowd: true,
+    players: pair(mapping("nftables", wideSubnet)),
+    targets: { add: 0.3, del: 0.3 },
+  },
+  burst: {
+    title: "50 containers at once, first start to last exit, the list",
+    ifname: "eth0",
+    mapped: true,
+    burst: 50,
+    players: pair(mapping()),
+    targets: { add: 0.4, del: 0.25 },
+  },
+  command: {
+    title: "the list through `heddle cni` (one process) against the reference's plugins one by one",
+    ifname: "eth0",
+    mapped: true,
+    players: [
+      { name: "heddle cni", kind: "command", list: mapping() },
+      { name: "reference", kind: "plugins", maker: "reference", list: mapping() },
+    ],
+    targets: { add: 0.3, del: 0.2 },
+  },
+  loopback: {
+    title: "loopback, against an empty compiled Bun program",
+    ifname: "lo",
+    mapped: false,
+    players: [...pair(loopback), { name: "empty program", kind: "empty", list: loopback }],
+    aboveEmpty: { ms: 1.5, megabytes: 12 },
+  },
+} as const satisfies Record<string, Case>;
+
+export type CaseName = keyof typeof cases;
+export const caseNames = Object.keys(cases) as readonly CaseName[];
+/** The case as the rest of the benchmark sees it. */
+export const caseOf = (name: CaseName): Case => cases[name];

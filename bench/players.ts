@@ -1,0 +1,136 @@
+/** How each kind of player attaches and detaches: one after another for the times, beside others for bursts. */
+import type { Case, Player } from "./cases.ts";
+import { floorAdd, floorDel, prepareFloor } from "./floor.ts";
+import {
+  type Attachment,
+  type Call,
+  inOrder,
+  knowsPrevResult,
+  plainEnv,
+  pluginCall,
+  runBeside,
+  runSync,
+  type Verb,
+} from "./neutral-runtime.ts";
+
+/** Where things stand that a player needs. */
+export interface Places {
+  /** Links to our executable, one a plugin's name, and `heddle`. */
+  readonly heddle: string;
+  readonly reference: string;
+  /** A compiled program that does nothing. */
+  readonly empty: string;
+  /** A directory for `NETCONFPATH` with the player's list. */
+  readonly confDir: string;
+}
+
+/** A container of the stage. */
+export interface Container {
+  readonly number: number;
+  readonly netns: string;
+}
+
+export const attachmentOf = (of: Case, { number, netns }: Container): Attachment => ({
+  containerId: `bench-container-${number}`,
+  netns,
+  ifname: of.ifname,
+  ...(of.mapped ? { hostPort: 20_000 + number } : {}),
+});
+
+/** What has to be there before the first attachment. */
+export function prepare(player: Player): void {
+  if (player.kind === "floor") prepareFloor();
+}
+
+/** The calls of one verb, each made from what the one before printed. */
+export function* callsOf(
+  of: Case,
+  player: Player,
+  places: Places,
+  verb: Verb,
+  container: Container,
+  prev: unknown,
+): Generator<Call, void, string> {
+  const attachment = attachmentOf(of, container);
+  if (player.kind === "empty") {
+    yield { argv: [places.empty], env: plainEnv, stdin: "{}" };
+  } else if (player.kind === "command") {
+    yield commandCall(player, places, verb, attachment);
+  } else if (player.kind === "plugins") {
+    let result = prev;
+    for (const plugin of inOrder(player.list, verb)) {
+      const given = knowsPrevResult(player.list, verb) ? result : undefined;
+      const stdout = yield pluginCall(places[player.maker], verb, player.list, plugin, attachment, given);
+      if (verb === "ADD") result = JSON.parse(stdout) as unknown;
+    }
+  }
+}
+
+function commandCall(
+  player: Player,
+  places: Places,
+  verb: Verb,
+  { netns, hostPort, ifname }: Attachment,
+): Call {
+  const mappings = [{ hostPort, containerPort: 80, protocol: "tcp", hostIP: "127.0.0.1" }];
+  return {
+    argv: [`${places.heddle}/heddle`, "cni", verb.toLowerCase(), player.list.name, netns, "--ifname", ifname],
+    env: {
+      ...plainEnv,
+      CNI_PATH: places.heddle,
+      NETCONFPATH: places.confDir,
+      ...(hostPort === undefined ? {} : { CAP_ARGS: JSON.stringify({ portMappings: mappings }) }),
+    },
+    stdin: "",
+  };
+}
+
+export interface Timed {
+  readonly ms: number;
+  /** What the last program printed. */
+  readonly stdout: string;
+}
+
+/** Carries out a verb and times it: the sum of what its programs took, or what the loop took. */
+export function perform(
+  of: Case,
+  player: Player,
+  places: Places,
+  verb: Verb,
+  container: Container,
+  prev: unknown,
+): Timed {
+  if (player.kind === "floor") {
+    const attachment = { ...container, mapped: of.mapped };
+    const started = performance.now();
+    if (verb === "ADD") floorAdd(attachment);
+    else floorDel(attachment);
+    return { ms: performance.now() - started, stdout: "" };
+  }
+  let total = 0;
+  const calls = callsOf(of, player, places, verb, container, prev);
+  let stdout = "";
+  for (let next = calls.next(stdout); next.done !== true; next = calls.next(stdout)) {
+    const done = runSync(next.value);
+    total += done.ms;
+    stdout = done.stdout;
+  }
+  return { ms: total, stdout };
+}
+
+/** As `perform`, beside others; not timed. */
+export async function performBeside(
+  of: Case,
+  player: Player,
+  places: Places,
+  verb: Verb,
+  container: Container,
+  prev: unknown,
+  started?: (pid: number) => void,
+): Promise<string> {
+  const calls = callsOf(of, player, places, verb, container, prev);
+  let stdout = "";
+  for (let next = calls.next(stdout); next.done !== true; next = calls.next(stdout))
+    stdout = await runBeside(next.value, started);
+  return stdout;
+}

@@ -96,7 +96,7 @@ const kubeProxy: ForeignRules = {
   }
   set nodeport-ips { type ipv4_addr; elements = { 192.0.2.1 } }
   chain filter-forward { type filter hook forward priority -110; policy accept; ct state new jump cluster-ips-check; }
-  chain cluster-ips-check { ip daddr 10.96.0.0/12 reject; }
+  chain cluster-ips-check { ip daddr 172.30.0.0/16 reject; }
   chain nat-prerouting { type nat hook prerouting priority dstnat; policy accept; jump services; }
   chain nat-output { type nat hook output priority -100; policy accept; jump services; }
   chain nat-postrouting { type nat hook postrouting priority srcnat; policy accept; jump masquerading; }

@@ -72,8 +72,8 @@ const creationLines = (chain: OwnedChain, mark: Mark): string[] => [
 ];
 
 /**
- * The text for an attachment that nothing is known of: right if none of its chains exists, and refused as a whole
- * if one does (`-N`). Undefined for port mappings: whether a port is free has to be read.
+ * The text for an attachment that has nothing yet: refused as a whole if one of its chains exists (`-N`). Undefined
+ * for port mappings: whether a port is free has to be read.
  */
 export function freshText(
   state: FirewallState,
@@ -84,14 +84,17 @@ export function freshText(
   if (rules.mappings.length > 0) return undefined;
   return tableText(
     "nat",
-    ownedChains(state, family, rules).flatMap((c) => [
-      ...creationLines(c, mark),
-      // Refused, too, if this attachment has the chain of a second one.
-      `-N ${furtherChain(c.name, mark)}`,
-      `-X ${furtherChain(c.name, mark)}`,
-    ]),
+    ownedChains(state, family, rules).flatMap((c) => creationLines(c, mark)),
   );
 }
+
+/** Names that this attachment's chains have if it is the second one of its container in the network. */
+export const furtherNames = (
+  state: FirewallState,
+  family: Family,
+  rules: FamilyRules,
+  mark: Mark,
+): string[] => ownedChains(state, family, rules).map((c) => furtherChain(c.name, mark));
 
 /**
  * The text that removes exactly what `state` made under the usual names, refused as a whole if the chain has another

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { NetError } from "../errors.ts";
 import type { Family } from "../net/ip.ts";
 import { openNetlink } from "../netlink/socket.ts";
-import { listChains } from "../nft/list.ts";
+import { findChain, listChains } from "../nft/list.ts";
 import { MASQUERADE_PREFIX, shared } from "./iptables-names.ts";
 
 /**
@@ -12,13 +12,17 @@ import { MASQUERADE_PREFIX, shared } from "./iptables-names.ts";
 /** iptables over nftables keeps table `nat` as the table of that name in these families. */
 export const nftFamily = { 4: "ip", 6: "ip6" } as const;
 
-/** True if there are chains of containers, or if it cannot be known. */
-export function mayHaveChains(family: Family): boolean {
+/**
+ * Whether there are chains of containers, or if `names` is given, any of those; true, too, if it cannot be known.
+ */
+export function mayHaveChains(family: Family, names?: readonly string[]): boolean {
   if (legacyNatLoaded(family)) return true;
+  const table = { family: nftFamily[family], table: "nat" };
   const ours: readonly string[] = Object.values(shared);
   try {
     using socket = openNetlink("netfilter");
-    return listChains(socket, nftFamily[family]).some(
+    if (names !== undefined) return names.some((name) => findChain(socket, table, name) !== undefined);
+    return listChains(socket, table.family).some(
       (c) => c.table === "nat" && c.chain.startsWith(MASQUERADE_PREFIX) && !ours.includes(c.chain),
     );
   } catch (e) {

@@ -3,8 +3,11 @@ import { parseIp, parsePrefix, type Ip, type IpPrefix } from "../net/ip.ts";
 import { iptablesIn, type TestIptables, type Variant } from "../testing/iptables.ts";
 import { describeWith, whyNot } from "../testing/needs.ts";
 import { type TestNetns, testNetns } from "../testing/netns.ts";
+import { inNetns, openNetns } from "../sys/netns.ts";
 import { plainEnv, run } from "../testing/run.ts";
 import { tempDir } from "../testing/temp-dir.ts";
+import { openIptables } from "./iptables.ts";
+import { mayHaveChains } from "./iptables-probe.ts";
 import type { FirewallRule, FirewallState, IptablesOptions } from "./model.ts";
 
 /** The iptables backend against the kernel's own tables, through both programs that a host may have. */
@@ -389,6 +392,29 @@ async function link(a: TestNetns, b: TestNetns, addressA: string, addressB: stri
 }
 
 describeWith({ root: true, programs: ["ip", "iptables-restore"] })("many at once", () => {
+  test("the second interface of a container keeps one chain when it is applied again alone", async () => {
+    await using netns = await testNetns();
+    using folder = tempDir("iptables");
+    const { run: program } = iptablesIn(netns.name, "nft", folder.in("unused"));
+    using handle = openNetns(netns.path);
+    const backend = openIptables({
+      run: program,
+      lockPath: folder.in("lock"),
+      probe: (family, names) => inNetns(handle, () => mayHaveChains(family, names)),
+    });
+    const one = state([masquerade("10.99.0.2/24")]);
+    const two = state([masquerade("10.97.0.2/24")]);
+    backend.apply(one, MARK, allAlive);
+    backend.apply(two, OTHER, allAlive);
+    backend.remove(MARK, one);
+    backend.apply(two, OTHER, allAlive);
+    const marked = async (): Promise<number> =>
+      (await netns.exec(["iptables-nft-save", "-t", "nat"])).stdout.split(`--comment ${OTHER}`).length - 1;
+    expect(await marked()).toBe(1);
+    backend.remove(OTHER, two);
+    expect(await marked()).toBe(0);
+  });
+
   test("of many that want one port exactly one gets it, and the shared rules are made once", async () => {
     await using netns = await testNetns();
     using folder = tempDir("iptables");

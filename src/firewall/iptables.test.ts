@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { type Family, type Ip, type IpPrefix, parseIp, parsePrefix } from "../net/ip.ts";
 import { tempDir } from "../testing/temp-dir.ts";
 import { openIptables } from "./iptables.ts";
+import { furtherChain, masqueradeChain } from "./iptables-names.ts";
 import type { Output, Run } from "./iptables-run.ts";
 import type { FirewallRule, FirewallState } from "./model.ts";
 
@@ -46,7 +47,11 @@ function scripted(answer: (program: string, stdin: string, n: number) => Output 
     inputs.push(stdin);
     return answer(program, stdin, calls.length);
   };
-  const backend = openIptables({ run, lockPath: folder.in("deep", "lock"), probe: () => true });
+  const backend = openIptables({
+    run,
+    lockPath: folder.in("deep", "lock"),
+    probe: (_, names) => names === undefined,
+  });
   return { backend, calls, inputs, [Symbol.dispose]: () => folder[Symbol.dispose]() };
 }
 const nobody = (): undefined => undefined;
@@ -98,6 +103,20 @@ describe("the iptables backend", () => {
     using t = scripted((program) => (program === "iptables-save" ? refused("broken") : done));
     expect(() => t.backend.remove(MARK)).toThrow("broken");
     expect(t.calls).toEqual(["iptables-save", "ip6tables-save"]);
+  });
+
+  test("a masquerade takes the long way where the attachment may have the chain of a second interface", () => {
+    const calls: string[] = [];
+    const run: Run = (program) => {
+      calls.push(program);
+      return done;
+    };
+    using folder = tempDir("iptables");
+    const asked: (readonly string[] | undefined)[] = [];
+    const probe = (_: Family, names?: readonly string[]): boolean => asked.push(names) > 0;
+    openIptables({ run, lockPath: folder.in("lock"), probe }).apply(state(masquerade), MARK, nobody);
+    expect(asked).toEqual([[furtherChain(masqueradeChain("mynet", "cid"), MARK)]]);
+    expect(calls).toEqual(["iptables-save", "iptables-restore"]);
   });
 
   test("removal asks no program where there can be nothing", () => {

@@ -7,6 +7,7 @@ import {
   applyText,
   chainsOf,
   freshText,
+  furtherNames,
   hasWords,
   isThere,
   markOf,
@@ -43,8 +44,8 @@ export interface IptablesBackendOptions {
   readonly run?: Run;
   /** Between reading the tables and changing them nobody else of ours may do so. */
   readonly lockPath?: string;
-  /** Whether a family may have chains of containers; false saves the process that would find none. */
-  readonly probe?: (family: Family) => boolean;
+  /** Whether a family may have chains of containers, or these; false saves the process that would find none. */
+  readonly probe?: (family: Family, names?: readonly string[]) => boolean;
 }
 
 const FAMILIES: readonly Family[] = [4, 6];
@@ -77,7 +78,8 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
         const applied: Family[] = [];
         try {
           for (const { family, rules } of wanted) {
-            const fresh = freshText(state, family, rules, mark);
+            const further = probe(family, furtherNames(state, family, rules, mark));
+            const fresh = further ? undefined : freshText(state, family, rules, mark);
             if (fresh === undefined || restore(run, family, fresh) !== undefined)
               settle(run, family, () => {
                 const saved = read(family, wantsGuard(rules) ? undefined : "nat");

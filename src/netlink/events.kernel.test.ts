@@ -2,7 +2,7 @@ import { expect } from "bun:test";
 import { parseMac } from "../net/mac.ts";
 import { createBridge, decodeLink, listLinks, removeLink } from "../rtnl/link.ts";
 import { inNetns, type Netns, openNetns } from "../sys/netns.ts";
-import { descriptorCensus } from "../testing/census.ts";
+import { openDescriptors } from "../testing/census.ts";
 import { kernelTest } from "../testing/needs.ts";
 import { testNetns } from "../testing/netns.ts";
 import { type NetlinkEvent, type NetlinkWatch, watchNetlink } from "./events.ts";
@@ -118,13 +118,16 @@ kernelTest("a consumer that is too slow is told to list instead of being given e
   );
 });
 
+const sockets = (): string[] =>
+  [...openDescriptors().values()].filter((target) => target.startsWith("socket:")).sort();
+
 kernelTest("a watch leaves no descriptor behind, not even after overruns", async () => {
   await using place = await testNetns();
   using netns = openNetns(place.path);
   using socket = inNetns(netns, () => openNetlink("route"));
   createBridge(socket, { name: "warm", mac });
   await (await watchIn(netns, 4096))[Symbol.asyncDispose]();
-  using _ = descriptorCensus();
+  const before = sockets();
   {
     await using watch = await watchIn(netns, 4096);
     const events = watch[Symbol.asyncIterator]();
@@ -134,4 +137,5 @@ kernelTest("a watch leaves no descriptor behind, not even after overruns", async
   }
   // The event loop closes a descriptor at the end of its turn.
   await new Promise(setImmediate);
+  expect(sockets()).toEqual(before);
 });

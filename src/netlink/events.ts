@@ -32,11 +32,6 @@ const QUEUE_LENGTH = 1024;
 /** Sockets opened in succession without a single event between: then something else is wrong than many changes. */
 const REOPENS = 100;
 
-type State =
-  | { readonly kind: "open"; readonly socket: Adopted }
-  | { readonly kind: "failed"; readonly reason: unknown }
-  | { readonly kind: "closed" };
-
 /**
  * Subscribes in the namespace of this process and delivers until it is disposed. After an overrun the socket is
  * opened anew and `relist` delivered. One consumer: a second iteration takes from the same queue. Opening the socket
@@ -47,81 +42,99 @@ export async function watchNetlink(
   options: WatchOptions,
   open: () => Fd = () => openRaw(options.protocol, options.groups, options.receiveBytes ?? RECEIVE_BYTES),
 ): Promise<NetlinkWatch> {
-  const queueLength = options.queueLength ?? QUEUE_LENGTH;
-  let queue: NetlinkEvent[] = [];
-  let wake: (() => void) | undefined;
-  let state: State = { kind: "closed" };
-  let quietReopens = 0;
-  let disposed = false;
+  const queue = makeQueue(options.queueLength ?? QUEUE_LENGTH);
+  const subscription = await subscribe(options.name, open, queue);
+  return {
+    [Symbol.asyncIterator]: () => ({ next: queue.next }),
+    [Symbol.asyncDispose]: async () => {
+      queue.end();
+      subscription.close();
+    },
+  };
+}
 
-  const changed = (): void => {
-    wake?.();
-    wake = undefined;
+/** What waits for the consumer, and whether more can come. */
+interface Queue {
+  relist(): void;
+  push(event: NetlinkEvent): void;
+  /** After what waits, the iteration throws this. */
+  fail(reason: unknown): void;
+  /** The iteration is over, whatever waits. */
+  end(): void;
+  next(this: void): Promise<IteratorResult<NetlinkEvent, undefined>>;
+}
+
+type Ending = { readonly kind: "none" | "done" } | { readonly kind: "failed"; readonly reason: unknown };
+
+function makeQueue(limit: number): Queue {
+  let waiting: NetlinkEvent[] = [];
+  let ending: Ending = { kind: "none" };
+  let changed = Promise.withResolvers<void>();
+  const wake = (): void => {
+    changed.resolve();
+    changed = Promise.withResolvers<void>();
   };
-  const relist = (): void => {
-    // What waited is older than the list that follows.
-    queue = [{ kind: "relist" }];
-    changed();
+  const replace = (events: NetlinkEvent[], end: Ending = ending): void => {
+    waiting = events;
+    ending = end;
+    wake();
   };
+  // What waited is older than the list that follows.
+  const relist = (): void => replace([{ kind: "relist" }]);
+  return {
+    relist,
+    push: (event) => {
+      if (waiting.push(event) > limit) relist();
+      else wake();
+    },
+    fail: (reason) => replace(waiting, { kind: "failed", reason }),
+    end: () => replace([], { kind: "done" }),
+    next: async () => {
+      for (;;) {
+        const event = waiting.shift();
+        if (event !== undefined) return { done: false, value: event };
+        if (ending.kind === "failed") throw ending.reason;
+        if (ending.kind === "done") return { done: true, value: undefined };
+        await changed.promise;
+      }
+    },
+  };
+}
+
+/** Keeps a subscribed socket open and puts what it says into the queue. */
+async function subscribe(name: string, open: () => Fd, queue: Queue): Promise<{ close(): void }> {
+  let current: Adopted | undefined;
+  let closed = false;
+  let quietReopens = 0;
+
   const deliver = (datagram: Uint8Array): void => {
     quietReopens = 0;
-    if (queue.length >= queueLength) return relist();
     try {
       queue.push({ kind: "messages", messages: decodeMessages(datagram) });
     } catch {
-      return relist();
+      queue.relist();
     }
-    changed();
-  };
-  const fail = (reason: unknown): void => {
-    state = { kind: "failed", reason };
-    changed();
   };
   const connect = async (): Promise<void> => {
-    let socket: Adopted;
-    let ended = false;
-    const lost = (): void => {
-      if (ended) return;
-      ended = true;
-      // A read error, ENOBUFS above all, ends the socket. After `close` its state is not "open" any more.
-      if (state.kind === "open" && state.socket === socket) void reopen();
-    };
-    socket = await adopt(open(), { data: (_, bytes) => deliver(bytes), close: lost, error: lost, end: lost });
-    if (disposed) return socket.terminate();
-    state = { kind: "open", socket };
-    relist();
-    if (ended) void reopen();
+    const over = Promise.withResolvers<void>();
+    const socket = await adopt(open(), { data: (_, bytes) => deliver(bytes), close: () => over.resolve() });
+    if (closed) return socket.terminate();
+    current = socket;
+    queue.relist();
+    // An error of reading, ENOBUFS above all, closes the socket.
+    void over.promise.then(reopen);
   };
   const reopen = async (): Promise<void> => {
-    if (++quietReopens > REOPENS) return fail(new NetError("netlink/overrun", { groups: [options.name] }));
-    try {
-      await connect();
-    } catch (reason) {
-      if (!disposed) fail(reason);
-    }
+    if (closed) return;
+    if (++quietReopens > REOPENS) return queue.fail(new NetError("netlink/overrun", { groups: [name] }));
+    await connect().catch((reason: unknown) => queue.fail(reason));
   };
 
   await connect();
-  const next = async (): Promise<IteratorResult<NetlinkEvent, undefined>> => {
-    for (;;) {
-      const event = queue.shift();
-      if (event !== undefined) return { done: false, value: event };
-      if (state.kind === "failed") throw state.reason;
-      if (state.kind === "closed") return { done: true, value: undefined };
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-    }
-  };
   return {
-    [Symbol.asyncIterator]: () => ({ next }),
-    [Symbol.asyncDispose]: async () => {
-      disposed = true;
-      const before = state;
-      state = { kind: "closed" };
-      queue = [];
-      if (before.kind === "open") before.socket.terminate();
-      changed();
+    close: () => {
+      closed = true;
+      current?.terminate();
     },
   };
 }
@@ -132,18 +145,13 @@ interface Adopted {
 interface Handlers {
   data(socket: unknown, bytes: Uint8Array): void;
   close(): void;
-  error(): void;
-  end(): void;
 }
 
 /**
  * Gives the descriptor to the event loop, which closes it at the end. `fd` is missing in Bun's types; of all ways to
  * read a descriptor only this and `Bun.file(fd).stream()` wake for netlink.
  */
-async function adopt(fd: Fd, socket: Handlers): Promise<Adopted> {
-  const raw = fd.release();
-  return (Bun.connect as unknown as (o: { fd: number; socket: Handlers }) => Promise<Adopted>)({
-    fd: raw,
-    socket,
-  });
+function adopt(fd: Fd, socket: Handlers): Promise<Adopted> {
+  const connect = Bun.connect as unknown as (o: { fd: number; socket: Handlers }) => Promise<Adopted>;
+  return connect({ fd: fd.release(), socket });
 }

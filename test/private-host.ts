@@ -1,6 +1,7 @@
 /**
  * Plays a fresh host for one program, inside the namespaces that this process was started in:
  * `private-host.ts KIND PROGRAM ARGUMENT…`. With the kind `left` it prints at the end what the program has left;
+ * with `plain` it prints nothing;
  * with `subnet-in-use` the host has an address of the demo's subnet from the start.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
@@ -9,6 +10,8 @@ import { playHost } from "../scripts/demo/host.ts";
 
 const [kind = "", ...argv] = process.argv.slice(2);
 await playHost();
+// Nor does what it puts here reach the machine's own directories.
+if (kind === "plain") await command(["mount", "-t", "tmpfs", "tmpfs", "/opt"]);
 if (kind === "subnet-in-use") await command(["ip", "addr", "add", "10.244.10.77/32", "dev", "lo"]);
 const child = Bun.spawn(argv, { stdio: ["ignore", "inherit", "inherit"] });
 process.exitCode = await child.exited;

@@ -1,0 +1,139 @@
+/**
+ * The README's promises: each block marked `<!-- run -->` runs as it stands, in the order of the page, on a private
+ * host, and prints what the page says; and every example list attaches a container and detaches it again.
+ */
+import { describe, expect, test } from "bun:test";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { ensureBuilt } from "../scripts/build.ts";
+import { projectDir } from "../scripts/paths.ts";
+import { pluginTypes } from "../src/plugins/registry.ts";
+import { testWith } from "../src/testing/needs.ts";
+import { plainEnv, run } from "../src/testing/run.ts";
+import { tempDir } from "../src/testing/temp-dir.ts";
+
+const rootTest = testWith({ root: true, programs: ["ip", "nft", "unshare", "mount", "bash", "npm"] });
+const LIMIT_MS = 60_000;
+
+const readme = await Bun.file(`${projectDir}/README.md`).text();
+
+interface Block {
+  readonly commands: string;
+  /** What the page says that they print, if it does. */
+  readonly output: string | undefined;
+}
+const BLOCK = /^<!-- run -->\n\n```sh\n([^]*?)^```\n(?:\n```text\n([^]*?)^```\n)?/gm;
+const blocks: readonly Block[] = [...readme.matchAll(BLOCK)].map(([, commands = "", output]) => ({
+  commands,
+  output,
+}));
+
+/** MAC addresses are random; every other character of an output is as on the page. */
+const comparable = (text: string): string =>
+  text
+    .replaceAll(/(?:[0-9a-f]{2}:){5}[0-9a-f]{2}/g, "MAC")
+    .replaceAll(/ +$/gm, "")
+    .trim();
+
+const onPrivateHost = (...argv: readonly string[]): readonly string[] => [
+  ...[
+    "unshare",
+    "--net",
+    "--mount",
+    "--",
+    process.execPath,
+    `${import.meta.dir}/private-host.ts`,
+    "plain",
+    ...argv,
+  ],
+];
+
+rootTest(
+  "the README's commands run as they stand and print what it says",
+  async () => {
+    await ensureBuilt();
+    expect(blocks.length).toBeGreaterThanOrEqual(5);
+    const end = (i: number): string => `--- end of block ${i} ---`;
+    const script = blocks.map(({ commands }, i) => `${commands}echo; echo '${end(i)}'\n`).join("");
+    using dir = tempDir("readme");
+    writeFileSync(dir.in("blocks.sh"), `set -eu\n${script}`);
+    const path = `${projectDir}/node_modules/.bin:${process.env["PATH"] ?? plainEnv["PATH"] ?? ""}`;
+    const { code, stdout, stderr } = await run(onPrivateHost("bash", dir.in("blocks.sh")), {
+      cwd: projectDir,
+      env: { ...plainEnv, PATH: path, HOME: dir.path },
+      timeoutMs: LIMIT_MS,
+      mustSucceed: false,
+    });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    let rest = stdout;
+    for (const [i, { output }] of blocks.entries()) {
+      const [printed = "", after = ""] = rest.split(end(i), 2);
+      rest = after;
+      if (output !== undefined) expect(comparable(printed)).toBe(comparable(output));
+    }
+  },
+  LIMIT_MS,
+);
+
+/** Every list of the manual: the first block of a page that has plugins, and the files in `examples/`. */
+async function exampleLists(): Promise<readonly (readonly [string, string])[]> {
+  const files = [...new Bun.Glob("examples/*.conflist").scanSync(projectDir)];
+  const pages = [...new Bun.Glob("src/plugins/*/*/README.md").scanSync(projectDir)];
+  const fromFiles = await Promise.all(
+    files.map(async (f) => [f, await Bun.file(`${projectDir}/${f}`).text()] as const),
+  );
+  const fromPages = await Promise.all(
+    pages.map(async (page) => {
+      const text = await Bun.file(`${projectDir}/${page}`).text();
+      return [...text.matchAll(/^```json\n([^]*?)^```/gm)]
+        .map((match) => match[1] ?? "")
+        .filter((json) => json.includes('"plugins"'))
+        .map((json) => [page, json] as const);
+    }),
+  );
+  return [...fromFiles, ...fromPages.flat()].toSorted();
+}
+const examples = await exampleLists();
+
+describe("every example list", () => {
+  test("is there: one in examples/ and one for each main plugin and for portmap", () => {
+    expect(examples.map(([where]) => where)).toEqual([
+      "examples/mynet.conflist",
+      "src/plugins/main/bridge/README.md",
+      "src/plugins/main/loopback/README.md",
+      "src/plugins/main/ptp/README.md",
+      "src/plugins/meta/portmap/README.md",
+    ]);
+  });
+
+  for (const [where, json] of examples)
+    rootTest(`of ${where} attaches, checks and detaches`, async () => {
+      const heddle = await ensureBuilt();
+      const list = JSON.parse(json) as { readonly name: string; readonly cniVersion: string };
+      using dir = tempDir("example");
+      const [conf, bin] = [dir.in("net.d"), dir.in("bin")];
+      mkdirSync(conf);
+      writeFileSync(`${conf}/example.conflist`, json);
+      await run([heddle, "install", "--cni-bin-dir", bin]);
+      // 0.3.0 has no CHECK.
+      const verbs = list.cniVersion === "0.3.0" ? ["add", "del"] : ["add", "check", "del"];
+      const lines = verbs.map((verb) => `${bin}/heddle cni ${verb} ${list.name} /run/netns/example`);
+      writeFileSync(dir.in("run.sh"), ["set -eu", "ip netns add example", ...lines, ""].join("\n"));
+      const mappings = [{ hostPort: 9090, containerPort: 80, protocol: "tcp", hostIP: "127.0.0.1" }];
+      const { code, stdout, stderr } = await run(onPrivateHost("bash", dir.in("run.sh")), {
+        env: {
+          ...plainEnv,
+          CNI_PATH: bin,
+          NETCONFPATH: conf,
+          CAP_ARGS: JSON.stringify({ portMappings: mappings }),
+        },
+        mustSucceed: false,
+      });
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(JSON.parse(stdout)).toMatchObject({ cniVersion: list.cniVersion });
+    });
+});
+
+test("the README lists every plugin and links its page", () => {
+  for (const type of pluginTypes)
+    expect(readme).toMatch(new RegExp(`\\[\`${type}\`\\]\\(src/plugins/\\w+/${type}/README\\.md\\)`));
+});

@@ -1,4 +1,4 @@
-import { NetError } from "../errors.ts";
+import { type Detail, NetError } from "../errors.ts";
 import type { Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { addChain, addRule, addSet, addTable, deleteRules } from "../nft/batch.ts";
@@ -56,6 +56,21 @@ export function buildSubnetChain(
   const rules = wanted.map((r) => addRule(t, chain.name, r));
   if (!present) return [addChain(t, chain, { mustBeNew: true }), ...rules];
   return sameRules(listRules(socket, t, chain.name), wanted) ? [] : [deleteRules(t, chain.name), ...rules];
+}
+
+/**
+ * A chain, set or rule that the kernel does not know how to make, as a feature that is missing; undefined for refusals
+ * with another reason. Everything that a new object leans on is made in the same transaction, so that ENOENT for it
+ * means that the kernel has no such chain type or expression.
+ */
+export function missingFeature(refused: Detail["netlink/refused"]): Detail["feature/missing"] | undefined {
+  const [, object] = /^NFT_MSG_NEW(CHAIN|RULE|SET) /.exec(refused.request) ?? [];
+  if (object === undefined || !["ENOENT", "EOPNOTSUPP"].includes(refused.errno)) return undefined;
+  return {
+    feature: `an nftables ${object.toLowerCase()} that the firewall is made of (${refused.request}: ${refused.errno})`,
+    needs:
+      "Linux 5.2 or newer with nf_tables, nft_nat, nft_masq, nft_fib_inet and, for MAC checks, nf_tables_bridge",
+  };
 }
 
 const plain = (_: string, value: unknown): unknown =>

@@ -106,6 +106,26 @@ kernel("the nftables backend", () => {
     b.firewall.verify(everything, A);
   });
 
+  test("replaces what the same mark had under other keys", async () => {
+    await using b = await bench();
+    const before = stateOf(
+      masquerade("10.99.0.2/24"),
+      local("9090/tcp"),
+      macCheck("veth0", "02:00:00:00:00:01"),
+    );
+    const after = stateOf(
+      masquerade("10.99.0.2/24"),
+      local("9091/tcp"),
+      macCheck("veth0", "02:00:00:00:00:02"),
+    );
+    b.firewall.apply(before, A, nobodyLives);
+    b.firewall.apply(after, A, allLive);
+    b.firewall.verify(after, A);
+    const text = await listRuleset(b.netns);
+    expect(text).not.toContain("02:00:00:00:00:01");
+    expect(text).not.toContain("tcp . 9090");
+  });
+
   test("DEL takes out exactly its own, by state and by mark alone", async () => {
     for (const state of [everything, undefined]) {
       await using b = await bench();
@@ -214,6 +234,15 @@ kernel("a host port", () => {
     b.firewall.apply(stateOf(local(second, 3)), B, nobodyLives);
     b.firewall.verify(stateOf(local(second, 3)), B);
     expect(await listRuleset(b.netns)).not.toContain(`${A}" : 10.99.0.2 . 80`);
+  });
+
+  test("of a dead owner is taken over for one address and for all of them at once", async () => {
+    await using b = await bench();
+    b.firewall.apply(stateOf(local("9090/tcp")), A, nobodyLives);
+    const both = stateOf(local("192.0.2.1:9090/tcp", 3), local("9090/tcp", 3));
+    b.firewall.apply(both, B, nobodyLives);
+    b.firewall.verify(both, B);
+    expect(await marks(b)).toBe(1);
   });
 
   test.each([

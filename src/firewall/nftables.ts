@@ -7,10 +7,11 @@ import { findChain, findElement, listChains, listElements, listRules } from "../
 import type { SetSpec, TableRef } from "../nft/model.ts";
 import { lockFile } from "../sys/flock.ts";
 import type { Alive, FirewallBackend, FirewallState, Mark } from "./model.ts";
-import { buildGroup, buildSubnetChain, isWhole, verifyChain } from "./nftables-groups.ts";
+import { buildGroup, buildSubnetChain, isWhole, missingFeature, verifyChain } from "./nftables-groups.ts";
 import {
   inetTable,
   isSubnetChain,
+  keyOf,
   markedSets,
   type Placed,
   plan,
@@ -72,9 +73,9 @@ export function openNftables(options: NftablesOptions = {}): FirewallBackend & D
 const hasMappings = (state: FirewallState): boolean => state.rules.some((r) => r.kind === "port-mapping");
 
 /** Repeats `work` while it says that the rule set changed under it. */
-function retried(what: string, work: (attempt: number) => "done" | "again"): void {
+function retried(work: (attempt: number) => "done" | "again"): void {
   for (let attempt = 0; attempt < TRIES; attempt++) if (work(attempt) === "done") return;
-  throw new NetError("try-again", { why: `${what}: the rule set changed under it ${TRIES} times in a row` });
+  throw new NetError("try-again", { why: `nftables: the rule set changed under it ${TRIES} times in a row` });
 }
 
 /** Commits; false if it did not fit to what is in the kernel, and has to be decided anew. */
@@ -84,6 +85,8 @@ function fits(socket: NetlinkSocket, changes: readonly Request[]): boolean {
     return true;
   } catch (e) {
     if (!isNetError(e, "netlink/refused")) throw e;
+    const missing = missingFeature(e.detail);
+    if (missing) throw new NetError("feature/missing", missing, { cause: e });
     if (!["ENOENT", "EEXIST", "EBUSY", "ERESTART"].includes(e.detail.errno)) throw e;
     return false;
   }
@@ -131,21 +134,40 @@ const deletions = (elements: readonly Placed[]): Request[] =>
  * worth it: a transaction that fails waits for the kernel's grace period, 10 ms (measured).
  */
 function apply(socket: NetlinkSocket, wanted: Wanted, mark: Mark, alive: Alive): void {
-  retried("nftables", (attempt) => {
+  retried((attempt) => {
     const groups = wanted.groups.filter((g) => !isWhole(socket, g)).flatMap((g) => buildGroup(socket, g));
     const careful = attempt > 0 || groups.length > 0;
     const chains = wanted.chains.flatMap((c) => buildSubnetChain(socket, inetTable, c, careful));
-    const replaced = [
+    const replaced = distinct([
       ...rivals(socket, wanted.elements, mark, alive),
       ...(careful ? inTheWay(socket, wanted.elements, mark, alive) : []),
-    ];
+    ]);
     const changes = [...groups, ...chains, ...deletions(replaced), ...additions(wanted.elements)];
     return fits(socket, changes) ? "done" : "again";
   });
 }
 
-/** Elements with the keys that are wanted, of ourselves or of dead attachments. Throws if a live one has a key. */
+/** The same element can be in the way twice, and be deleted once. */
+const distinct = (elements: readonly Placed[]): Placed[] => [
+  ...new Map(elements.map((p) => [keyOf(p), p])).values(),
+];
+
+/**
+ * Elements with the keys that are wanted, of ourselves or of dead attachments. Throws if a live one has a key. One of
+ * our own means that this is not the first time: then whatever carries our mark goes.
+ */
 function inTheWay(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark, alive: Alive): Placed[] {
+  const found = withWantedKeys(socket, elements, mark, alive);
+  const again = found.some((p) => p.element.comment === mark);
+  return again ? [...found, ...listMarked(socket, (m) => m === mark)] : found;
+}
+
+function withWantedKeys(
+  socket: NetlinkSocket,
+  elements: readonly Placed[],
+  mark: Mark,
+  alive: Alive,
+): Placed[] {
   return elements.flatMap((p) => {
     if (p.shared) return [];
     const found = findElement(socket, p.table, p.set, p.element.key);
@@ -209,7 +231,7 @@ const listMarked = (socket: NetlinkSocket, asked: (mark: Mark) => boolean): Plac
 
 /** Removes what `find` finds, and with the last element of a subnet its chain, unless somebody uses it again. */
 function removeWhile(socket: NetlinkSocket, find: () => Placed[]): void {
-  retried("nftables", (attempt) => {
+  retried((attempt) => {
     const found = find();
     const chains = attempt === 0 ? unusedWithout(socket, found) : [];
     const changes = [...deletions(found), ...chains.map((c) => deleteChain(inetTable, c))];

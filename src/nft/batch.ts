@@ -256,16 +256,3 @@ export function commit(socket: NetlinkSocket, changes: readonly Request[], genid
     edge(BATCH.END, "end of the nftables transaction"),
   ]);
 }
-
-/** Everything that a table holds, in the order in which the kernel takes it: chains before rules that jump to them. */
-export function addTree(
-  t: TableRef,
-  tree: { readonly chains: readonly Chain[]; readonly sets: readonly SetSpec[] },
-  options: Creation = {},
-): Request[] {
-  return [
-    ...tree.chains.map((c) => addChain(t, c, options)),
-    ...tree.sets.map((s) => addSet(t, s)),
-    ...tree.chains.flatMap((c) => c.rules.map((r) => addRule(t, c.name, r))),
-  ];
-}

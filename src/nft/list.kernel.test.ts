@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { isNetError } from "../errors.ts";
 import { parseIp } from "../net/ip.ts";
 import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
@@ -285,5 +286,47 @@ kernel("the rule set", () => {
     ]);
     const back = listElements(socket, table, ports);
     expect(back.toSorted((x, y) => Number(x.key[0]) - Number(y.key[0]))).toEqual(all);
+  });
+});
+
+kernel("a dump", () => {
+  test("is whole or refused, never partial, while somebody else commits", async () => {
+    await using netns = await testNetns();
+    using socket = socketIn(netns);
+    const ports: SetSpec = { name: "s", key: ["inet_service"] };
+    const chunks = Array.from({ length: 15 }, (_, i) =>
+      Array.from({ length: 200 }, (_, j): Element => ({ key: [i * 200 + j + 1] })),
+    );
+    commit(socket, [
+      addTable(table),
+      addSet(table, ports),
+      ...chunks.map((c) => addElements(table, ports, c)),
+    ]);
+    await using writer = netns.start([
+      process.execPath,
+      "-e",
+      `import { openNetlink } from ${JSON.stringify(`${import.meta.dir}/../netlink/socket.ts`)};
+       import { addChain, commit, deleteChain } from ${JSON.stringify(`${import.meta.dir}/batch.ts`)};
+       const t = { family: "inet", table: "t" };
+       using socket = openNetlink("netfilter");
+       console.log("ready");
+       // The pause gives the reader a chance: without one no list is ever whole.
+       for (;;) {
+         commit(socket, [addChain(t, { name: "flip" })]);
+         commit(socket, [deleteChain(t, "flip")]);
+         await Bun.sleep(5);
+       }`,
+    ]);
+    await writer.printed("ready");
+    const sizes = Array.from({ length: 40 }, () => {
+      try {
+        return listElements(socket, table, ports).length;
+      } catch (e) {
+        if (isNetError(e, "netlink/interrupted")) return "interrupted";
+        throw e;
+      }
+    });
+    expect(sizes).toContain(3000);
+    expect(sizes.filter((s) => s !== 3000 && s !== "interrupted")).toEqual([]);
   });
 });

@@ -12,12 +12,6 @@ export interface TableRef {
   readonly table: string;
 }
 
-export interface Table extends TableRef {
-  readonly comment?: string;
-  readonly chains: readonly Chain[];
-  readonly sets: readonly SetSpec[];
-}
-
 export type Hook = "prerouting" | "input" | "forward" | "output" | "postrouting";
 
 /** Where the kernel enters a base chain. */

@@ -23,6 +23,3 @@ export function decodeVerdict(a: VerdictAttrs): Verdict | undefined {
   if (code === GOTO) return { goto: a.chain ?? "" };
   return (Object.keys(codes) as (keyof typeof codes)[]).find((name) => codes[name] === code);
 }
-
-export const showVerdict = (v: Verdict): string =>
-  typeof v === "string" ? v : "jump" in v ? `jump ${v.jump}` : `goto ${v.goto}`;

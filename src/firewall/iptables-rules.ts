@@ -55,6 +55,19 @@ export function rulesOf(state: FirewallState, family: Family): FamilyRules | und
   return masquerades.length + mappings.length > 0 ? { masquerades, mappings } : undefined;
 }
 
+/**
+ * The option with a line break or a zero byte in it, which would begin another line of iptables-restore; undefined
+ * if all can be written.
+ */
+export function unwritable(options: IptablesOptions = {}): string | undefined {
+  const words = {
+    externalSetMarkChain: [options.externalSetMarkChain ?? ""],
+    conditionsV4: options.conditionsV4 ?? [],
+    conditionsV6: options.conditionsV6 ?? [],
+  };
+  return Object.entries(words).find(([, list]) => list.some((w) => /[\n\r\0]/.test(w)))?.[0];
+}
+
 /** The host address that a mapping is limited to; undefined if it is for all of them. */
 export const wantedHostIp = (m: PortMapping): Ip | undefined =>
   m.hostIp === undefined || isUnspecified(m.hostIp) ? undefined : m.hostIp;

@@ -143,7 +143,9 @@ describe("the iptables backend", () => {
   test("a condition cannot begin another line of iptables-restore", () => {
     using t = scripted(() => done);
     const evil = { ...state(mapping()), iptables: { conditionsV4: ["-s", "10.0.0.1\nCOMMIT\n*filter\n-F"] } };
-    expect(() => t.backend.apply(evil, MARK, nobody)).toThrow(TypeError);
+    expect(() => t.backend.apply(evil, MARK, nobody)).toThrow("conditionsV4: contains a line break");
+    expect(t.calls).toEqual([]);
+    t.backend.remove(MARK, evil);
     expect(t.calls).toEqual(["iptables-save"]);
   });
 });

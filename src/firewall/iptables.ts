@@ -24,6 +24,7 @@ import {
   ownedChains,
   rulesOf,
   sharedNat,
+  unwritable,
   wantsGuard,
 } from "./iptables-rules.ts";
 import { mayHaveChains } from "./iptables-probe.ts";
@@ -74,6 +75,8 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
   return {
     apply(state, mark, alive) {
       const wanted = wantedFamilies(state);
+      const field = unwritable(state.iptables);
+      if (field !== undefined) throw new NetError("config/invalid", { field, why: "contains a line break" });
       locked(() => {
         const applied: Family[] = [];
         try {
@@ -107,8 +110,10 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
       const wanted = state === undefined ? FAMILIES.map((family) => ({ family })) : wantedFamilies(state);
       locked(() =>
         eachOf(wanted, (w: { family: Family; rules?: FamilyRules }) => {
-          const undo = state && w.rules && undoText(state, w.family, w.rules, mark);
-          if (undo !== undefined && restore(run, w.family, undo) === undefined) return;
+          // A configuration that became unusable after ADD must not keep what ADD made.
+          const usable = unwritable(state?.iptables) === undefined;
+          const undo = usable && state && w.rules && undoText(state, w.family, w.rules, mark);
+          if (undo && restore(run, w.family, undo) === undefined) return;
           sweep(w.family, (m) => m === mark);
         }),
       );

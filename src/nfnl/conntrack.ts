@@ -87,7 +87,8 @@ const request = (type: number, family: Family, attributes: CtAttrs, what: string
  *
  * TCP is left alone: a connection without its other end is reset or times out, and a client opens another. The kernel
  * filters the list (Linux 5.8); an older one lists every flow of the family once.
- * @throws NetError `netlink/refused`
+ * The host's addresses are those of the namespace that this thread is in, which has to be the socket's.
+ * @throws NetError `netlink/refused`, with EINVAL or EOPNOTSUPP if the kernel has no connection tracking over netlink
  */
 export function flushMapping(
   socket: Pick<NetlinkSocket, "dump" | "tryRequest">,

@@ -1,0 +1,62 @@
+import { describe, expect, test } from "bun:test";
+import { NetError } from "../errors.ts";
+import { anchorOf, manualOf } from "./hints.ts";
+import { table } from "./output.ts";
+import { describeFailure } from "./report.ts";
+
+const taken = new NetError(
+  "port/taken",
+  { port: "tcp 9090", owner: "web" },
+  { cause: new Error("the map said so") },
+);
+
+describe("describeFailure", () => {
+  test("says what happened, what to do, and where to read more", () => {
+    const { exitCode, text } = describeFailure("heddle", taken, false);
+    expect(exitCode).toBe(1);
+    expect(text.split("\n")).toEqual([
+      "heddle: host port tcp 9090 is taken by web",
+      "  hint: choose another host port, or detach its owner",
+      "  more: docs/errors.md#porttaken",
+    ]);
+  });
+
+  test("of several failures says every sentence and the hint of the first", () => {
+    const several = new AggregateError([new Error("odd"), taken, new NetError("try-again", { why: "busy" })]);
+    const { text } = describeFailure("heddle", several, false);
+    expect(text).toStartWith("heddle: odd; host port tcp 9090 is taken by web; busy\n");
+    expect(text).toContain("#porttaken");
+  });
+
+  test("an error that nobody expected asks for a report", () => {
+    const { exitCode, text } = describeFailure("heddle", new TypeError("undefined is not a function"), false);
+    expect(exitCode).toBe(1);
+    expect(text).toContain("--debug");
+    expect(text).not.toContain("    at ");
+  });
+
+  test("a wrong command line ends with 2", () => {
+    expect(describeFailure("heddle", new NetError("usage/invalid", { why: "no" }), false).exitCode).toBe(2);
+  });
+
+  test("--debug shows the chain of causes, and ends where the chain goes in a circle", () => {
+    expect(describeFailure("heddle", taken, true).text).toContain("Error: the map said so");
+    const circle = new Error("round");
+    circle.cause = circle;
+    expect(describeFailure("heddle", circle, true).text.match(/Error: round/g)).toHaveLength(9);
+  });
+});
+
+test("the anchor of a code is the one that its heading gets", () => {
+  expect(manualOf("prev-result/invalid")).toBe("docs/errors.md#prev-resultinvalid");
+  expect(anchorOf("Kernel and host")).toBe("kernel-and-host");
+});
+
+test("a table pads every column but the last", () => {
+  expect(
+    table([
+      ["A", "BB", "C"],
+      ["long", "x", "y"],
+    ]),
+  ).toBe("A     BB  C\nlong  x   y");
+});

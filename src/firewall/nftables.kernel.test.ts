@@ -150,6 +150,16 @@ kernel("the nftables backend", () => {
     b.firewall.verify(everything, B);
   });
 
+  test("DEL with another configuration than ADD had leaves nothing", async () => {
+    const contradiction = stateOf(local("1/tcp", 2), local("1/tcp", 3));
+    for (const changed of [stateOf(masquerade("10.99.0.9/24")), contradiction]) {
+      await using b = await bench();
+      b.firewall.apply(everything, A, nobodyLives);
+      b.firewall.remove(A, changed);
+      expect(await marks(b)).toBe(0);
+    }
+  });
+
   test("DEL and prune of nothing succeed and make nothing", async () => {
     await using b = await bench();
     b.firewall.remove(A, everything);

@@ -29,41 +29,49 @@ import {
  * mark. Every change is one transaction, decided on what was read; when somebody else was faster, it is decided anew.
  */
 export interface NftablesOptions {
-  /** Where the lock of the host ports is; `/run/heddle/lock` if absent. */
+  /** Where the two locks are (`portmap`, `layout`); `/run/heddle/lock` if absent. */
   readonly lockDir?: string;
 }
+
+/** Runs `work` while no other program holds the lock; `portmap` is taken before `layout`. */
+type Alone = <T>(lock: "portmap" | "layout", work: () => T) => T;
 
 /** More than two programs in each other's way is rare; this many in a row means that something else is wrong. */
 const TRIES = 10;
 
-/** Opens a socket in the namespace that this thread is in. */
+/**
+ * Opens a socket in the namespace that this thread is in. Closing it after something was removed waits for the kernel's
+ * grace period (6 to 16 ms, measured on Linux 6.18; the end of the process closes it too), so that whoever removes
+ * does it early and closes late.
+ */
 export function openNftables(options: NftablesOptions = {}): FirewallBackend & Disposable {
   const socket = openNetlink("netfilter");
   const lockDir = options.lockDir ?? "/run/heddle/lock";
-  const locked = <T>(need: boolean, work: () => T): T => {
-    if (!need) return work();
+  const alone: Alone = (lock, work) => {
     mkdirSync(lockDir, { recursive: true, mode: 0o700 });
-    using _lock = lockFile(`${lockDir}/portmap`, "exclusive");
+    using _lock = lockFile(`${lockDir}/${lock}`, "exclusive");
     return work();
   };
+  // Two ADDs must not both find a port free: the one with an address, the other with every address.
+  const forPorts = (state: FirewallState | undefined, work: () => void): void =>
+    state && !hasMappings(state) ? work() : alone("portmap", work);
   return {
     apply(state, mark, alive) {
       const wanted = plan(state.rules, mark);
-      locked(hasMappings(state), () => apply(socket, wanted, mark, alive));
+      forPorts(state, () => apply(socket, alone, wanted, mark, alive));
     },
     verify: (state, mark) => verify(socket, plan(state.rules, mark), mark),
     remove(mark, state) {
-      if (state)
-        locked(hasMappings(state), () =>
-          removeWhile(socket, () => ownOf(socket, plan(state.rules, mark).elements, mark)),
-        );
-      else locked(true, () => removeWhile(socket, () => listMarked(socket, (m) => m === mark)));
+      const marked = (): Placed[] => listMarked(socket, (m) => m === mark);
+      const planned = state && planToRemove(state, mark);
+      const find = (): Placed[] => (planned && ownOf(socket, planned, mark)) ?? marked();
+      forPorts(state, () => removeAll(socket, alone, find));
     },
     prune(prefix, valid) {
       const stale = (m: Mark): boolean => m.startsWith(prefix) && !valid.has(m);
-      locked(true, () => {
-        removeWhile(socket, () => listMarked(socket, stale));
-        pruneShared(socket);
+      alone("portmap", () => {
+        removeAll(socket, alone, () => listMarked(socket, stale));
+        alone("layout", () => pruneShared(socket));
       });
     },
     [Symbol.dispose]: () => socket[Symbol.dispose](),
@@ -130,22 +138,30 @@ const deletions = (elements: readonly Placed[]): Request[] =>
 
 /**
  * The first attempt supposes that nothing is in the way: a look whether the groups are whole and the subnet's chain is
- * there, and one transaction. Only when that does not fit, chains and elements are compared one by one. The look is
- * worth it: a transaction that fails waits for the kernel's grace period, 10 ms (measured).
+ * there, and one transaction. Only when that does not fit, chains and elements are compared one by one. The look, and the
+ * lock around what is shared, are worth it: a transaction that fails waits for the kernel's grace period, 10 ms and more
+ * (measured), and everybody else waits with it.
  */
-function apply(socket: NetlinkSocket, wanted: Wanted, mark: Mark, alive: Alive): void {
+function apply(socket: NetlinkSocket, alone: Alone, wanted: Wanted, mark: Mark, alive: Alive): void {
   retried((attempt) => {
-    const groups = wanted.groups.filter((g) => !isWhole(socket, g)).flatMap((g) => buildGroup(socket, g));
-    const careful = attempt > 0 || groups.length > 0;
-    const chains = wanted.chains.flatMap((c) => buildSubnetChain(socket, inetTable, c, careful));
-    const replaced = distinct([
-      ...rivals(socket, wanted.elements, mark, alive),
-      ...(careful ? inTheWay(socket, wanted.elements, mark, alive) : []),
-    ]);
-    const changes = [...groups, ...chains, ...deletions(replaced), ...additions(wanted.elements)];
-    return fits(socket, changes) ? "done" : "again";
+    const shared = attempt > 0 || buildShared(socket, wanted, false).length > 0;
+    const put = (): boolean => {
+      const building = shared ? buildShared(socket, wanted, true) : [];
+      const replaced = distinct([
+        ...rivals(socket, wanted.elements, mark, alive),
+        ...(shared ? inTheWay(socket, wanted.elements, mark, alive) : []),
+      ]);
+      return fits(socket, [...building, ...deletions(replaced), ...additions(wanted.elements)]);
+    };
+    return (shared ? alone("layout", put) : put()) ? "done" : "again";
   });
 }
+
+/** The changes that make the groups and subnet chains that are missing; with `compare`, those that differ as well. */
+const buildShared = (socket: NetlinkSocket, wanted: Wanted, compare: boolean): Request[] => [
+  ...wanted.groups.filter((g) => !isWhole(socket, g)).flatMap((g) => buildGroup(socket, g)),
+  ...wanted.chains.flatMap((c) => buildSubnetChain(socket, inetTable, c, compare)),
+];
 
 /** The same element can be in the way twice, and be deleted once. */
 const distinct = (elements: readonly Placed[]): Placed[] => [
@@ -214,12 +230,27 @@ function rivals(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark, 
   });
 }
 
-/** Those of the elements that are in the kernel under this mark. */
-const ownOf = (socket: NetlinkSocket, elements: readonly Placed[], mark: Mark): Placed[] =>
-  elements.flatMap((p) => {
-    const element = p.shared ? undefined : findElement(socket, p.table, p.set, p.element.key);
-    return element?.comment === mark ? [{ ...p, element }] : [];
-  });
+/** What a state put into the kernel; undefined for one that contradicts itself, which ADD has refused. */
+function planToRemove(state: FirewallState, mark: Mark): readonly Placed[] | undefined {
+  try {
+    return plan(state.rules, mark).elements;
+  } catch (e) {
+    if (isNetError(e, "config/invalid")) return undefined;
+    throw e;
+  }
+}
+
+/** The elements, if all of them are in the kernel under this mark: else the configuration has changed, or they went. */
+function ownOf(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark): Placed[] | undefined {
+  const own: Placed[] = [];
+  for (const p of elements) {
+    if (p.shared) continue;
+    const element = findElement(socket, p.table, p.set, p.element.key);
+    if (element?.comment !== mark) return undefined;
+    own.push({ ...p, element });
+  }
+  return own;
+}
 
 /** Every element whose mark is asked for. Reads all sets. */
 const listMarked = (socket: NetlinkSocket, asked: (mark: Mark) => boolean): Placed[] =>
@@ -230,12 +261,15 @@ const listMarked = (socket: NetlinkSocket, asked: (mark: Mark) => boolean): Plac
   );
 
 /** Removes what `find` finds, and with the last element of a subnet its chain, unless somebody uses it again. */
-function removeWhile(socket: NetlinkSocket, find: () => Placed[]): void {
+function removeAll(socket: NetlinkSocket, alone: Alone, find: () => Placed[]): void {
   retried((attempt) => {
     const found = find();
-    const chains = attempt === 0 ? unusedWithout(socket, found) : [];
-    const changes = [...deletions(found), ...chains.map((c) => deleteChain(inetTable, c))];
-    return fits(socket, changes) ? "done" : "again";
+    const last = attempt === 0 && unusedWithout(socket, found).length > 0;
+    const take = (): boolean => {
+      const chains = last ? unusedWithout(socket, found) : [];
+      return fits(socket, [...deletions(found), ...chains.map((c) => deleteChain(inetTable, c))]);
+    };
+    return (last ? alone("layout", take) : take()) ? "done" : "again";
   });
 }
 

@@ -1,15 +1,14 @@
 import { NetError } from "../errors.ts";
 import { parseMac, type Mac } from "../net/mac.ts";
-import { isAlive } from "../netstate/alive.ts";
-import { type Context, openContext } from "../netstate/context.ts";
+import { type ApplyContext, type Context, openContext } from "../netstate/context.ts";
 import { readFacts } from "../netstate/facts.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
-import { apply, verify } from "../netstate/interpret.ts";
+import { apply, RollbackFailed, verify } from "../netstate/interpret.ts";
 import { StaleFacts } from "../netstate/kinds/bridge.ts";
 import { markOf, type Owner, vethName } from "../netstate/owner.ts";
 import { type NetnsIdentity, type OpenRecord, openRecord } from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
-import { clear, detach, prune } from "./detach.ts";
+import { clear, detach, earlier, prune } from "./detach.ts";
 import { type Fresh, freshNames, type KernelPlugin, type Plan, type PlanInput } from "./kernel-plugin.ts";
 import type { AddCall, CheckCall, Plugin, StatusCall } from "./plugin.ts";
 import { emptyResult, type Result } from "./result.ts";
@@ -43,41 +42,51 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
   if (call.prevResult && plugin.idle?.(call.config)) return call.prevResult;
   using spaces = openSpaces(call.netns);
   using record = openRecord(owner);
-  if (record.found && isAlive(record.found))
-    throw new NetError("attachment/live", {
-      containerId: owner.containerId,
-      ifname: owner.ifname,
-      network: owner.network,
-    });
-  if (record.found) await clear(record.found);
-  record.begin(identityOf(spaces, call.netns));
   const ipam = plugin.ipam?.(call.config);
+  const before = earlier(owner, record.found, spaces);
+  if (before === "live") {
+    const { containerId, ifname, network } = owner;
+    throw new NetError("attachment/live", { containerId, ifname, network });
+  }
+  if (before === "dead") {
+    await clear(owner, record.found, plugin.firewalls(call.config));
+    // What it had reserved is in the way, too.
+    if (ipam !== undefined) await call.delegate.del(ipam);
+  }
+  record.begin(identityOf(spaces, call.netns));
   try {
     // From here on the IPAM plugin may have made a reservation, also if it fails.
     const lease = ipam === undefined ? emptyResult : leased(await call.delegate.add(ipam));
     const input = inputOf(call, owner, lease);
     const mac = plugin.mac?.(call);
     const named = mac === undefined ? input : { ...input, fresh: { ...input.fresh, containerMac: mac } };
-    const result = await realise(plugin, named, spaces, record);
-    record.commit();
-    return result;
+    return await realise(plugin, named, spaces, record);
   } catch (e) {
-    await giveBack(call, ipam, record);
-    throw e;
+    const left = e instanceof RollbackFailed ? [e.left] : [];
+    await giveBack(call, ipam, record, left);
+    throw e instanceof RollbackFailed ? e.cause : e;
   }
 }
 
 /** After a failed ADD. What cannot be given back now keeps its record, so that DEL or the next ADD does it. */
-async function giveBack(call: AddCall<unknown>, ipam: string | undefined, record: OpenRecord): Promise<void> {
+async function giveBack(
+  call: AddCall<unknown>,
+  ipam: string | undefined,
+  record: OpenRecord,
+  left: readonly unknown[],
+): Promise<void> {
+  const failures = [...left];
   try {
     if (ipam !== undefined) await call.delegate.del(ipam);
-    record.remove();
+    if (left.length === 0) record.remove();
   } catch (e) {
-    call.log(`after the failed ADD the IPAM plugin could not be called: ${(e as Error).message}`);
+    failures.push(e);
   }
+  for (const e of failures)
+    call.log(`after the failed ADD something is left for DEL: ${(e as Error).message}`);
 }
 
-/** Plans and applies. On failure the kernel is as it was. */
+/** Plans, applies and commits. On failure the kernel is as it was, or a `RollbackFailed` tells. */
 async function realise<Config>(
   plugin: KernelPlugin<Config>,
   input: PlanInput<Config>,
@@ -92,13 +101,14 @@ async function realise<Config>(
     using firewalls = await loadFirewalls(state);
     const context = openContext(mark, spaces, firewalls);
     try {
-      apply(state, {
-        ...context,
-        borrow: (object, value) => record.borrow({ object: state.objects.indexOf(object), value }),
-      });
+      const borrow: ApplyContext["borrow"] = (object, value) =>
+        record.borrow({ object: state.objects.indexOf(object), value });
+      apply(state, { ...context, borrow }, () => record.commit());
       return result;
     } catch (e) {
-      if (!(e instanceof StaleFacts) || attempt === PLANS) throw e;
+      if (!(e instanceof StaleFacts)) throw e;
+      if (attempt === PLANS)
+        throw new NetError("try-again", { why: `the host changed ${PLANS} times while this was planned` });
     }
   }
 }

@@ -1,15 +1,15 @@
 import { existsSync } from "node:fs";
 import { NetError } from "../errors.ts";
 import type { Backend } from "../firewall/model.ts";
-import { identifyNetns } from "../netstate/alive.ts";
+import { identifyNetns, isAlive } from "../netstate/alive.ts";
 import { type Context, openContext } from "../netstate/context.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
 import { remove } from "../netstate/interpret.ts";
 import { removePair } from "../netstate/kinds/veth.ts";
 import { markOf, markPrefix, type Owner, vethName } from "../netstate/owner.ts";
-import { type AttachmentRecord, listRecords, openRecord } from "../netstate/record.ts";
-import { openSpaces } from "../netstate/spaces.ts";
-import { listLinks, removeLink } from "../rtnl/link.ts";
+import { type AttachmentRecord, listRecords, openRecord, removeEmptyRecords } from "../netstate/record.ts";
+import { openSpaces, type Spaces } from "../netstate/spaces.ts";
+import { findLink, listLinks, removeLink } from "../rtnl/link.ts";
 import type { KernelPlugin } from "./kernel-plugin.ts";
 import type { DelCall, GcCall } from "./plugin.ts";
 
@@ -27,7 +27,9 @@ export async function detach<Config>(plugin: KernelPlugin<Config>, call: DelCall
   using record = openRecord(owner);
   const failures =
     record.found?.state === undefined
-      ? await removeByMarks(plugin, call, owner)
+      ? await removeMarked(owner, call.netns, plugin.firewalls(call.config), (context) =>
+          plugin.removeForeign?.(call, context),
+        )
       : await removeRecorded(record.found, record.found.state);
   const ipam = plugin.ipam?.(call.config);
   if (ipam !== undefined) await collect(failures, () => call.delegate.del(ipam));
@@ -35,10 +37,37 @@ export async function detach<Config>(plugin: KernelPlugin<Config>, call: DelCall
   record.remove();
 }
 
-/** Takes what a dead attachment left out of the kernel. Throws if something could not be removed. */
-export async function clear(found: AttachmentRecord): Promise<void> {
-  const failures = found.state === undefined ? [] : await removeRecorded(found, found.state);
-  report(failures, `what an earlier attempt for container ${found.owner.containerId} left behind`);
+/**
+ * What an earlier ADD of this key has left. Without a record its link tells: it is alive if its other end is the
+ * container's interface.
+ */
+export function earlier(
+  owner: Owner,
+  found: AttachmentRecord | undefined,
+  { host, container }: Spaces,
+): "none" | "live" | "dead" {
+  if (found !== undefined) return isAlive(found) ? "live" : "dead";
+  const end = findLink(host, { altName: markOf(owner) });
+  if (end === undefined) return "none";
+  const inside = container && findLink(container.socket, { name: owner.ifname });
+  return inside?.kind === "veth" && inside.peerIndex === end.index ? "live" : "dead";
+}
+
+/**
+ * Takes what a dead attachment left out of the kernel, by its record or, if that is lost, by the marks. Throws if
+ * something could not be removed.
+ */
+export async function clear(
+  owner: Owner,
+  found: AttachmentRecord | undefined,
+  backends: readonly Backend[],
+): Promise<void> {
+  const failures =
+    found === undefined
+      ? await removeMarked(owner, undefined, backends)
+      : // Without a plan nothing was made.
+        found.state && (await removeRecorded(found, found.state));
+  report(failures ?? [], `what an earlier attempt for container ${owner.containerId} left behind`);
 }
 
 async function removeRecorded(
@@ -59,20 +88,21 @@ function liveNetns({ netns }: AttachmentRecord): string | undefined {
   return same ? netns.path : undefined;
 }
 
-async function removeByMarks<Config>(
-  plugin: KernelPlugin<Config>,
-  call: DelCall<Config>,
+/** Removes what carries the mark. `foreign` then does the same for what has none. */
+async function removeMarked(
   owner: Owner,
+  netns: string | undefined,
+  backends: readonly Backend[],
+  foreign?: (context: Context) => void,
 ): Promise<Error[]> {
   const failures: Error[] = [];
   const mark = markOf(owner);
-  const backends = plugin.firewalls(call.config);
-  using spaces = openSpaces(call.netns !== undefined && existsSync(call.netns) ? call.netns : undefined);
+  using spaces = openSpaces(netns !== undefined && existsSync(netns) ? netns : undefined);
   using firewalls = await loadFirewalls(backends);
   const context: Context = openContext(mark, spaces, firewalls);
   for (const backend of backends) await collect(failures, () => firewalls.open(backend).remove(mark));
   await collect(failures, () => removePair({ host: { name: vethName(mark) } }, context));
-  await collect(failures, () => plugin.removeForeign?.(call, context));
+  await collect(failures, () => foreign?.(context));
   return failures;
 }
 
@@ -84,6 +114,7 @@ export async function prune<Config>(plugin: KernelPlugin<Config>, call: GcCall<C
   const valid = new Set(call.valid.map((key) => markOf({ component: plugin.type, network, ...key })));
   for (const { owner } of listRecords(prefix))
     if (!valid.has(markOf(owner))) await collect(failures, () => clearRecord(owner));
+  await collect(failures, () => removeEmptyRecords(prefix));
   await collect(failures, () => sweep(prefix, valid, plugin.firewalls(call.config)));
   const ipam = plugin.ipam?.(call.config);
   if (ipam !== undefined) await collect(failures, () => call.delegate.gc(ipam));
@@ -93,7 +124,7 @@ export async function prune<Config>(plugin: KernelPlugin<Config>, call: GcCall<C
 /** Takes out of the kernel what the record of one key says, and forgets it. */
 export async function clearRecord(owner: Owner): Promise<void> {
   using record = openRecord(owner);
-  if (record.found) await clear(record.found);
+  if (record.found) await clear(owner, record.found, []);
   record.remove();
 }
 

@@ -27,8 +27,7 @@ const operations = {
   rule,
 } as const satisfies Operations;
 
-const operationsOf = (o: NetObject): KindOperations<NetObject> =>
-  operations[o.kind] as KindOperations<NetObject>;
+const operationsOf = (o: NetObject): KindOperations<NetObject> => operations[o.kind];
 
 /** The objects in the order of `operations`; of one kind, in the order of the plan. */
 function ordered(state: NetState): readonly NetObject[] {
@@ -37,15 +36,20 @@ function ordered(state: NetState): readonly NetObject[] {
 }
 
 /**
- * Puts the state into the kernel. If one object fails, what was made before is taken back in reverse order and the
- * failure is thrown.
+ * Puts the state into the kernel; `commit` is the last step. If one object or that step fails, what was made before is
+ * taken back in reverse order and the failure is thrown, as the cause of a `RollbackFailed` if not all could be.
  */
-export function apply(state: NetState, context: Omit<ApplyContext, "undo">): void {
+export function apply(
+  state: NetState,
+  context: Omit<ApplyContext, "undo">,
+  commit: () => void = () => {},
+): void {
   const undo = new DisposableStack();
   try {
     for (const object of ordered(state)) operationsOf(object).apply(object, { ...context, undo });
     for (const object of state.objects)
       if (object.kind === "veth" && isUp(state, object)) waitForwarding(object, context);
+    commit();
   } catch (e) {
     try {
       undo.dispose();

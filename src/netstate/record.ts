@@ -182,13 +182,26 @@ export function isBusy(owner: Owner): boolean {
 
 /** Every record whose mark begins with `prefix`. */
 export function listRecords(prefix: string): readonly AttachmentRecord[] {
-  let names: string[];
+  const marks = new Set(filesOf(prefix).map((n) => n.replace(PENDING, "")));
+  return [...marks].map(peekRecord).filter((r) => r !== undefined);
+}
+
+/** Removes the files of `prefix` that say nothing, since ADD was killed before it had written a line. */
+export function removeEmptyRecords(prefix: string): void {
+  for (const name of filesOf(prefix).filter((n) => n.endsWith(PENDING))) {
+    const path = `${recordDir()}/${name}`;
+    if (readRecord(path, false) !== undefined) continue;
+    // Who holds the lock is about to write.
+    using lock = tryLockFile(path);
+    if (lock !== undefined && readRecord(path, false) === undefined) unlinkIfThere(path);
+  }
+}
+
+function filesOf(prefix: string): readonly string[] {
   try {
-    names = readdirSync(recordDir());
+    return readdirSync(recordDir()).filter((n) => n.startsWith(prefix));
   } catch (e) {
     if ((e as NodeJS.ErrnoException).code === "ENOENT") return [];
     throw e;
   }
-  const marks = new Set(names.filter((n) => n.startsWith(prefix)).map((n) => n.replace(PENDING, "")));
-  return [...marks].map(peekRecord).filter((r) => r !== undefined);
 }

@@ -164,7 +164,11 @@ function unlinkQuietly(file: string): void {
   }
 }
 
-let written = 0;
+/**
+ * Where an entry is written before it gets its name; of a process that was killed there, the next one of the same key
+ * finds it. A leading dot: no attachment's file begins with one, so that a left-over is never taken for an entry.
+ */
+const draftOf = (unambiguousName: string): string => `.${unambiguousName}.tmp`;
 
 /**
  * Remembers the attachment.
@@ -174,8 +178,7 @@ export function writeCache(cacheDir: string, key: CacheKey, entry: Omit<CacheEnt
   const dir = resultsDir(cacheDir);
   const [usual, other] = fileNames(key);
   const name = isForeign(readFile(join(dir, usual)), key) ? other : usual;
-  // A leading dot: no attachment's file begins with one, so a left-over is never taken for an entry.
-  const temporary = join(dir, `.${process.pid}-${++written}.tmp`);
+  const temporary = join(dir, draftOf(other));
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     writeFileSync(temporary, encodeEntry(key, entry), { mode: 0o600 });
@@ -191,6 +194,7 @@ export function writeCache(cacheDir: string, key: CacheKey, entry: Omit<CacheEnt
  * @throws sys/call
  */
 export function removeCache(cacheDir: string, key: CacheKey): void {
+  unlinkQuietly(join(resultsDir(cacheDir), draftOf(fileNames(key)[1])));
   for (const name of fileNames(key)) {
     const file = join(resultsDir(cacheDir), name);
     const cached = readFile(file);

@@ -1,0 +1,94 @@
+/**
+ * Faults in a program that knows nothing of them: strace makes the n-th system call of one kind fail, or kills the
+ * process as it makes it. Which calls there are is read from one recorded run.
+ */
+import { readFileSync } from "node:fs";
+
+export interface Fault {
+  readonly call: string;
+  /** Which one of its kind, from 1. */
+  readonly nth: number;
+  /** `fail`: the call is not made and says EIO. `kill`: the process dies before the call is made. */
+  readonly mode: "fail" | "kill";
+  /** True: it happens in every program that the process starts, if the process itself makes no such call. */
+  readonly inChildren?: true;
+  /** What the call was in the recorded run, for people. */
+  readonly label: string;
+}
+
+/** Requests to the kernel, changes of files, and the calls that follow them: killed there, what went before is done. */
+const CALLS = [
+  ...["sendto", "sendmsg", "recvfrom", "recvmsg", "setns", "socket"],
+  ...["openat", "write", "pwrite64", "rename", "link", "unlink", "mkdir", "ftruncate", "flock", "utimensat"],
+  ...["clone3", "vfork", "wait4", "exit_group"],
+];
+
+const strace = (file: string): string[] => [
+  "strace",
+  "-qq",
+  "-o",
+  file,
+  "-e",
+  `trace=read,${CALLS.join(",")}`,
+];
+
+/** Words in front of a program that write its calls to a file. Only its main thread is seen: it makes all of ours. */
+export const recording = (file: string): string[] => strace(file);
+
+/** Words in front of a program that bring the fault about, and tell the file of it. */
+export const injecting = ({ call, nth, mode, inChildren }: Fault, file: string): string[] => [
+  ...strace(file),
+  ...(inChildren ? ["-f"] : []),
+  "-e",
+  `inject=${call}:${mode === "fail" ? "error=EIO" : "signal=SIGKILL"}:when=${nth}`,
+];
+
+/** Every place of a recorded run where a fault can be: everything after the configuration was read. */
+export function faultsIn(file: string): Fault[] {
+  const seen = new Map<string, number>();
+  let began = false;
+  return readFileSync(file, "utf8")
+    .split("\n")
+    .flatMap((line) => {
+      const call = /^(\w+)\(/.exec(line)?.[1];
+      if (call === undefined) return [];
+      const nth = (seen.get(call) ?? 0) + 1;
+      seen.set(call, nth);
+      began ||= /^read\(0,|^openat\(.*\.conflist/.test(line);
+      if (!began || !CALLS.includes(call) || isReading(call, line)) return [];
+      const modes: Fault["mode"][] = call === "exit_group" ? ["kill"] : ["kill", "fail"];
+      return modes.map((mode) => ({ call, nth, mode, label: line.slice(0, 120) }));
+    });
+}
+
+/** The programs of iptables talk to the kernel by this call, and nobody else here does. */
+export const childFaults: readonly Fault[] = [1, 2].flatMap((nth) =>
+  (["kill", "fail"] as const).map((mode) => ({
+    call: "sendmsg",
+    nth,
+    mode,
+    inChildren: true,
+    label: "in the programs of iptables",
+  })),
+);
+
+/** Files that are only read; opening a namespace counts, since what follows depends on it. */
+const isReading = (call: string, line: string): boolean =>
+  call === "openat" && !/O_WRONLY|O_RDWR|O_CREAT|\/ns\/net|\/run\/netns/.test(line);
+
+/** This many of the items, chosen by the seed. */
+export function sample<T>(items: readonly T[], count: number, seed: number): T[] {
+  let state = seed >>> 0;
+  const next = (): number => {
+    // xorshift32: the same choice for the same seed everywhere.
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+  return items
+    .map((item) => ({ item, at: next() }))
+    .toSorted((a, b) => a.at - b.at)
+    .slice(0, count)
+    .map(({ item }) => item);
+}

@@ -1,0 +1,27 @@
+/** The fault loops in full: every system call of every scenario fails, and the process is killed at every one. */
+import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { testWith } from "../src/testing/needs.ts";
+import { casesOf, failuresOf } from "./faults/loop.ts";
+import { scenarios } from "./faults/scenarios.ts";
+
+const PROGRAMS = ["ip", "nft", "iptables-restore", "strace", "nsenter", "unshare"];
+
+let heddle: HeddleBinary;
+beforeAll(async () => {
+  heddle = await heddleBinary();
+}, 120_000);
+afterAll(() => heddle[Symbol.dispose]());
+
+describe("after every fault in ADD or DEL, DEL of the key, ADD of the key, or GC leaves nothing", () => {
+  testWith({ root: true, programs: PROGRAMS }).each(scenarios.map((s) => [s.name, s] as const))(
+    "%s",
+    async (_, scenario) => {
+      const cases = await casesOf(heddle, scenario);
+      // Otherwise the recording went wrong, and the loop would prove nothing.
+      expect(cases.length).toBeGreaterThan(100);
+      expect(await failuresOf(heddle, cases)).toEqual([]);
+    },
+    20 * 60_000,
+  );
+});

@@ -1,0 +1,37 @@
+/**
+ * A sample of the fault loops: a system call of the executable fails, or the process is killed at it. The seed is
+ * printed; `HEDDLE_SEED` repeats a choice. `faults.long.test.ts` does all of them.
+ */
+import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { sample } from "../src/testing/faults.ts";
+import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { testWith } from "../src/testing/needs.ts";
+import { casesOf, failuresOf } from "./faults/loop.ts";
+import { scenarios } from "./faults/scenarios.ts";
+
+const PROGRAMS = ["ip", "nft", "iptables-restore", "strace", "nsenter", "unshare"];
+/** Cases a scenario, and the time after which no new one begins: the rest of the machine is busy with other tests. */
+const CASES = 30;
+const LIMIT_MS = 12_000;
+
+const asked = Number(process.env["HEDDLE_SEED"]);
+const seed = Number.isInteger(asked) && asked > 0 ? asked : Math.ceil(Math.random() * 2 ** 31);
+
+let heddle: HeddleBinary;
+beforeAll(async () => {
+  heddle = await heddleBinary();
+  console.log(`fault sample: HEDDLE_SEED=${seed}`);
+}, 120_000);
+afterAll(() => heddle[Symbol.dispose]());
+
+describe("after a fault in ADD or DEL, DEL of the key, ADD of the key, or GC leaves nothing", () => {
+  testWith({ root: true, programs: PROGRAMS }).each(scenarios.map((s) => [s.name, s] as const))(
+    "%s",
+    async (_, scenario) => {
+      const deadline = performance.now() + LIMIT_MS;
+      const cases = sample(await casesOf(heddle, scenario), CASES, seed);
+      expect(await failuresOf(heddle, cases, deadline)).toEqual([]);
+    },
+    60_000,
+  );
+});

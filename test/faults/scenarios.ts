@@ -1,0 +1,143 @@
+/**
+ * What the fault loops attach and detach: one plugin called by itself as a runtime does, or a whole list through the
+ * command line. Each says how to do it, how to do it with the least that a runtime may know, and how to collect garbage.
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { CniHost, PluginReply } from "../../src/testing/cni-host.ts";
+
+/** A container on a host. */
+export interface Subject {
+  readonly host: CniHost;
+  readonly netns: string;
+  readonly containerId: string;
+}
+export interface Scenario {
+  readonly name: string;
+  /** Attaches what has to be there before, without a fault. */
+  prepare?(on: Subject): Promise<void>;
+  add(on: Subject, under?: readonly string[]): Promise<PluginReply>;
+  check(on: Subject, added: PluginReply): Promise<PluginReply>;
+  /** `bare`: configuration and key alone, without a namespace or a previous result. */
+  del(on: Subject, how: "bare" | "full", under?: readonly string[]): Promise<PluginReply>;
+  /** No attachment is valid. */
+  gc(on: Subject): Promise<PluginReply>;
+  /** Takes back `prepare`. */
+  finish?(on: Subject): Promise<void>;
+}
+
+const NETWORK = { cniVersion: "1.1.0", name: "faults" };
+
+const ipam = ({ host }: Subject, ranges: readonly string[]) => ({
+  type: "host-local",
+  dataDir: join(host.dir, "ipam"),
+  ranges: ranges.map((subnet) => [{ subnet }]),
+  routes: [{ dst: "0.0.0.0/0" }],
+});
+const V4 = ["10.97.0.0/24"];
+const DUAL = [...V4, "fd97::/64"];
+
+const key = ({ netns, containerId }: Subject) => ({ netns, containerId, ifname: "eth0" });
+
+type Conf = (on: Subject) => object;
+
+/** One plugin, executed by itself. */
+function alone(name: string, type: string, conf: Conf, extra: Partial<Scenario> = {}): Scenario {
+  return {
+    name,
+    add: (on, under) => on.host.call(type, { command: "ADD", ...key(on) }, conf(on), under),
+    check: (on, { result }) =>
+      on.host.call(type, { command: "CHECK", ...key(on) }, { ...conf(on), prevResult: result }),
+    del: (on, how, under) => {
+      const { netns, ...bare } = key(on);
+      const call = { command: "DEL", ...bare, ...(how === "full" ? { netns } : {}) } as const;
+      return on.host.call(type, call, conf(on), under);
+    },
+    gc: (on) => on.host.call(type, { command: "GC" }, { ...conf(on), "cni.dev/valid-attachments": [] }),
+    ...extra,
+  };
+}
+
+const bridgeConf =
+  (more: object = {}, ranges = V4): Conf =>
+  (on) => ({ ...NETWORK, type: "bridge", bridge: "hdlf0", isGateway: true, ipam: ipam(on, ranges), ...more });
+
+function mustSucceed(what: string, reply: PluginReply): PluginReply {
+  if (reply.code !== 0) throw new Error(`${what} failed with ${reply.code}: ${reply.message}`);
+  return reply;
+}
+
+const PORTS = [
+  { hostPort: 9797, containerPort: 80, protocol: "tcp", hostIP: "127.0.0.1" },
+  { hostPort: 9798, containerPort: 81, protocol: "udp" },
+];
+
+/** `portmap` behind a bridge that was attached before; only `portmap` meets the fault. */
+function portmap(name: string, backend: "nftables" | "iptables"): Scenario {
+  const before = alone("bridge", "bridge", bridgeConf());
+  const results = new Map<string, unknown>();
+  const conf: Conf = (on) => ({
+    ...NETWORK,
+    type: "portmap",
+    backend,
+    prevResult: results.get(on.containerId),
+  });
+  const wanting: Conf = (on) => ({ ...conf(on), runtimeConfig: { portMappings: PORTS } });
+  return {
+    ...alone(name, "portmap", ({ host: _ }) => ({ ...NETWORK, type: "portmap", backend })),
+    prepare: async (on) => {
+      results.set(on.containerId, mustSucceed("ADD of the bridge", await before.add(on)).result);
+    },
+    add: (on, under) => on.host.call("portmap", { command: "ADD", ...key(on) }, wanting(on), under),
+    check: (on) => on.host.call("portmap", { command: "CHECK", ...key(on) }, wanting(on)),
+    finish: async (on) => {
+      mustSucceed("DEL of the bridge", await before.del(on, "bare"));
+    },
+  };
+}
+
+/** A list through `heddle cni`, in one process. */
+function listed(name: string, ipMasqBackend: "nftables" | "iptables"): Scenario {
+  const verb = async (on: Subject, command: string, under?: readonly string[]): Promise<PluginReply> => {
+    const dir = join(on.host.dir, "net.d");
+    mkdirSync(dir, { recursive: true });
+    const plugins = [
+      bridgeConf({ ipMasq: true, ipMasqBackend })(on),
+      { type: "portmap", backend: ipMasqBackend, capabilities: { portMappings: true } },
+    ];
+    writeFileSync(join(dir, "faults.conflist"), JSON.stringify({ ...NETWORK, plugins }));
+    const args = ["cni", command, NETWORK.name, ...(command === "gc" ? [] : [on.netns])];
+    const env = { NETCONFPATH: dir, CAP_ARGS: JSON.stringify({ portMappings: PORTS }) };
+    const { code, stdout, stderr } = await on.host.cli(args, env, under);
+    const error = code !== 0 && /already attached/.test(stderr) ? 101 : undefined;
+    return {
+      code,
+      error,
+      message: stderr,
+      result: code === 0 && stdout !== "" ? JSON.parse(stdout) : undefined,
+    };
+  };
+  return {
+    name,
+    add: (on, under) => verb(on, "add", under),
+    check: (on) => verb(on, "check"),
+    del: (on, _how, under) => verb(on, "del", under),
+    gc: (on) => verb(on, "gc"),
+  };
+}
+
+export const scenarios: readonly Scenario[] = [
+  alone("bridge with host-local", "bridge", bridgeConf({ ipMasq: true })),
+  alone(
+    "bridge with two families, promiscuous, with MAC check",
+    "bridge",
+    bridgeConf({ ipMasq: true, promiscMode: true, macspoofchk: true, isDefaultGateway: true }, DUAL),
+  ),
+  alone("bridge by iptables", "bridge", bridgeConf({ ipMasq: true, ipMasqBackend: "iptables" })),
+  alone("ptp", "ptp", (on) => ({ ...NETWORK, type: "ptp", ipMasq: true, ipam: ipam(on, DUAL) })),
+  alone("loopback", "loopback", () => ({ ...NETWORK, type: "loopback" })),
+  portmap("portmap", "nftables"),
+  portmap("portmap by iptables", "iptables"),
+  listed("the list through heddle cni", "nftables"),
+  listed("the list by iptables through heddle cni", "iptables"),
+];

@@ -2,10 +2,20 @@ import { describe, expect, test } from "bun:test";
 import { parseIp, parsePrefix } from "../net/ip.ts";
 import { readGolden } from "../testing/golden.ts";
 import { chainOf, constructs, constructSets } from "../testing/nft-constructs.ts";
-import { NFT_MSG, nfgenmsg, ruleAttrs, setAttrs, SUBSYSTEM } from "./attrs.ts";
-import { addRule, addSet } from "./batch.ts";
+import {
+  chainAttrs,
+  elementsAttrs,
+  NFT_MSG,
+  nfgenmsg,
+  ruleAttrs,
+  setAttrs,
+  SUBSYSTEM,
+  tableAttrs,
+} from "./attrs.ts";
+import { addChain, addElements, addRule, addSet, addTable } from "./batch.ts";
 import { decodeKey, encodeKey, type Scalar } from "./data-types.ts";
 import { decodeExpr, encodeExpr, type Expr } from "./expr.ts";
+import type { Element } from "./model.ts";
 import { registerNumber, registerWord } from "./registers.ts";
 import { rule, type Statement } from "./statement.ts";
 import { decodeComment, decodeUdata, encodeComment, encodeUdata } from "./udata.ts";
@@ -53,11 +63,43 @@ describe("a set as the kernel shows it", () => {
   });
 });
 
-const ip = (s: string) => {
+describe("an object as the kernel shows it", () => {
+  const objects = captures("objects.txt");
+  const shown = (part: string): Uint8Array =>
+    attributes(objects.find((c) => c.command.includes(part))?.bytes ?? new Uint8Array(0));
+  const table = { family: "inet", table: "t" } as const;
+
+  test("is what we send: a table with a comment", () => {
+    const { name, flags, userdata } = tableAttrs.decode(shown("add table"));
+    const sent: object = tableAttrs.decode(attributes(addTable(table, "why").body));
+    expect(sent).toEqual({ name, flags, userdata });
+  });
+
+  test("is what we send: a base chain with a negative priority", () => {
+    const { handle: _handle, flags: _flags, use: _use, ...chain } = chainAttrs.decode(shown("add chain"));
+    const base = { type: "nat", hook: "postrouting", priority: -5, policy: "drop" } as const;
+    const sent: object = chainAttrs.decode(attributes(addChain(table, { name: "c", base }).body));
+    expect(sent).toEqual(chain);
+  });
+
+  const [four, six] = [ip("10.1.2.3"), ip("fd00::3")];
+  test.each<[string, Element]>([
+    ["addresses4", { key: [four], comment: "who" }],
+    ["verdicts4", { key: [four], comment: "who", data: { goto: "other" } }],
+    ["hostip_ports6", { key: [six, 17, 53], comment: "who", data: [six, 53] }],
+  ])("is what we send: an element of %s", (name, element) => {
+    const set = constructSets.find((c) => c.set.name === name)?.set ?? { name, key: [] };
+    expect(elementsAttrs.decode(attributes(addElements(table, set, [element]).body))).toEqual(
+      elementsAttrs.decode(shown(` ${name} `)),
+    );
+  });
+});
+
+function ip(s: string) {
   const parsed = parseIp(s);
   if (!parsed.ok) throw new TypeError(parsed.why);
   return parsed.value;
-};
+}
 const prefix = (s: string) => {
   const parsed = parsePrefix(s);
   if (!parsed.ok) throw new TypeError(parsed.why);

@@ -109,7 +109,8 @@ export class NetError<C extends ErrorCode = ErrorCode> extends Error {
     this.detail = detail;
   }
   is<K extends ErrorCode>(code: K): this is NetError<K> {
-    return (this.code as ErrorCode) === code;
+    const own: ErrorCode = this.code;
+    return own === code;
   }
 }
 

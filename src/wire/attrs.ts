@@ -149,7 +149,7 @@ export function listOf<T>(name: string, type: number, codec: Attr<T>): Attr<read
   return {
     flags: NESTED,
     decode: (b) => (table.decode(b) as { item?: readonly T[] }).item ?? [],
-    encode: (items) => table.encode({ item: items } as Parameters<typeof table.encode>[0]),
+    encode: (items) => table.encode({ item: items }),
   };
 }
 

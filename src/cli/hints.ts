@@ -28,7 +28,7 @@ export const hint = {
   "ipam/taken": "ask for another address, or detach its owner",
   "port/taken": "choose another host port, or detach its owner",
   "program/failed": "install the program, or repair what it complains about",
-  "feature/missing": "load the kernel module or use a newer kernel; docs/limits.md lists what is needed",
+  "feature/missing": "load the kernel module or use a newer kernel; docs/kernel.md lists what is needed",
   "status/unavailable": "the network cannot take containers now; repair what is named and ask again",
   "status/limited": "the network cannot take containers now, and those attached may be cut off",
   "try-again": "try again in a moment",

@@ -290,7 +290,7 @@ describe("the repository", () => {
       ...filesOf(".ci/*"),
       ...everything.map(({ path }) => path),
     ];
-    const machine = new RegExp(`/(?:${["work", "tmp/brief", "root", "home/\\w+"].join("|")})/`);
+    const machine = new RegExp(`(?<![\\w}])/(?:${["work", "tmp/brief", "root", "home/\\w+"].join("|")})/`);
     const found = paths.flatMap((path) =>
       textOf(path)
         .split("\n")

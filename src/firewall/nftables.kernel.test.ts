@@ -1,9 +1,8 @@
 import { expect, test } from "bun:test";
-import { isNetError } from "../errors.ts";
 import { addTable, commit, deleteElements, deleteTable } from "../nft/batch.ts";
 import { findElement, listChains, listTables } from "../nft/list.ts";
 import { describeWith } from "../testing/needs.ts";
-import { type TestNetns, testNetns } from "../testing/netns.ts";
+import { testNetns } from "../testing/netns.ts";
 import {
   allLive,
   listRuleset,
@@ -12,40 +11,16 @@ import {
   markOf,
   masquerade,
   netfilterSocketIn,
-  nftablesIn,
+  nftablesBench,
+  type NftablesBench,
   nobodyLives,
   stateOf,
 } from "../testing/nftables.ts";
 import { tempDir } from "../testing/temp-dir.ts";
-import type { FirewallBackend } from "./model.ts";
 import { bridgeTable, inetTable, sets4 } from "./nftables-layout.ts";
 
-/** The nftables backend in the kernel: what is there afterwards, who gets a host port, and what is gone again. */
+/** The nftables backend in the kernel: what is there afterwards, what is mended, and what is gone again. */
 const kernel = describeWith({ root: true, programs: ["ip", "nft"] });
-
-interface Bench extends AsyncDisposable {
-  readonly netns: TestNetns;
-  readonly firewall: FirewallBackend;
-  readonly socket: ReturnType<typeof netfilterSocketIn>;
-}
-
-async function bench(): Promise<Bench> {
-  const netns = await testNetns();
-  const folder = tempDir("nftables");
-  const firewall = nftablesIn(netns, folder.path);
-  const socket = netfilterSocketIn(netns);
-  return {
-    netns,
-    firewall,
-    socket,
-    [Symbol.asyncDispose]: async () => {
-      socket[Symbol.dispose]();
-      firewall[Symbol.dispose]();
-      folder[Symbol.dispose]();
-      await netns[Symbol.asyncDispose]();
-    },
-  };
-}
 
 const [A, B] = [markOf(1), markOf(2)];
 const SUBNET = "10.99.0.0/24";
@@ -59,11 +34,11 @@ const everything = stateOf(
   mapping("8080/tcp", "[fd00:99::2]:80", "fd00:99::/64", "all"),
   macCheck("veth0", "02:00:00:00:00:01"),
 );
-const marks = async (b: Bench): Promise<number> => (await listRuleset(b.netns)).split(A).length - 1;
+const marks = async (b: NftablesBench): Promise<number> => (await listRuleset(b.netns)).split(A).length - 1;
 
 kernel("the nftables backend", () => {
   test("lists as commands that nft takes back", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     await using copy = await testNetns();
     b.firewall.apply(everything, A, nobodyLives);
     const text = await listRuleset(b.netns);
@@ -84,7 +59,7 @@ kernel("the nftables backend", () => {
   });
 
   test("makes what is needed and no more", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     b.firewall.apply(stateOf(), A, nobodyLives);
     expect(listTables(b.socket)).toEqual([]);
     b.firewall.apply(stateOf(masquerade("10.99.0.2/24")), A, nobodyLives);
@@ -98,7 +73,7 @@ kernel("the nftables backend", () => {
   });
 
   test("replaces what is there under the same mark", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     b.firewall.apply(everything, A, nobodyLives);
     const once = await listRuleset(b.netns);
     b.firewall.apply(everything, A, allLive);
@@ -107,7 +82,7 @@ kernel("the nftables backend", () => {
   });
 
   test("replaces what the same mark had under other keys", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     const before = stateOf(
       masquerade("10.99.0.2/24"),
       local("9090/tcp"),
@@ -128,7 +103,7 @@ kernel("the nftables backend", () => {
 
   test("DEL takes out exactly its own, by state and by mark alone", async () => {
     for (const state of [everything, undefined]) {
-      await using b = await bench();
+      await using b = await nftablesBench();
       b.firewall.apply(everything, A, nobodyLives);
       const other = stateOf(masquerade("10.99.0.3/24"), local("9091/tcp", 3));
       b.firewall.apply(other, B, nobodyLives);
@@ -144,7 +119,7 @@ kernel("the nftables backend", () => {
   });
 
   test("DEL leaves an element that somebody else has under the same key", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     b.firewall.apply(everything, B, nobodyLives);
     b.firewall.remove(A, everything);
     b.firewall.verify(everything, B);
@@ -153,7 +128,7 @@ kernel("the nftables backend", () => {
   test("DEL with another configuration than ADD had leaves nothing", async () => {
     const contradiction = stateOf(local("1/tcp", 2), local("1/tcp", 3));
     for (const changed of [stateOf(masquerade("10.99.0.9/24")), contradiction]) {
-      await using b = await bench();
+      await using b = await nftablesBench();
       b.firewall.apply(everything, A, nobodyLives);
       b.firewall.remove(A, changed);
       expect(await marks(b)).toBe(0);
@@ -161,7 +136,7 @@ kernel("the nftables backend", () => {
   });
 
   test("DEL and prune of nothing succeed and make nothing", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     b.firewall.remove(A, everything);
     b.firewall.remove(A);
     b.firewall.prune("heddle-", new Set());
@@ -169,7 +144,7 @@ kernel("the nftables backend", () => {
   });
 
   test("prune removes what is not valid, in its own network alone", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     const elsewhere = markOf(1, "ffffffffffff");
     b.firewall.apply(stateOf(masquerade("10.99.0.2/24"), local("127.0.0.1:1000/tcp")), A, nobodyLives);
     b.firewall.apply(stateOf(masquerade("10.98.0.2/24"), local("1001/tcp", 3)), B, nobodyLives);
@@ -184,7 +159,7 @@ kernel("the nftables backend", () => {
   });
 
   test("many attachments share a subnet's chain, which goes with the last", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     const states = Array.from({ length: 20 }, (_, i) =>
       stateOf(masquerade(`10.99.0.${i + 2}/24`), local(`${2000 + i}/tcp`, i + 2)),
     );
@@ -203,128 +178,6 @@ kernel("the nftables backend", () => {
       "postrouting",
       "prerouting",
     ]);
-  });
-});
-
-const taken = (work: () => void): unknown => {
-  try {
-    work();
-  } catch (e) {
-    if (isNetError(e, "port/taken")) return e.detail;
-    throw e;
-  }
-  return "not taken";
-};
-
-kernel("a host port", () => {
-  test.each([
-    ["the same address", "127.0.0.1:9090/tcp", "127.0.0.1:9090/tcp"],
-    ["every address against every address", "9090/tcp", "0.0.0.0:9090/tcp"],
-    ["one address against every address", "9090/tcp", "192.0.2.1:9090/tcp"],
-    ["every address against one address", "192.0.2.1:9090/tcp", "0.0.0.0:9090/tcp"],
-  ])("of a live owner is refused by name: %s", async (_, first, second) => {
-    await using b = await bench();
-    b.firewall.apply(stateOf(local(first)), A, nobodyLives);
-    const before = await listRuleset(b.netns);
-    const detail = taken(() =>
-      b.firewall.apply(stateOf(masquerade("10.99.0.3/24"), local(second, 3)), B, allLive),
-    );
-    expect(detail).toEqual({ port: second, owner: `container behind ${A}` });
-    expect(await listRuleset(b.netns)).toBe(before);
-  });
-
-  test.each([
-    ["the same address", "127.0.0.1:9090/tcp", "127.0.0.1:9090/tcp"],
-    ["every address against every address", "9090/tcp", "9090/tcp"],
-    ["one address against every address", "9090/tcp", "192.0.2.1:9090/tcp"],
-    ["every address against one address", "192.0.2.1:9090/tcp", "9090/tcp"],
-  ])("of a dead owner is taken over: %s", async (_, first, second) => {
-    await using b = await bench();
-    b.firewall.apply(stateOf(local(first)), A, nobodyLives);
-    b.firewall.apply(stateOf(local(second, 3)), B, nobodyLives);
-    b.firewall.verify(stateOf(local(second, 3)), B);
-    expect(await listRuleset(b.netns)).not.toContain(`${A}" : 10.99.0.2 . 80`);
-  });
-
-  test("of a dead owner is taken over for one address and for all of them at once", async () => {
-    await using b = await bench();
-    b.firewall.apply(stateOf(local("9090/tcp")), A, nobodyLives);
-    const both = stateOf(local("192.0.2.1:9090/tcp", 3), local("9090/tcp", 3));
-    b.firewall.apply(both, B, nobodyLives);
-    b.firewall.verify(both, B);
-    expect(await marks(b)).toBe(1);
-  });
-
-  test.each([
-    ["another protocol", "9090/tcp", "9090/udp"],
-    ["another port", "9090/tcp", "9091/tcp"],
-    ["another address", "192.0.2.1:9090/tcp", "192.0.2.2:9090/tcp"],
-  ])("is free beside %s", async (_, first, second) => {
-    await using b = await bench();
-    b.firewall.apply(stateOf(local(first)), A, nobodyLives);
-    b.firewall.apply(stateOf(local(second, 3)), B, allLive);
-    b.firewall.verify(stateOf(local(first)), A);
-    b.firewall.verify(stateOf(local(second, 3)), B);
-  });
-
-  test("is free in the other address family", async () => {
-    await using b = await bench();
-    b.firewall.apply(stateOf(local("9090/tcp")), A, nobodyLives);
-    const six = stateOf(mapping("9090/tcp", "[fd00:99::3]:80", "fd00:99::/64"));
-    b.firewall.apply(six, B, allLive);
-    b.firewall.verify(six, B);
-  });
-
-  test("on one address and on every address go together in one attachment", async () => {
-    await using b = await bench();
-    const both = stateOf(local("9090/tcp"), mapping("127.0.0.1:9090/tcp", "10.99.0.2:81", SUBNET));
-    b.firewall.apply(both, A, allLive);
-    b.firewall.apply(both, A, allLive);
-    b.firewall.verify(both, A);
-  });
-
-  test("that a person put into the map by hand is not taken", async () => {
-    await using b = await bench();
-    b.firewall.apply(stateOf(local("1/tcp")), A, nobodyLives);
-    await b.netns.exec(["nft", "add element inet heddle ports4 { tcp . 9090 : 10.99.0.9 . 80 }"]);
-    const detail = taken(() => b.firewall.apply(stateOf(local("9090/tcp")), B, nobodyLives));
-    expect(detail).toEqual({ port: "0.0.0.0:9090/tcp", owner: "an element without an owner" });
-  });
-
-  test("that is mapped twice to different places in one configuration is refused", async () => {
-    await using b = await bench();
-    const twice = stateOf(local("9090/tcp", 2), local("9090/tcp", 3));
-    expect(() => b.firewall.apply(twice, A, nobodyLives)).toThrow(
-      "host port 0.0.0.0:9090/tcp is mapped twice",
-    );
-    const mixed = stateOf(mapping("[fd00::1]:9090/tcp", "10.99.0.2:80", SUBNET));
-    expect(() => b.firewall.apply(mixed, A, nobodyLives)).toThrow("different families");
-  });
-
-  test("is won by one of many processes that want it at the same moment", async () => {
-    await using netns = await testNetns();
-    using folder = tempDir("race");
-    const wishes = ["9090/tcp", "127.0.0.1:9090/tcp", "192.0.2.1:9090/tcp", "9090/tcp"];
-    const script = (host: string, n: number): string => `
-      import { mapping, markOf, stateOf, allLive } from ${JSON.stringify(`${import.meta.dir}/../testing/nftables.ts`)};
-      import { openNftables } from ${JSON.stringify(`${import.meta.dir}/nftables.ts`)};
-      using firewall = openNftables({ lockDir: ${JSON.stringify(folder.path)} });
-      try {
-        firewall.apply(stateOf(mapping("${host}", "10.99.0.${n}:80", "10.99.0.0/24")), markOf(${n}), allLive);
-        process.stdout.write("won");
-      } catch (e) { process.stdout.write(e.code); }`;
-    const outcomes = await Promise.all(
-      wishes.map((host, i) => netns.exec([process.execPath, "-e", script(host, i + 2)])),
-    );
-    const words = outcomes.map((o) => o.stdout);
-    // Two different addresses may both win; a wildcard wins alone.
-    const winners = wishes.filter((_, i) => words[i] === "won");
-    expect(words.every((w) => w === "won" || w === "port/taken")).toBe(true);
-    if (winners.includes("9090/tcp")) expect(winners).toHaveLength(1);
-    else expect(winners).toHaveLength(2);
-    const text = await listRuleset(netns);
-    expect(text.split("jump hostports")).toHaveLength(3);
-    expect(text.split("dnat ip to meta l4proto")).toHaveLength(2);
   });
 });
 
@@ -364,7 +217,7 @@ kernel("CHECK", () => {
     ["the bridge table is gone", ["delete table bridge heddle"]],
   ];
   test.each(breaks)("notices when %s", async (_, commands) => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     b.firewall.apply(everything, A, nobodyLives);
     b.firewall.verify(everything, A);
     await b.netns.exec(["nft", "-f", "-"], { stdin: `${commands.join("\n")}\n` });
@@ -378,7 +231,7 @@ kernel("after others changed the rule set", () => {
     ["flush table inet heddle", "the rules are gone and the maps are full"],
     ["delete table inet heddle", "one table is gone"],
   ])("'nft %s': the next ADD mends the layout for all", async (command) => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     b.firewall.apply(everything, A, nobodyLives);
     await b.netns.exec(["nft", command]);
     b.firewall.apply(stateOf(masquerade("10.99.0.3/24"), local("9091/tcp", 3)), B, allLive);
@@ -391,7 +244,7 @@ kernel("after others changed the rule set", () => {
   });
 
   test("a table of another layout is refused and left alone", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     commit(b.socket, [addTable(inetTable, "heddle layout 99")]);
     const before = await listRuleset(b.netns);
     expect(() => b.firewall.apply(everything, A, nobodyLives)).toThrow("heddle layout 99");
@@ -420,7 +273,7 @@ kernel("after others changed the rule set", () => {
   });
 
   test("an ADD whose view is stale decides anew", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     const state = stateOf(local("9090/tcp"));
     b.firewall.apply(state, A, nobodyLives);
     // While the owner is asked for, the mapping that is in the way goes: deleting it again fails, and nothing is lost.
@@ -434,7 +287,7 @@ kernel("after others changed the rule set", () => {
   });
 
   test("an address that a live attachment has is refused by name", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     b.firewall.apply(stateOf(masquerade("10.99.0.2/24")), A, nobodyLives);
     expect(() => b.firewall.apply(stateOf(masquerade("10.99.0.2/24")), B, allLive)).toThrow(
       `container behind ${A}`,
@@ -442,7 +295,7 @@ kernel("after others changed the rule set", () => {
   });
 
   test("our tables can be taken away as a whole", async () => {
-    await using b = await bench();
+    await using b = await nftablesBench();
     b.firewall.apply(everything, A, nobodyLives);
     commit(b.socket, [deleteTable(inetTable), deleteTable(bridgeTable)]);
     expect(await listRuleset(b.netns)).toBe("");

@@ -8,7 +8,8 @@ import { type Ip, type IpPrefix, parseIp, parsePrefix } from "../net/ip.ts";
 import { parseMac } from "../net/mac.ts";
 import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
-import type { TestNetns } from "./netns.ts";
+import { type TestNetns, testNetns } from "./netns.ts";
+import { tempDir } from "./temp-dir.ts";
 
 export function nftablesIn(netns: TestNetns, lockDir: string): FirewallBackend & Disposable {
   using handle = openNetns(netns.path);
@@ -18,6 +19,31 @@ export function nftablesIn(netns: TestNetns, lockDir: string): FirewallBackend &
 export function netfilterSocketIn(netns: TestNetns): NetlinkSocket {
   using handle = openNetns(netns.path);
   return inNetns(handle, () => openNetlink("netfilter"));
+}
+
+/** A namespace with the backend in it, and a socket to look with. */
+export interface NftablesBench extends AsyncDisposable {
+  readonly netns: TestNetns;
+  readonly firewall: FirewallBackend;
+  readonly socket: NetlinkSocket;
+}
+
+export async function nftablesBench(): Promise<NftablesBench> {
+  const netns = await testNetns();
+  const folder = tempDir("nftables");
+  const firewall = nftablesIn(netns, folder.path);
+  const socket = netfilterSocketIn(netns);
+  return {
+    netns,
+    firewall,
+    socket,
+    [Symbol.asyncDispose]: async () => {
+      socket[Symbol.dispose]();
+      firewall[Symbol.dispose]();
+      folder[Symbol.dispose]();
+      await netns[Symbol.asyncDispose]();
+    },
+  };
 }
 
 export const listRuleset = async (netns: TestNetns, ...what: readonly string[]): Promise<string> =>

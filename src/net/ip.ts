@@ -148,8 +148,6 @@ export const contains = (p: IpPrefix, ip: Ip): boolean =>
 
 export const overlaps = (a: IpPrefix, b: IpPrefix): boolean => contains(a, b.ip) || contains(b, a.ip);
 
-export const sameIp = (a: Ip, b: Ip): boolean => a.text === b.text;
-
 /** Less than zero, zero or more than zero, as `a` comes before, with or after `b`; IPv4 comes before IPv6. */
 export function compareIp(a: Ip, b: Ip): number {
   if (a.family !== b.family) return a.family - b.family;

@@ -119,7 +119,7 @@ kernelTest("a consumer that is too slow is told to list instead of being given e
 });
 
 const sockets = (): string[] =>
-  [...openDescriptors().values()].filter((target) => target.startsWith("socket:")).sort();
+  [...openDescriptors().values()].filter((target) => target.startsWith("socket:"));
 
 kernelTest("a watch leaves no descriptor behind, not even after overruns", async () => {
   await using place = await testNetns();
@@ -127,7 +127,7 @@ kernelTest("a watch leaves no descriptor behind, not even after overruns", async
   using socket = inNetns(netns, () => openNetlink("route"));
   createBridge(socket, { name: "warm", mac });
   await (await watchIn(netns, 4096))[Symbol.asyncDispose]();
-  const before = sockets();
+  const before = new Set(sockets());
   {
     await using watch = await watchIn(netns, 4096);
     const events = watch[Symbol.asyncIterator]();
@@ -137,5 +137,6 @@ kernelTest("a watch leaves no descriptor behind, not even after overruns", async
   }
   // The event loop closes a descriptor at the end of its turn.
   await new Promise(setImmediate);
-  expect(sockets()).toEqual(before);
+  // Sockets of earlier tests may still go; none may have come.
+  expect(sockets().filter((s) => !before.has(s))).toEqual([]);
 });

@@ -18,7 +18,10 @@ export type Place = "host" | "container";
  * `exclusive`: made by this attachment and removed with it. `shared`: ensured, and never removed with one
  * attachment. `borrowed`: the old value is recorded before the change and put back if the value is still ours.
  */
-export type Possession = "exclusive" | "shared" | "borrowed";
+type Possession = "exclusive" | "shared" | "borrowed";
+interface Owned<P extends Possession> {
+  readonly possession: P;
+}
 
 export type NetObject =
   | BridgeObject
@@ -35,9 +38,8 @@ export type NetObjectKind = NetObject["kind"];
 export type Of<K extends NetObjectKind> = Extract<NetObject, { kind: K }>;
 
 /** A bridge of the host. One that is there already keeps its MAC address and MTU. */
-export interface BridgeObject {
+export interface BridgeObject extends Owned<"shared"> {
   readonly kind: "bridge";
-  readonly possession: "shared";
   readonly name: string;
   readonly mac: Mac;
   readonly mtuBytes?: number;
@@ -45,9 +47,8 @@ export interface BridgeObject {
 }
 
 /** A pair of virtual Ethernet links, one end in the host and one in the container. */
-export interface VethObject {
+export interface VethObject extends Owned<"exclusive"> {
   readonly kind: "veth";
-  readonly possession: "exclusive";
   readonly host: { readonly name: string; readonly mac: Mac };
   readonly container: { readonly name: string; readonly mac: Mac };
   readonly mtuBytes?: number;
@@ -55,9 +56,8 @@ export interface VethObject {
   readonly port?: { readonly bridge: string; readonly hairpin: boolean; readonly isolated: boolean };
 }
 
-export interface SysctlObject {
+export interface SysctlObject extends Owned<"shared" | "borrowed" | "exclusive"> {
   readonly kind: "sysctl";
-  readonly possession: "shared" | "borrowed" | "exclusive";
   readonly place: Place;
   /** Path below /proc/sys, with slashes. */
   readonly key: string;
@@ -70,17 +70,15 @@ export interface SysctlObject {
  * A link that has to be up: one of this state's own, after its sysctls are set, or a borrowed one, such as the
  * loopback of a container, that goes down again with the attachment.
  */
-export interface LinkUpObject {
+export interface LinkUpObject extends Owned<"exclusive" | "borrowed"> {
   readonly kind: "link-up";
-  readonly possession: "exclusive" | "borrowed";
   readonly place: Place;
   readonly link: string;
 }
 
 /** An address. An exclusive one goes with its link; a shared one, the gateway on a bridge, stays. */
-export interface AddressObject {
+export interface AddressObject extends Owned<"exclusive" | "shared"> {
   readonly kind: "address";
-  readonly possession: "exclusive" | "shared";
   readonly place: Place;
   readonly link: string;
   readonly address: IpPrefix;
@@ -93,9 +91,8 @@ export interface AddressObject {
 }
 
 /** A route over a link; it goes with the link. */
-export interface RouteObject {
+export interface RouteObject extends Owned<"exclusive"> {
   readonly kind: "route";
-  readonly possession: "exclusive";
   readonly place: Place;
   readonly link: string;
   readonly dst: IpPrefix;
@@ -112,17 +109,15 @@ export interface RouteObject {
  * A rule that leads packets to a routing table. It hangs on no link, so that it is removed by what it says and by the
  * protocol number that is ours alone.
  */
-export interface RuleObject {
+export interface RuleObject extends Owned<"exclusive"> {
   readonly kind: "rule";
-  readonly possession: "exclusive";
   readonly place: Place;
   readonly rule: Omit<RoutingRule, "protocol" | "action">;
 }
 
 /** A permanent neighbour: the hardware address of an IP address, without asking for it. It goes with its link. */
-export interface NeighbourObject {
+export interface NeighbourObject extends Owned<"exclusive"> {
   readonly kind: "neighbour";
-  readonly possession: "exclusive";
   readonly place: Place;
   readonly link: string;
   readonly ip: Ip;
@@ -130,8 +125,7 @@ export interface NeighbourObject {
 }
 
 /** Rules of the host's firewall, marked with their owner. */
-export interface FirewallObject {
+export interface FirewallObject extends Owned<"exclusive"> {
   readonly kind: "firewall";
-  readonly possession: "exclusive";
   readonly state: FirewallState;
 }

@@ -63,59 +63,77 @@ describeWith({ root: true, programs: ["ip"] })("rtnl on a real kernel", () => {
     await container[Symbol.asyncDispose]();
   });
 
+  // Tests run in any order, so that each makes links of its own.
+  let made = 0;
+  const newBridge = (): { name: string; index: number } => {
+    const name = `br${++made}`;
+    createBridge(socket, { name, mac: mac(made) });
+    setLink(socket, { name }, { up: true });
+    return { name, index: getLink(socket, { name }).index };
+  };
+  const newPair = (master?: number): { here: string; there: string } => {
+    const here = `veth${++made}`;
+    const there = `eth${made}`;
+    using netns = openNetns(container.path);
+    createVeth(
+      socket,
+      { name: here, mac: mac(made), up: true, mtuBytes: 1300, ...(master ? { master } : {}) },
+      { name: there, mac: mac(made + 100), netnsFd: netns.fd, mtuBytes: 1300 },
+    );
+    return { here, there };
+  };
+
   describe("links", () => {
-    test("a bridge has the address it was created with and keeps it when ports come", () => {
-      createBridge(socket, { name: "br0", mac: mac(1), mtuBytes: 1400 });
-      expect(getLink(socket, { name: "br0" })).toMatchObject({
+    test("a bridge has the address and the size it was created with", () => {
+      createBridge(socket, { name: "small", mac: mac(200), mtuBytes: 1400 });
+      expect(getLink(socket, { name: "small" })).toMatchObject({
         kind: "bridge",
-        mac: mac(1),
+        mac: mac(200),
         mtuBytes: 1400,
         up: false,
       });
-      setLink(socket, { name: "br0" }, { up: true, promiscuous: true });
-      expect(getLink(socket, { name: "br0" })).toMatchObject({ up: true, promiscuous: true });
+      setLink(socket, { name: "small" }, { up: true, promiscuous: true });
+      expect(getLink(socket, { name: "small" })).toMatchObject({ up: true, promiscuous: true });
     });
 
     test("a pair is made in one request across two namespaces, one end a port of the bridge", () => {
-      using netns = openNetns(container.path);
-      const master = getLink(socket, { name: "br0" }).index;
-      createVeth(
-        socket,
-        { name: "veth0", mac: mac(2), master, up: true, mtuBytes: 1300 },
-        { name: "eth0", mac: mac(3), netnsFd: netns.fd, mtuBytes: 1300 },
-      );
-      const here = getLink(socket, { name: "veth0" });
-      const there = getLink(inside, { name: "eth0" });
-      expect(here).toMatchObject({
-        kind: "veth",
-        mac: mac(2),
-        master,
-        mtuBytes: 1300,
-        peerIndex: there.index,
-      });
-      expect(there).toMatchObject({ kind: "veth", mac: mac(3), mtuBytes: 1300, peerIndex: here.index });
+      const master = newBridge().index;
+      const pair = newPair(master);
+      const here = getLink(socket, { name: pair.here });
+      const there = getLink(inside, { name: pair.there });
+      expect(here).toMatchObject({ kind: "veth", master, mtuBytes: 1300, peerIndex: there.index });
+      expect(there).toMatchObject({ kind: "veth", mtuBytes: 1300, peerIndex: here.index });
+    });
+
+    test("a pair goes with one of its ends", () => {
+      const { here, there } = newPair();
+      expect(removeLink(socket, { name: here })).toBe(true);
+      expect(findLink(inside, { name: there })).toBeUndefined();
     });
 
     test("an altname finds and removes a link, and no second link takes it", () => {
-      addAltName(socket, { name: "veth0" }, "heddle-test-1");
-      expect(findLink(socket, { altName: "heddle-test-1" })?.name).toBe("veth0");
-      expect(refusal(() => addAltName(socket, { name: "br0" }, "heddle-test-1")).errno).toBe("EEXIST");
+      const { here } = newPair();
+      const altName = `heddle-test-${made}`;
+      addAltName(socket, { name: here }, altName);
+      expect(findLink(socket, { altName })?.name).toBe(here);
+      expect(refusal(() => addAltName(socket, { name: newBridge().name }, altName)).errno).toBe("EEXIST");
+      expect(removeLink(socket, { altName })).toBe(true);
+      expect(findLink(socket, { name: here })).toBeUndefined();
     });
 
     test("port flags are set and read", () => {
-      const { index } = getLink(socket, { name: "veth0" });
+      const { index } = getLink(socket, { name: newPair(newBridge().index).here });
       setBridgePort(socket, index, { hairpin: true, isolated: true });
       expect(getLink(socket, { index }).port).toMatchObject({ hairpin: true, isolated: true });
     });
 
     test("a name that is taken is refused with the name of the error, and the kernel's words where it has some", () => {
-      expect(refusal(() => createBridge(socket, { name: "br0", mac: mac(9) }))).toEqual({
-        request: "RTM_NEWLINK br0",
+      const { name } = newBridge();
+      expect(refusal(() => createBridge(socket, { name, mac: mac(9) }))).toEqual({
+        request: `RTM_NEWLINK ${name}`,
         errno: "EEXIST",
       });
-      expect(refusal(() => setLink(socket, { name: "br0" }, { mtuBytes: 1_000_000 })).extack).toContain(
-        "mtu",
-      );
+      expect(refusal(() => setLink(socket, { name }, { mtuBytes: 1_000_000 })).extack).toContain("mtu");
     });
 
     test("what is not there is not found, and removing it is no error", () => {
@@ -126,86 +144,83 @@ describeWith({ root: true, programs: ["ip"] })("rtnl on a real kernel", () => {
     });
 
     test("a list has every link of this namespace and none of another", () => {
-      expect(listLinks(socket).map((l) => l.name)).toEqual(["lo", "br0", "veth0"]);
-      expect(listLinks(inside).map((l) => l.name)).toEqual(["lo", "eth0"]);
+      const { here, there } = newPair();
+      const names = (s: NetlinkSocket): readonly string[] => listLinks(s).map((l) => l.name);
+      expect(names(socket)).toContain(here);
+      expect(names(socket)).not.toContain(there);
+      expect(names(inside)).toContain(there);
     });
   });
 
   describe("addresses", () => {
-    test("are added once, listed by link and removed once", () => {
-      const { index } = getLink(socket, { name: "br0" });
-      for (const text of ["10.1.0.1/24", "fd00:1::1/64"]) {
+    test.each(["10.1.0.1/24", "fd00:1::1/64"])(
+      "%s is added once, listed by its link and removed once",
+      (text) => {
+        const { index } = newBridge();
         const address = cidr(text);
-        expect(addAddress(socket, index, address, { dad: false, connectedRoute: true })).toBe(true);
-        expect(addAddress(socket, index, address, { dad: false, connectedRoute: true })).toBe(false);
+        const options = { dad: false, connectedRoute: true };
+        expect(addAddress(socket, index, address, options)).toBe(true);
+        expect(addAddress(socket, index, address, options)).toBe(false);
         expect(listAddresses(socket, index).find((a) => a.prefix.text === text)).toMatchObject({
           tentative: false,
           permanent: true,
         });
-      }
-      expect(
-        listAddresses(socket, getLink(socket, { name: "lo" }).index).map((a) => a.prefix.text),
-      ).not.toContain("10.1.0.1/24");
-      expect(removeAddress(socket, index, cidr("fd00:1::1/64"))).toBe(true);
-      expect(removeAddress(socket, index, cidr("fd00:1::1/64"))).toBe(false);
-    });
+        expect(listAddresses(socket, 1).map((a) => a.prefix.text)).not.toContain(text);
+        expect(removeAddress(socket, index, address)).toBe(true);
+        expect(removeAddress(socket, index, address)).toBe(false);
+      },
+    );
 
     test("without a connected route there is none", () => {
-      const { index } = getLink(socket, { name: "br0" });
+      const { index } = newBridge();
+      addAddress(socket, index, cidr("10.8.0.1/24"), { dad: false, connectedRoute: true });
       addAddress(socket, index, cidr("10.9.0.1/24"), { dad: false, connectedRoute: false });
       const routes = listRoutes(socket, 4).map((r) => r.dst.text);
-      expect(routes).toContain("10.1.0.0/24");
+      expect(routes).toContain("10.8.0.0/24");
       expect(routes).not.toContain("10.9.0.0/24");
     });
   });
 
   describe("routes", () => {
-    test("keep their metric, table, source and metrics", () => {
-      const oif = getLink(socket, { name: "br0" }).index;
-      const plain = {
-        dst: cidr("10.2.0.0/16"),
-        gateway: ip("10.1.0.9"),
-        oif,
-        mtu: 1400,
-        advmss: 1360,
-        priority: 7,
-      };
-      const other = { dst: cidr("10.3.0.0/16"), oif, src: ip("10.1.0.1"), table: 1000 };
+    /** A bridge with an address of its own network `10.N.0.0/24`. */
+    const newNetwork = (): { oif: number; n: number } => {
+      const { index } = newBridge();
+      addAddress(socket, index, cidr(`10.${made}.0.1/24`), { dad: false, connectedRoute: true });
+      return { oif: index, n: made };
+    };
+
+    test("keep their metric, table, source and metrics, and are removed once", () => {
+      const { oif, n } = newNetwork();
+      const gateway = ip(`10.${n}.0.9`);
+      const plain = { dst: cidr(`172.16.${n}.0/24`), gateway, oif, mtu: 1400, advmss: 1360, priority: 7 };
+      const other = { dst: cidr(`172.17.${n}.0/24`), oif, src: ip(`10.${n}.0.1`), table: 1000 };
       expect([addRoute(socket, plain), addRoute(socket, other)]).toEqual([true, true]);
       expect(addRoute(socket, plain)).toBe(false);
       const listed = listRoutes(socket, 4);
-      expect(listed.find((r) => r.dst.text === "10.2.0.0/16")).toMatchObject({ ...plain, table: 254 });
-      expect(listed.find((r) => r.dst.text === "10.3.0.0/16")).toMatchObject(other);
-    });
-
-    test("can stand beside one another", () => {
-      const oif = getLink(socket, { name: "br0" }).index;
-      const second = { dst: cidr("10.2.0.0/16"), gateway: ip("10.1.0.8"), oif, priority: 7 };
-      expect(appendRoute(socket, second)).toBe(true);
-      expect(listRoutes(socket, 4).filter((r) => r.dst.text === "10.2.0.0/16").length).toBe(2);
-    });
-
-    test("are looked up as a packet would", () => {
-      expect(lookUpRoute(socket, ip("10.2.3.4"))?.gateway?.text).toBe("10.1.0.9");
-      expect(lookUpRoute(socket, ip("192.0.2.1"))).toBeUndefined();
-    });
-
-    test("are removed once", () => {
-      const oif = getLink(socket, { name: "br0" }).index;
-      const other = { dst: cidr("10.3.0.0/16"), oif, table: 1000 };
+      expect(listed.find((r) => r.dst.text === plain.dst.text)).toMatchObject({ ...plain, table: 254 });
+      expect(listed.find((r) => r.dst.text === other.dst.text)).toMatchObject(other);
       expect(removeRoute(socket, other)).toBe(true);
       expect(removeRoute(socket, other)).toBe(false);
     });
-  });
 
-  test("a pair goes with one of its ends", () => {
-    expect(removeLink(socket, { altName: "heddle-test-1" })).toBe(true);
-    expect(findLink(inside, { name: "eth0" })).toBeUndefined();
+    test("can stand beside one another", () => {
+      const { oif, n } = newNetwork();
+      const to = (last: number) => ({ dst: cidr(`172.18.${n}.0/24`), gateway: ip(`10.${n}.0.${last}`), oif });
+      expect([appendRoute(socket, to(8)), appendRoute(socket, to(9))]).toEqual([true, true]);
+      expect(listRoutes(socket, 4).filter((r) => r.dst.text === `172.18.${n}.0/24`).length).toBe(2);
+    });
+
+    test("are looked up as a packet would", () => {
+      const { oif, n } = newNetwork();
+      addRoute(socket, { dst: cidr(`172.19.${n}.0/24`), gateway: ip(`10.${n}.0.9`), oif });
+      expect(lookUpRoute(socket, ip(`172.19.${n}.4`))?.gateway?.text).toBe(`10.${n}.0.9`);
+      expect(lookUpRoute(socket, ip("192.0.2.1"))).toBeUndefined();
+    });
   });
 
   test("a list longer than one answer is whole", () => {
-    for (let i = 0; i < 100; i++)
-      addAddress(socket, 1, cidr(`127.1.0.${i}/32`), { dad: false, connectedRoute: true });
+    const options = { dad: false, connectedRoute: true };
+    for (let i = 0; i < 100; i++) addAddress(socket, 1, cidr(`127.1.0.${i}/32`), options);
     for (let i = 0; i < 900; i++) addRoute(socket, { dst: cidr(`10.200.${i >> 8}.${i & 255}/32`), oif: 1 });
     expect(listAddresses(socket, 1).filter((a) => a.prefix.text.startsWith("127.1.")).length).toBe(100);
     expect(listRoutes(socket, 4).filter((r) => r.dst.text.startsWith("10.200.")).length).toBe(900);

@@ -1,3 +1,4 @@
+/** An address of a link. It goes with its link, so that nothing is left to remove. */
 import { NetError } from "../../errors.ts";
 import { addAddress, listAddresses, removeAddress } from "../../rtnl/address.ts";
 import { type ApplyContext, type Context, type KindOperations, linkOf } from "../context.ts";
@@ -24,5 +25,4 @@ function verify(o: AddressObject, context: Context): void {
     });
 }
 
-/** An exclusive address goes with its link. */
 export const address: KindOperations<AddressObject> = { apply, verify, remove: () => {} };

@@ -1,3 +1,4 @@
+/** The rules of an attachment in the host's firewall, and the tracked flows that they make wrong by coming or going. */
 import type { Context, KindOperations } from "../context.ts";
 import { trackedMappings } from "../firewalls.ts";
 import type { FirewallObject } from "../model.ts";

@@ -1,3 +1,4 @@
+/** Bringing a link up, and a borrowed one down again. */
 import { findLink, setLink } from "../../rtnl/link.ts";
 import {
   type ApplyContext,

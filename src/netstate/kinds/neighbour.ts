@@ -1,3 +1,4 @@
+/** A permanent neighbour: it goes with its link. */
 import { NetError } from "../../errors.ts";
 import { listNeighbours, setNeighbour } from "../../rtnl/neighbour.ts";
 import { type ApplyContext, type Context, type KindOperations, linkOf } from "../context.ts";
@@ -22,5 +23,4 @@ function verify(o: NeighbourObject, context: Context): void {
     });
 }
 
-/** A neighbour goes with its link. */
 export const neighbour: KindOperations<NeighbourObject> = { apply, verify, remove: () => {} };

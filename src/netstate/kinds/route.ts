@@ -1,3 +1,4 @@
+/** A route over a link: it goes with its link. */
 import { NetError } from "../../errors.ts";
 import { appendRoute, listRoutes, type Route } from "../../rtnl/route.ts";
 import { type ApplyContext, type Context, type KindOperations, linkOf } from "../context.ts";
@@ -22,5 +23,4 @@ function verify(o: RouteObject, context: Context): void {
     });
 }
 
-/** A route over a link goes with it. */
 export const route: KindOperations<RouteObject> = { apply, verify, remove: () => {} };

@@ -1,3 +1,4 @@
+/** A parameter of the kernel; a borrowed one gets its old value back if nobody changed it since. */
 import { NetError } from "../../errors.ts";
 import { readSysctl, writeSysctl } from "../../sys/sysctl.ts";
 import {

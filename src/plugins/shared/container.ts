@@ -52,9 +52,6 @@ export const containerRoutes = (link: string, lease: Pick<Result, "ips" | "route
     };
   });
 
-/** Links of the host that have learned their default route from a router's advertisement. */
-export const ROUTER_ADVERTISED = "router-advertised";
-
 /**
  * Forwarding for the families that have an address. Without `accept_ra` = 2 a host that begins to forward IPv6 stops
  * to listen to its own router; the links that do are told to go on first.

@@ -117,3 +117,10 @@ export class NetError<C extends ErrorCode = ErrorCode> extends Error {
 /** True if `e` is a `NetError` of that code. */
 export const isNetError = <K extends ErrorCode>(e: unknown, code: K): e is NetError<K> =>
   e instanceof NetError && e.is(code);
+
+/** A failed call of `node:fs`, which names the call and the error, as `sys/call`; everything else as it is. */
+export function fromSystem(e: unknown): unknown {
+  if (e instanceof NetError || !(e instanceof Error) || !("code" in e) || !("syscall" in e)) return e;
+  const on = "path" in e ? String(e.path) : "a descriptor";
+  return new NetError("sys/call", { call: String(e.syscall), on, errno: String(e.code) }, { cause: e });
+}

@@ -96,7 +96,27 @@ describe("heddle", () => {
     const { code, stderr } = await cli(["plugins", "--wrong"]);
     expect(code).toBe(2);
     expect(stderr).toContain("--wrong");
-    expect(stderr).toContain("hint: see heddle --help");
+    expect(stderr).toContain("hint: see heddle plugins --help");
+  });
+
+  test("--version is the first line of version", async () => {
+    const [short, long] = [await cli(["--version"]), await cli(["version"])];
+    expect(short.code).toBe(0);
+    expect(short.stdout).toMatch(/^heddle \S+ \(commit /);
+    expect(long.stdout).toStartWith(short.stdout);
+  });
+
+  test("help of a command below another is that command's help", async () => {
+    expect((await cli(["help", "cni", "add"])).stdout).toBe((await cli(["cni", "add", "--help"])).stdout);
+  });
+
+  test("a directory that may not be read is no fault of the program", async () => {
+    using dir = tempDir();
+    writeFileSync(dir.in("attachments"), "");
+    const { code, stderr } = await cli(["attachments"], { env: { ...plainEnv, HEDDLE_RUN_DIR: dir.path } });
+    expect(code).toBe(1);
+    expect(stderr).toContain("ENOTDIR");
+    expect(stderr).toContain("more: docs/errors.md#syscall");
   });
 
   test("a failure is one line, a hint and a place to read, without a stack", async () => {

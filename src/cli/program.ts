@@ -5,7 +5,7 @@
 import { Command, CommanderError } from "commander";
 import { toErrorJson } from "../cni/errors.ts";
 import { newestVersion } from "../cni/version.ts";
-import { NetError } from "../errors.ts";
+import { fromSystem, NetError } from "../errors.ts";
 import { addAttachmentCommands } from "./attachments.ts";
 import { addCniCommands } from "./cni.ts";
 import { addCompletionCommand } from "./completion.ts";
@@ -13,7 +13,7 @@ import { addInstallCommand } from "./install.ts";
 import { complain, printExactly } from "./output.ts";
 import { addPluginsCommand } from "./plugins.ts";
 import { describeFailure } from "./report.ts";
-import { addVersionCommand } from "./version.ts";
+import { addVersionCommand, versionLine } from "./version.ts";
 
 /** The names that the command line answers to; a plugin's name never comes here. */
 export type ProgramName = "heddle" | "cnitool";
@@ -31,6 +31,7 @@ export function makeProgram(name: ProgramName): Command {
     .configureHelp({ showGlobalOptions: true })
     .helpCommand("help [command]", "Show help for a command")
     .helpOption("-h, --help", "Show this help")
+    .version(versionLine(), "-V, --version", "Show the version")
     .option("--debug", "On failure, show the whole chain of causes");
   if (name === "cnitool")
     return addCniCommands(program, "cnitool").description("Attach network namespaces to CNI networks");
@@ -53,13 +54,16 @@ export async function runCommandLine(name: ProgramName, args: readonly string[])
   const program = makeProgram(name);
   try {
     if (args.length === 0) program.outputHelp();
-    else await program.parseAsync(args, { from: "user" });
+    else await program.parseAsync(helpLast(program, args), { from: "user" });
     // A command that did several things and failed at one has said so and set the code.
     return process.exitCode === 1 ? 1 : 0;
   } catch (e) {
     if (e instanceof CommanderError && e.exitCode === 0) return 0; // Help was asked for and printed.
     if (e instanceof CommanderError && e.code === "commander.help") return usageCode(name, args);
-    const failure = describeFailure(name, understood(e), args.includes("--debug"));
+    const failure = describeFailure(name, understood(e), {
+      debug: args.includes("--debug"),
+      command: commandPath(program, args),
+    });
     if (args.includes("--json"))
       printExactly(JSON.stringify(toErrorJson(understood(e), newestVersion), undefined, 4));
     else complain(failure.text);
@@ -70,9 +74,23 @@ export async function runCommandLine(name: ProgramName, args: readonly string[])
 const usageCode = (name: ProgramName, args: readonly string[]): 1 | 2 =>
   name === "cnitool" || args[0] === "cni" ? 1 : 2;
 
+/** The commands that lead to the one that was meant, as far as they exist. */
+function commandPath(program: Command, args: readonly string[]): string {
+  const [word, ...rest] = args.filter((arg) => !arg.startsWith("-"));
+  const next = program.commands.find((c) => c.name() === word);
+  return next === undefined ? program.name() : `${program.name()} ${commandPath(next, rest)}`;
+}
+
+/** `help cni add` is `cni add --help`: the parser's own `help` looks at one word alone. */
+function helpLast(program: Command, args: readonly string[]): readonly string[] {
+  const [help, word, ...rest] = args;
+  if (help !== "help" || !program.commands.some((c) => c.name() === word)) return args;
+  return [...args.slice(1, 2), ...rest, "--help"];
+}
+
 /** The parser's own errors, in our words' form: one line, without its prefix. */
 function understood(e: unknown): unknown {
-  if (!(e instanceof CommanderError)) return e;
+  if (!(e instanceof CommanderError)) return fromSystem(e);
   const why = e.message.replace(/^error: /, "").replaceAll("\n", " ");
   return new NetError("usage/invalid", { why }, { cause: e });
 }

@@ -12,7 +12,7 @@ const taken = new NetError(
 
 describe("describeFailure", () => {
   test("says what happened, what to do, and where to read more", () => {
-    const { exitCode, text } = describeFailure("heddle", taken, false);
+    const { exitCode, text } = describeFailure("heddle", taken, { debug: false });
     expect(exitCode).toBe(1);
     expect(text.split("\n")).toEqual([
       "heddle: host port tcp 9090 is taken by web",
@@ -23,27 +23,49 @@ describe("describeFailure", () => {
 
   test("of several failures says every sentence and the hint of the first", () => {
     const several = new AggregateError([new Error("odd"), taken, new NetError("try-again", { why: "busy" })]);
-    const { text } = describeFailure("heddle", several, false);
+    const { text } = describeFailure("heddle", several, { debug: false });
     expect(text).toStartWith("heddle: odd; host port tcp 9090 is taken by web; busy\n");
     expect(text).toContain("#porttaken");
   });
 
   test("an error that nobody expected asks for a report", () => {
-    const { exitCode, text } = describeFailure("heddle", new TypeError("undefined is not a function"), false);
+    const { exitCode, text } = describeFailure("heddle", new TypeError("undefined is not a function"), {
+      debug: false,
+    });
     expect(exitCode).toBe(1);
     expect(text).toContain("--debug");
     expect(text).not.toContain("    at ");
   });
 
   test("a wrong command line ends with 2", () => {
-    expect(describeFailure("heddle", new NetError("usage/invalid", { why: "no" }), false).exitCode).toBe(2);
+    expect(
+      describeFailure("heddle", new NetError("usage/invalid", { why: "no" }), { debug: false }).exitCode,
+    ).toBe(2);
+  });
+
+  test("a wrong command line names the help of the command that was meant", () => {
+    const wrong = new NetError("usage/invalid", { why: "no" });
+    expect(describeFailure("heddle", wrong, { debug: false, command: "heddle cni add" }).text).toEndWith(
+      "hint: see heddle cni add --help",
+    );
+  });
+
+  test("a plugin of ours that failed gives the hint of its own code; another plugin that of a failed plugin", () => {
+    const failed = (details: string): string =>
+      describeFailure(
+        "heddle",
+        new NetError("plugin/failed", { type: "bridge", command: "add", code: 8, msg: "no", details }),
+        { debug: false },
+      ).text;
+    expect(failed('netns/invalid {"path":"/x"}')).toEndWith("docs/errors.md#netnsinvalid");
+    expect(failed("something else happened")).toEndWith("docs/errors.md#pluginfailed");
   });
 
   test("--debug shows the chain of causes, and ends where the chain goes in a circle", () => {
-    expect(describeFailure("heddle", taken, true).text).toContain("Error: the map said so");
+    expect(describeFailure("heddle", taken, { debug: true }).text).toContain("Error: the map said so");
     const circle = new Error("round");
     circle.cause = circle;
-    expect(describeFailure("heddle", circle, true).text.match(/Error: round/g)).toHaveLength(9);
+    expect(describeFailure("heddle", circle, { debug: true }).text.match(/Error: round/g)).toHaveLength(9);
   });
 });
 

@@ -3,7 +3,7 @@
  * stacks follows. Also decides the exit code.
  */
 import { errorText } from "../cni/errors.ts";
-import { NetError } from "../errors.ts";
+import { type ErrorCode, NetError } from "../errors.ts";
 import { hint, manualOf } from "./hints.ts";
 
 export interface Failure {
@@ -12,16 +12,34 @@ export interface Failure {
   readonly text: string;
 }
 
+export interface ReportOptions {
+  /** Show the chain of causes. */
+  readonly debug: boolean;
+  /** The command that was meant, whose help is named; `program` if absent. */
+  readonly command?: string;
+}
+
 /** Describes an error for a person. `program` is the name that they typed. */
-export function describeFailure(program: string, error: unknown, debug: boolean): Failure {
+export function describeFailure(program: string, error: unknown, options: ReportOptions): Failure {
+  const { debug, command = program } = options;
   const leading = leadingNetError(error);
   const lines = [`${program}: ${errorText(error)}`];
-  if (leading?.is("usage/invalid") === true) lines.push(`  hint: see ${program} --help`);
-  else if (leading) lines.push(`  hint: ${hint[leading.code]}`, `  more: ${manualOf(leading.code)}`);
-  else if (!debug)
+  if (leading?.is("usage/invalid") === true) lines.push(`  hint: see ${command} --help`);
+  else if (leading) {
+    const code = codeOf(leading);
+    lines.push(`  hint: ${hint[code]}`, `  more: ${manualOf(code)}`);
+  }
+  if (leading === undefined && !debug)
     lines.push("  hint: this is a fault of the program; run it again with --debug and report it");
   if (debug) lines.push(...causes(error));
   return { exitCode: leading?.is("usage/invalid") === true ? 2 : 1, text: lines.join("\n") };
+}
+
+/** What a person can act on: of a plugin of ours that failed, its own code, with which its details begin. */
+function codeOf(error: NetError): ErrorCode {
+  if (!error.is("plugin/failed")) return error.code;
+  const [own = ""] = error.detail.details.split(" ", 1);
+  return Object.hasOwn(hint, own) ? (own as ErrorCode) : error.code;
 }
 
 function leadingNetError(error: unknown): NetError | undefined {

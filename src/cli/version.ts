@@ -13,7 +13,11 @@ export function addVersionCommand(program: Command): void {
       const { platform, arch } = process;
       const facts = { version, commit, bun: Bun.version, platform, arch, cniVersions: versions };
       if (json === true) return print(JSON.stringify(facts, undefined, 2));
-      print(`heddle ${version} (commit ${commit}, Bun ${Bun.version}, ${platform} ${arch})`);
+      print(versionLine());
       print(`CNI ${versions.join(", ")}`);
     });
 }
+
+/** `heddle 0.1.0 (commit 0123456789ab, Bun 1.4.5, linux x64)`. */
+export const versionLine = (): string =>
+  `heddle ${version} (commit ${commit}, Bun ${Bun.version}, ${process.platform} ${process.arch})`;

@@ -3,7 +3,7 @@
  * order of work that runtimes know. It does no input and output of its own, so the same function serves an
  * executable, a delegate in the same process, and a test. `executable.ts` gives it a process.
  */
-import { NetError } from "../errors.ts";
+import { fromSystem, NetError } from "../errors.ts";
 import { prevResultOf, readConf, type UncheckedConf, validAttachmentsOf } from "./conf.ts";
 import { errorText, toErrorJson } from "./errors.ts";
 import { emptyHost, type Env, fileId, type Host, sameFile } from "./host.ts";
@@ -87,7 +87,8 @@ export async function serve(plugin: Plugin, input: ServeInput): Promise<ServeOut
       void logged.push(message.endsWith("\n") ? message : `${message}\n`);
     const context = { env: input.env, stdin, host: input.host ?? emptyHost, conf, log };
     return done(0, await perform(plugin, command, context));
-  } catch (e) {
+  } catch (thrown) {
+    const e = fromSystem(thrown);
     if (!(e instanceof NetError) && e instanceof Error) logged.push(`${e.stack ?? e.message}\n`);
     return done(1, JSON.stringify(toErrorJson(e, spoken), undefined, 4));
   }

@@ -8,6 +8,7 @@ import { StaleFacts } from "../netstate/kinds/bridge.ts";
 import { markOf, type Owner, vethName } from "../netstate/owner.ts";
 import { type NetnsIdentity, type OpenRecord, openRecord } from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
+import { findLink } from "../rtnl/link.ts";
 import { clear, detach, earlier, prune } from "./detach.ts";
 import { type Fresh, freshNames, type KernelPlugin, type Plan, type PlanInput } from "./kernel-plugin.ts";
 import type { AddCall, CheckCall, Plugin, StatusCall } from "./plugin.ts";
@@ -48,6 +49,8 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     const { containerId, ifname, network } = owner;
     throw new NetError("attachment/live", { containerId, ifname, network });
   }
+  // Before IPAM: what fails after it is given back, and the address may be that of the interface that is there.
+  if (before === "none" && ipam !== undefined) refuseTakenName(spaces, call);
   if (before === "dead") {
     await clear(owner, record.found, plugin.firewalls(call.config));
     // What it had reserved is in the way, too.
@@ -66,6 +69,11 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     await giveBack(call, ipam, record, left);
     throw e instanceof RollbackFailed ? e.cause : e;
   }
+}
+
+function refuseTakenName({ container }: Spaces, { ifname, netns }: AddCall<unknown>): void {
+  if (container && findLink(container.socket, { name: ifname }) !== undefined)
+    throw new NetError("resource/exists", { what: `interface ${ifname}`, where: netns });
 }
 
 /** After a failed ADD. What cannot be given back now keeps its record, so that DEL or the next ADD does it. */

@@ -21,14 +21,14 @@ export interface Case {
   readonly fresh: boolean;
 }
 
-interface Lane extends AsyncDisposable {
+export interface Lane extends AsyncDisposable {
   readonly subject: Subject;
   readonly other: Subject;
   readonly container: TestNetns;
 }
 
 /** A host with two containers whose loopback is down, as a runtime makes them. */
-async function lane(heddle: HeddleBinary): Promise<Lane> {
+export async function lane(heddle: HeddleBinary): Promise<Lane> {
   const stack = new AsyncDisposableStack();
   const host = stack.use(await cniHost(heddle));
   const [container, second] = [stack.use(await testNetns()), stack.use(await testNetns())];
@@ -42,19 +42,19 @@ async function lane(heddle: HeddleBinary): Promise<Lane> {
   };
 }
 
-function demand(what: string, reply: PluginReply): PluginReply {
+export function demand(what: string, reply: PluginReply): PluginReply {
   if (reply.code !== 0) throw new Error(`${what} failed with ${reply.code}: ${reply.message}`);
   return reply;
 }
 
-async function plain(scenario: Scenario, on: Subject): Promise<void> {
+export async function plain(scenario: Scenario, on: Subject): Promise<void> {
   await scenario.prepare?.(on);
   demand("plain ADD", await scenario.add(on));
   demand("plain DEL", await scenario.del(on, "full"));
   await scenario.finish?.(on);
 }
 
-const snapshotOf = ({ subject, other }: Lane): Promise<readonly string[]> =>
+export const snapshotOf = ({ subject, other }: Lane): Promise<readonly string[]> =>
   subject.host.snapshot([subject.netns, other.netns]);
 
 /** Removes what is shared, as on a host that has just started. */
@@ -188,7 +188,7 @@ export async function failuresOf(
 /** More would say the same again. */
 const MOST_FAILURES = 8;
 
-function difference(before: readonly string[], after: readonly string[]): string[] {
+export function difference(before: readonly string[], after: readonly string[]): string[] {
   const counts = new Map<string, number>();
   for (const line of before) counts.set(line, (counts.get(line) ?? 0) - 1);
   for (const line of after) counts.set(line, (counts.get(line) ?? 0) + 1);

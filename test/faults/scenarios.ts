@@ -37,7 +37,7 @@ const ipam = ({ host }: Subject, ranges: readonly string[]) => ({
 const V4 = ["10.97.0.0/24"];
 const DUAL = [...V4, "fd97::/64"];
 
-const key = ({ netns, containerId }: Subject) => ({ netns, containerId, ifname: "eth0" });
+export const key = ({ netns, containerId }: Subject) => ({ netns, containerId, ifname: "eth0" });
 
 type Conf = (on: Subject) => object;
 
@@ -58,9 +58,13 @@ function alone(name: string, type: string, conf: Conf, extra: Partial<Scenario> 
   };
 }
 
-const bridgeConf =
+export const bridgeConf =
   (more: object = {}, ranges = V4): Conf =>
   (on) => ({ ...NETWORK, type: "bridge", bridge: "hdlf0", isGateway: true, ipam: ipam(on, ranges), ...more });
+
+/** A bridge network by itself. */
+export const bridgeNamed = (name: string, more: object = {}): Scenario =>
+  alone(`bridge ${name}`, "bridge", bridgeConf({ bridge: name, ...more }));
 
 function mustSucceed(what: string, reply: PluginReply): PluginReply {
   if (reply.code !== 0) throw new Error(`${what} failed with ${reply.code}: ${reply.message}`);

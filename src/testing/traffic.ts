@@ -1,0 +1,49 @@
+/**
+ * Real traffic between namespaces, without programs that a machine may lack: a server that answers with the address it
+ * was asked from, and a client. Both run as the Bun that runs the tests.
+ */
+import { type Outcome, plainEnv, run } from "./run.ts";
+import { startProcess, type TestProcess } from "./netns.ts";
+
+const SERVER = `const [host, port] = process.argv.slice(1);
+const server = Bun.listen({ hostname: host, port: Number(port), socket: {
+  open: (s) => { s.end(s.remoteAddress + "\\n"); }, data: () => {} } });
+console.log("listening on " + server.port);`;
+const CLIENT = `const [host, port] = process.argv.slice(1);
+let text = "";
+const late = setTimeout(() => { console.error("no answer"); process.exit(1); }, 1500);
+await new Promise((done, failed) => Bun.connect({ hostname: host, port: Number(port), socket: {
+  data: (_, bytes) => { text += bytes.toString(); }, close: done, error: (_, e) => failed(e),
+  connectError: (_, e) => failed(e) } }).catch(failed));
+clearTimeout(late);
+process.stdout.write(text);`;
+
+/** Words that make a program run in the namespace at a path. */
+export const inside = (netns: string): readonly string[] => ["nsenter", `--net=${netns}`, "--"];
+
+/** A TCP server in the namespace at `netns`; it listens when this returns. */
+export async function serveIn(netns: string, address: string, port: number): Promise<TestProcess> {
+  const server = startProcess([...inside(netns), process.execPath, "-e", SERVER, address, String(port)]);
+  await server.printed("listening");
+  return server;
+}
+
+/** Connects from the namespace at `netns`; what the server saw as the client's address is the output. */
+export const connectFrom = (netns: string, address: string, port: number): Promise<Outcome> =>
+  run([...inside(netns), process.execPath, "-e", CLIENT, address, String(port)], {
+    env: plainEnv,
+    mustSucceed: false,
+  });
+
+/** The address that a server in the one namespace sees of a client in the other; undefined if nothing passes. */
+export async function seenFrom(
+  client: string,
+  server: string,
+  address: string,
+  port: number,
+  bound: string = address,
+): Promise<string | undefined> {
+  await using _server = await serveIn(server, bound, port);
+  const { code, stdout } = await connectFrom(client, address, port);
+  return code === 0 ? stdout.trim() : undefined;
+}

@@ -1,0 +1,230 @@
+/**
+ * What a runtime may do to an attachment at the wrong time or with half of the facts: records and marks lost, the
+ * namespace gone or replaced, another configuration, twice, or at once. Nothing may be left, and nobody harmed.
+ */
+import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { PluginReply } from "../src/testing/cni-host.ts";
+import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { testWith } from "../src/testing/needs.ts";
+import { testNetns } from "../src/testing/netns.ts";
+import { seenFrom } from "../src/testing/traffic.ts";
+import { run } from "../src/testing/run.ts";
+import { demand, difference, lane, type Lane, plain, snapshotOf } from "./faults/loop.ts";
+import { bridgeConf, bridgeNamed, key, type Scenario, scenarios, type Subject } from "./faults/scenarios.ts";
+
+const kernel = testWith({
+  root: true,
+  programs: ["ip", "nft", "iptables-restore", "nsenter", "unshare"],
+});
+let heddle: HeddleBinary;
+beforeAll(async () => {
+  heddle = await heddleBinary();
+}, 120_000);
+afterAll(() => heddle[Symbol.dispose]());
+
+const rows = (list: readonly Scenario[]) => list.map((s) => [s.name, s] as const);
+/** What was borrowed is known by the record alone, and a loopback carries no mark. */
+const marked = scenarios.filter((s) => s.name !== "loopback");
+
+/** Runs `work` on a live attachment and compares what is left with what a plain ADD and DEL leave. */
+async function leavesNothing(
+  scenario: Scenario,
+  work: (on: Subject, added: PluginReply, lane: Lane) => Promise<void>,
+): Promise<void> {
+  await using on = await lane(heddle);
+  await plain(scenario, on.subject);
+  await plain(scenario, on.other);
+  const before = await snapshotOf(on);
+  await scenario.prepare?.(on.subject);
+  const added = demand("ADD", await scenario.add(on.subject));
+  await work(on.subject, added, on);
+  await scenario.finish?.(on.subject);
+  expect(difference(before, await snapshotOf(on))).toEqual([]);
+}
+
+const loseRecords = ({ host }: Subject): void =>
+  rmSync(join(host.dir, "run/attachments"), { recursive: true, force: true });
+
+async function removeAltNames({ host }: Subject): Promise<void> {
+  const { stdout } = await host.exec(["ip", "-json", "link"]);
+  for (const { ifname, altnames = [] } of JSON.parse(stdout) as { ifname: string; altnames?: string[] }[])
+    for (const name of altnames)
+      await host.exec(["ip", "link", "property", "del", "dev", ifname, "altname", name]);
+}
+
+/** A new namespace where the old one was, with its loopback down. */
+async function replaceNetns({ netns }: Subject): Promise<void> {
+  const name = netns.slice(netns.lastIndexOf("/") + 1);
+  await run(["ip", "netns", "delete", name]);
+  await makeNetns(name);
+}
+
+async function makeNetns(name: string): Promise<void> {
+  await run(["ip", "netns", "add", name]);
+  for (const state of ["up", "down"]) await run(["ip", "-n", name, "link", "set", "lo", state]);
+}
+
+/** What the host sees of a container that connects to its gateway: the container's address, if all is well. */
+const seenByHost = ({ host, netns }: Subject): Promise<string | undefined> =>
+  seenFrom(netns, `/proc/${host.pid}/ns/net`, "10.97.0.1", 8080);
+
+describe("DEL leaves nothing", () => {
+  kernel.each(rows(marked))("of %s after its record was lost", (_, scenario) =>
+    leavesNothing(scenario, async (on) => {
+      loseRecords(on);
+      demand("DEL", await scenario.del(on, "bare"));
+    }),
+  );
+  kernel.each(rows(scenarios))("of %s after the marks of its links were lost", (_, scenario) =>
+    leavesNothing(scenario, async (on) => {
+      await removeAltNames(on);
+      demand("DEL", await scenario.del(on, "bare"));
+    }),
+  );
+  kernel.each(rows(scenarios))("of %s after the namespace is gone", (_, scenario) =>
+    leavesNothing(scenario, async (on) => {
+      await run(["ip", "netns", "delete", on.netns.slice("/run/netns/".length)]);
+      demand("DEL", await scenario.del(on, "full"));
+      await makeNetns(on.netns.slice("/run/netns/".length));
+    }),
+  );
+  kernel.each(rows(marked))("of %s with the namespace gone and the record lost", (_, scenario) =>
+    leavesNothing(scenario, async (on) => {
+      await replaceNetns(on);
+      loseRecords(on);
+      demand("DEL", await scenario.del(on, "full"));
+    }),
+  );
+  kernel.each(rows(scenarios))("of %s when it comes twice", (_, scenario) =>
+    leavesNothing(scenario, async (on) => {
+      demand("DEL", await scenario.del(on, "full"));
+      demand("second DEL", await scenario.del(on, "full"));
+      demand("third DEL", await scenario.del(on, "bare"));
+    }),
+  );
+
+  const bridge = bridgeNamed("hdlf0", { ipMasq: true });
+  kernel.each([
+    ["another bridge", { bridge: "other0" }],
+    ["masquerading off", { ipMasq: false }],
+    ["another backend", { ipMasqBackend: "iptables" }],
+    ["options that contradict each other", { hairpinMode: true, promiscMode: true }],
+    ["a bridge name that cannot be one", { bridge: "a/b" }],
+  ] as const)("with a configuration that has %s since ADD", (_, change) =>
+    leavesNothing(bridge, async (on) => {
+      const { netns: __, ...bare } = key(on);
+      const conf = { ...bridgeConf({ ipMasq: true })(on), ...change };
+      demand("DEL", await on.host.call("bridge", { command: "DEL", ...bare }, conf));
+    }),
+  );
+  kernel("with a configuration that has another subnet since ADD, record lost or not", async () => {
+    for (const lost of [false, true])
+      await leavesNothing(bridge, async (on) => {
+        if (lost) loseRecords(on);
+        const conf = bridgeConf({ ipMasq: true }, ["10.98.0.0/24"])(on);
+        demand("DEL", await on.host.call("bridge", { command: "DEL", ...key(on) }, conf));
+      });
+  });
+});
+
+describe("GC leaves nothing", () => {
+  kernel.each(rows(scenarios))("of %s with its record", (_, scenario) =>
+    leavesNothing(scenario, async (on) => {
+      demand("GC", await scenario.gc(on));
+    }),
+  );
+  kernel.each(rows(marked))("of %s after its record was lost", (_, scenario) =>
+    leavesNothing(scenario, async (on) => {
+      loseRecords(on);
+      demand("GC", await scenario.gc(on));
+    }),
+  );
+});
+
+describe("a second ADD", () => {
+  kernel.each(rows(scenarios))("of %s alive is refused by one error and harms nothing", (_, scenario) =>
+    leavesNothing(scenario, async (on, added, lane) => {
+      const alive = await snapshotOf(lane);
+      const again = await scenario.add(on);
+      expect(again.error).toBe(101);
+      expect(again.message).toContain("already attached");
+      expect(difference(alive, await snapshotOf(lane))).toEqual([]);
+      demand("CHECK", await scenario.check(on, added));
+      demand("DEL", await scenario.del(on, "full"));
+    }),
+  );
+  const bridge = bridgeNamed("hdlf0", { ipMasq: true });
+  kernel("leaves the traffic of the first alone, its record lost or not", () =>
+    leavesNothing(bridge, async (on) => {
+      expect(await seenByHost(on)).toStartWith("10.97.0.");
+      expect((await bridge.add(on)).error).toBe(101);
+      expect(await seenByHost(on)).toStartWith("10.97.0.");
+      loseRecords(on);
+      expect((await bridge.add(on)).error).toBe(101);
+      expect(await seenByHost(on)).toStartWith("10.97.0.");
+      demand("DEL", await bridge.del(on, "full"));
+    }),
+  );
+  kernel.each(rows(scenarios))("of %s takes over from a container that is gone", (_, scenario) =>
+    leavesNothing(scenario, async (on) => {
+      if (scenario.prepare) return void (await scenario.del(on, "bare"));
+      await replaceNetns(on);
+      const again = demand("ADD in the new namespace", await scenario.add(on));
+      demand("CHECK", await scenario.check(on, again));
+      demand("DEL", await scenario.del(on, "full"));
+    }),
+  );
+  kernel("takes over from a container that is gone and whose record was lost", () =>
+    leavesNothing(bridge, async (on) => {
+      await replaceNetns(on);
+      loseRecords(on);
+      // Nothing tells that the reservation is a dead one's; the ADD that finds it is refused and frees it.
+      expect((await bridge.add(on)).message).toContain("already reserved");
+      demand("ADD in the new namespace", await bridge.add(on));
+      demand("DEL", await bridge.del(on, "full"));
+    }),
+  );
+});
+
+describe("ADDs at once", () => {
+  const bridge = bridgeNamed("hdlf0", { ipMasq: true });
+  kernel("of one key: one succeeds, the others find it alive", async () => {
+    await leavesNothing(bridge, async (on) => {
+      demand("DEL", await bridge.del(on, "full"));
+      const replies = await Promise.all(Array.from({ length: 4 }, () => bridge.add(on)));
+      expect(replies.map((r) => r.error).toSorted()).toEqual([101, 101, 101, undefined]);
+      expect(await seenByHost(on)).toStartWith("10.97.0.");
+      demand("DEL", await bridge.del(on, "full"));
+    });
+  });
+
+  kernel(
+    "of fifty containers on a bridge that is not there yet all succeed",
+    async () => {
+      await using on = await lane(heddle);
+      await using stack = new AsyncDisposableStack();
+      const { host } = on.subject;
+      const containers: Subject[] = [];
+      for (let i = 0; i < 50; i++) {
+        const netns = stack.use(await testNetns());
+        containers.push({ host, netns: netns.path, containerId: netns.name });
+      }
+      const added = await Promise.all(containers.map((c) => bridge.add(c)));
+      expect(added.filter((r) => r.code !== 0).map((r) => r.message)).toEqual([]);
+      const addresses = added.map((r) => (r.result?.["ips"] as { address: string }[])[0]?.address);
+      expect(new Set(addresses).size).toBe(50);
+      const macs = added.map((r) => (r.result?.["interfaces"] as { mac: string }[])[0]?.mac);
+      expect(new Set(macs).size).toBe(1);
+      const checks = await Promise.all(containers.map((c, i) => bridge.check(c, added[i] as PluginReply)));
+      expect(checks.filter((r) => r.code !== 0).map((r) => r.message)).toEqual([]);
+      const deleted = await Promise.all(containers.map((c) => bridge.del(c, "bare")));
+      expect(deleted.filter((r) => r.code !== 0).map((r) => r.message)).toEqual([]);
+      const left = await snapshotOf(on);
+      expect(left.filter((line) => /veth|10\.97\.0\.(?!1\b|0\b|255\b)/.test(line))).toEqual([]);
+      expect(readdirSync(join(host.dir, "run/attachments"))).toEqual([]);
+    },
+    60_000,
+  );
+});

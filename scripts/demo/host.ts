@@ -4,6 +4,7 @@
  */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { overlaps, parsePrefix } from "../../src/net/ip.ts";
+import { listRecords } from "../../src/netstate/record.ts";
 import { command } from "../command.ts";
 import { NETWORK } from "./kernel.ts";
 
@@ -46,11 +47,15 @@ export async function requireFree(): Promise<void> {
 
 type Shared = ReadonlyMap<string, string>;
 
-/** Lines of iptables-save that were not there before, without counters. */
+/** The chains that port mappings share: nothing else of iptables is the demo's to take away. */
+const SHARED_CHAIN = /CNI-HOSTPORT-(?:DNAT|SETMARK|MASQ|GUARD)\b/;
+
+/** Tables, shared chains and the rules about them, without counters. */
 const ruleLines = (text: string): readonly string[] =>
   text
     .split("\n")
-    .flatMap((l) => (l.startsWith("*") || l.startsWith("-A") ? [l] : (/^:(CNI-\S+)/.exec(l)?.[0] ?? [])));
+    .filter((line) => line.startsWith("*") || (/^(?::|-A)/.test(line) && SHARED_CHAIN.test(line)))
+    .map((line) => (line.startsWith(":") ? (line.split(" ", 1)[0] ?? line) : line));
 
 /** The text for iptables-restore that takes away what `after` has and `before` has not. Pure. */
 export function iptablesUndo(before: string, after: string): string {
@@ -74,8 +79,12 @@ export function iptablesUndo(before: string, after: string): string {
     .join("");
 }
 
-/** Takes away what the demo has brought to this machine beyond its containers. */
+/**
+ * Takes away what the demo has brought to this machine beyond its containers. If somebody has attached a container
+ * meanwhile, it is left: it is that container's, too.
+ */
 export async function takeBack(before: Shared, iptablesBefore: string): Promise<void> {
+  if (listRecords("heddle-").length > 0) return;
   if (!before.has(`bridge ${NETWORK}`)) await quietly(["ip", "link", "delete", NETWORK]);
   if (!before.has("nftables table inet heddle")) await quietly(["nft", "delete", "table", "inet", "heddle"]);
   const undo = iptablesUndo(iptablesBefore, await command(["iptables-save"]));

@@ -262,7 +262,7 @@ async function whatStays(
   }
   screen.show(
     onThisHost
-      ? "The demo takes away what of this was not there before it; a node would keep it for the next container."
+      ? "The demo takes away what of this it has brought; a node would keep it for the next container."
       : "It goes with the demo's own host.",
   );
 }

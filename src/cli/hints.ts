@@ -17,13 +17,15 @@ export const hint = {
   "version/conversion": "use a newer cniVersion, which can express this result",
   "env/invalid": "set or correct the variable that is named",
   "container/unknown": "pass the container's id",
-  "netns/invalid": "pass the path of a network namespace, for example /run/netns/NAME (see: ip netns list)",
+  "netns/invalid":
+    "pass, as root, the path of a network namespace, for example /run/netns/NAME (see: ip netns list)",
   "plugin/not-found": "set CNI_PATH to the directories of the plugins, or run: heddle install",
   "plugin/failed": "the plugin's own message says why",
   "prev-result/invalid": "detach the container and attach it again",
   "attachment/live": "detach it first, or give another interface name (-i)",
   "resource/exists": "remove what is in the way, or choose another name",
-  "check/differs": "something changed the network since ADD; detach and attach again to restore it",
+  "check/differs":
+    "something changed the network since ADD; heddle reload restores rules, attaching again everything",
   "ipam/exhausted": "widen the range, or run GC to free what dead containers hold",
   "ipam/taken": "ask for another address, or detach its owner",
   "port/taken": "choose another host port, or detach its owner",

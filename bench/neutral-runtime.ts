@@ -21,6 +21,8 @@ export interface Call {
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly stdin: string;
+  /** Part of an error message with which the program may end all the same. */
+  readonly knownComplaint?: string;
 }
 
 /** The same few variables for everybody; the reference needs PATH for `nft` and `iptables`. */
@@ -66,12 +68,13 @@ export function pluginCall(
 }
 
 /** Runs a call to its end: how long it took, in milliseconds, and what it printed. @throws if it failed */
-export function runSync({ argv, env, stdin }: Call): { readonly ms: number; readonly stdout: string } {
+export function runSync(call: Call): { readonly ms: number; readonly stdout: string } {
+  const { argv, env, stdin } = call;
   const input = Buffer.from(stdin);
   const started = performance.now();
   const child = Bun.spawnSync([...argv], { stdin: input, env: { ...env }, stdout: "pipe", stderr: "pipe" });
   const ms = performance.now() - started;
-  if (!child.success) throw failed(argv, env, `${child.stderr.toString()}${child.stdout.toString()}`);
+  if (!child.success) check(call, `${child.stderr.toString()}${child.stdout.toString()}`);
   return { ms, stdout: child.stdout.toString() };
 }
 
@@ -86,12 +89,15 @@ export async function runBeside(call: Call, started?: (pid: number) => void): Pr
   });
   started?.(child.pid);
   const [stdout, stderr, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-  if (code !== 0) throw failed(argv, env, stderr + stdout);
+  if (code !== 0) check(call, stderr + stdout);
   return stdout;
 }
 
-const failed = (argv: readonly string[], env: Readonly<Record<string, string>>, output: string): Error =>
-  new Error(`${env["CNI_COMMAND"] ?? ""} ${argv.join(" ")} failed: ${output.trim()}`);
+/** Throws what the program complained about, unless it is known. */
+function check({ argv, env, knownComplaint }: Call, output: string): void {
+  if (knownComplaint !== undefined && output.includes(knownComplaint)) return;
+  throw new Error(`${env["CNI_COMMAND"] ?? ""} ${argv.join(" ")} failed: ${output.trim()}`);
+}
 
 /** The plugins in the order of the verb. */
 export const inOrder = (list: NetworkList, verb: Verb): readonly PluginConf[] =>

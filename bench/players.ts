@@ -60,7 +60,10 @@ export function* callsOf(
     let result = prev;
     for (const plugin of inOrder(player.list, verb)) {
       const given = knowsPrevResult(player.list, verb) ? result : undefined;
-      const stdout = yield pluginCall(places[player.maker], verb, player.list, plugin, attachment, given);
+      const call = pluginCall(places[player.maker], verb, player.list, plugin, attachment, given);
+      const stdout = yield verb === "DEL" && player.knownComplaint !== undefined
+        ? { ...call, knownComplaint: player.knownComplaint }
+        : call;
       if (verb === "ADD") result = JSON.parse(stdout) as unknown;
     }
   }

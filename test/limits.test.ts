@@ -1,0 +1,68 @@
+/** The numbers of docs/limits.md are those of the code, as far as the code has them in one place. */
+import { describe, expect, test } from "bun:test";
+import { JSON_DEPTH_LIMIT, JSON_TEXT_LIMIT } from "../src/cni/json.ts";
+import { projectDir } from "../scripts/paths.ts";
+import type { FirewallRule } from "../src/firewall/model.ts";
+import { LAYOUT_COMMENT, markedSets, plan } from "../src/firewall/nftables-layout.ts";
+import { IF_NAME_BYTES, parseIfName } from "../src/net/ifname.ts";
+import { parseIp, parsePrefix } from "../src/net/ip.ts";
+import { parseMac } from "../src/net/mac.ts";
+import { ELEMENTS_PER_MESSAGE } from "../src/nft/batch.ts";
+
+const page = (await Bun.file(`${projectDir}/docs/limits.md`).text()).replaceAll(/ +/g, " ");
+
+function valueOf<T>(parsed: { readonly ok: true; readonly value: T } | { readonly ok: false }): T {
+  if (!parsed.ok) throw new TypeError("a constant of this test does not parse");
+  return parsed.value;
+}
+const target = valueOf(parseIp("10.0.0.2"));
+const subnet = valueOf(parsePrefix("10.0.0.0/24"));
+/** One rule of each kind, so that every group of chains is wanted. */
+const rules: readonly FirewallRule[] = [
+  { kind: "masquerade", address: target, subnet },
+  {
+    kind: "port-mapping",
+    protocol: "tcp",
+    hostPort: 80,
+    target,
+    targetPort: 80,
+    subnet,
+    masquerade: "local",
+  },
+  { kind: "mac-check", link: valueOf(parseIfName("veth0")), mac: valueOf(parseMac("02:00:00:00:00:01")) },
+];
+
+describe("docs/limits.md", () => {
+  const { groups, chains } = plan(rules, "mark");
+
+  test("has every base chain with its type, hook and priority, and no other", () => {
+    const wanted = groups.flatMap(({ table, chains }) =>
+      chains.flatMap(({ name, base }) =>
+        base === undefined
+          ? []
+          : [
+              `| \`${table.family} ${table.table} ${name}\` | ${base.type} | ${base.hook} | ${base.priority} |`,
+            ],
+      ),
+    );
+    const found = page
+      .split("\n")
+      .filter((line) => /^\| `\w+ heddle \w+` \| (?:nat|filter|route) /.test(line));
+    expect(found.toSorted()).toEqual(wanted.toSorted());
+  });
+
+  test("has the other chains, the sets and the comment of the tables", () => {
+    expect(page).toContain(`\`${LAYOUT_COMMENT}\``);
+    for (const { name, base } of groups.flatMap((g) => g.chains))
+      if (base === undefined) expect(page).toContain(`\`${name}\``);
+    for (const { name } of chains) expect(page).toContain(`\`${name.replace(subnet.text, "SUBNET")}\``);
+    for (const { set } of markedSets) expect(page).toContain(`\`${set.name.replace(/[46]$/, "")}\``);
+  });
+
+  test("has the sizes that the code bounds", () => {
+    expect(page).toContain(`${JSON_TEXT_LIMIT.toLocaleString("en")} characters`);
+    expect(page).toContain(`${JSON_DEPTH_LIMIT} levels of nesting`);
+    expect(page).toContain(`| interface name | ${IF_NAME_BYTES} bytes;`);
+    expect(page).toContain(`| elements in one nftables message | ${ELEMENTS_PER_MESSAGE};`);
+  });
+});

@@ -52,60 +52,60 @@ function writeAttr(out: Uint8Array, at: number, type: number, payload: Uint8Arra
   return at + align4(HEADER + payload.length);
 }
 
-function* readAttrs(
-  name: string,
-  b: Uint8Array,
-): Generator<{ type: number; flags: number; body: Uint8Array }> {
-  const v = viewOf(b);
-  for (let at = 0; at < b.length;) {
-    if (b.length - at < HEADER)
-      throw new DecodeError(`${name}: ${b.length - at} stray bytes at offset ${at}`);
-    const length = v.getUint16(at, true);
-    const raw = v.getUint16(at + 2, true);
-    const type = raw & TYPE_MASK;
-    if (length < HEADER || at + length > b.length)
-      throw new DecodeError(`${name}: attribute ${type} at offset ${at} claims ${length} bytes`);
-    yield { type, flags: raw & ~TYPE_MASK, body: b.subarray(at + HEADER, at + length) };
-    at += align4(length);
-  }
+interface Index {
+  readonly entries: readonly (readonly [key: string, type: number, codec: Attr<unknown>])[];
+  readonly byType: ReadonlyMap<number, readonly [key: string, type: number, codec: Attr<unknown>]>;
 }
 
-/** A table of attributes. Numbers are explicit; two names with one number fail when the module loads. */
+function indexOf(name: string, table: Table): Index {
+  const entries = Object.keys(table).map((key) => {
+    const [type, codec] = table[key] as Table[string];
+    return [key, type, codec as Attr<unknown>] as const;
+  });
+  const byType = new Map(entries.map((entry) => [entry[1], entry]));
+  if (byType.size !== entries.length) throw new RangeError(`${name}: two attributes share a number`);
+  return { entries, byType };
+}
+
+/**
+ * A table of attributes. Numbers are explicit; two names with one number fail at the first use. A table is indexed
+ * when it is used and not before: a short process uses few of the tables that it loads.
+ */
 export function attrs<const T extends Table>(
   name: string,
   table: T,
 ): Attr<AttrsOf<T>> & { readonly flags: number; readonly table: T } {
-  const entries = Object.entries(table) as [string, readonly [number, Attr<unknown>]][];
-  const byType = new Map(entries.map(([key, [type, codec]]) => [type, { key, codec }]));
-  if (byType.size !== entries.length) throw new RangeError(`${name}: two attributes share a number`);
+  let index: Index | undefined;
   return {
     flags: NESTED,
     table,
     decode(b) {
+      const { byType } = (index ??= indexOf(name, table));
+      const v = viewOf(b);
       const out: Record<string, unknown> = {};
       const unknown: UnknownAttr[] = [];
-      for (const { type, flags, body } of readAttrs(name, b)) {
+      for (let at = 0; at < b.length;) {
+        if (b.length - at < HEADER)
+          throw new DecodeError(`${name}: ${b.length - at} stray bytes at offset ${at}`);
+        const length = v.getUint16(at, true);
+        const raw = v.getUint16(at + 2, true);
+        const type = raw & TYPE_MASK;
+        const end = at + length;
+        if (length < HEADER || end > b.length)
+          throw new DecodeError(`${name}: attribute ${type} at offset ${at} claims ${length} bytes`);
         const known = byType.get(type);
-        if (!known) {
-          unknown.push({ type, flags, bytes: body.slice() });
-          continue;
-        }
-        let value: unknown;
-        try {
-          value = known.codec.decode(body);
-        } catch (cause) {
-          throw new DecodeError(`${name}.${known.key}: ${(cause as Error).message}`, { cause });
-        }
-        if (known.codec.repeated)
-          out[known.key] = [...((out[known.key] as unknown[]) ?? []), ...(value as unknown[])];
-        else out[known.key] = value;
+        if (known === undefined)
+          unknown.push({ type, flags: raw & ~TYPE_MASK, bytes: b.slice(at + HEADER, end) });
+        else put(out, name, known, b.subarray(at + HEADER, end));
+        at += align4(length);
       }
       if (unknown.length > 0) out["unknown"] = unknown;
       return out as AttrsOf<T>;
     },
     encode(value) {
+      const { entries } = (index ??= indexOf(name, table));
       const parts: [number, Uint8Array][] = [];
-      for (const [key, [type, codec]] of entries) {
+      for (const [key, type, codec] of entries) {
         const x = (value as Record<string, unknown>)[key];
         if (x === undefined) continue;
         for (const one of codec.repeated ? (x as unknown[]).map((y) => [y]) : [x])
@@ -118,6 +118,22 @@ export function attrs<const T extends Table>(
       return out;
     },
   };
+}
+
+/** Decodes one attribute into the field of its name; a repeated one is added to those before it. */
+function put(
+  out: Record<string, unknown>,
+  name: string,
+  [key, , codec]: Index["entries"][number],
+  body: Uint8Array,
+): void {
+  let value: unknown;
+  try {
+    value = codec.decode(body);
+  } catch (cause) {
+    throw new DecodeError(`${name}.${key}: ${(cause as Error).message}`, { cause });
+  }
+  out[key] = codec.repeated ? [...((out[key] as unknown[]) ?? []), ...(value as unknown[])] : value;
 }
 
 /** A payload that is one fixed value. */

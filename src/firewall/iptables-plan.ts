@@ -214,6 +214,22 @@ function clash(held: Held, m: PortMapping): boolean {
   return hostIp === undefined || held.hostIp === undefined || held.hostIp.split("/")[0] === hostIp;
 }
 
+/** Throws `port/taken` if a live owner holds one of the ports. */
+export const refuseHeld = (
+  saved: Saved,
+  mappings: readonly PortMapping[],
+  mark: Mark,
+  alive: Alive,
+): void => {
+  const nat = natOf(saved);
+  deadHolders(
+    nat,
+    mappings,
+    chainsOf(nat, (m) => m === mark),
+    alive,
+  );
+};
+
 /** Chains that hold one of the ports for an owner who is dead. Throws `port/taken` if an owner lives. */
 function deadHolders(
   nat: SavedTable,

@@ -31,6 +31,9 @@ export function mayHaveChains(family: Family, names?: readonly string[]): boolea
   }
 }
 
+/** The chain that host ports are entered in, whoever made them. */
+export const PORT_CHAINS: readonly string[] = [shared.dnat];
+
 /** Whether this process's namespace has the legacy table `nat`; it appears with the first program that looks at it. */
 export function legacyNatLoaded(family: Family): boolean {
   try {

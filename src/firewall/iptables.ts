@@ -12,6 +12,7 @@ import {
   isThere,
   markOf,
   natOf,
+  refuseHeld,
   removalText,
   sameWords,
   type Saved,
@@ -96,6 +97,14 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
           throw e;
         }
       });
+    },
+
+    refuseTaken(state, mark, alive) {
+      for (const { family, rules } of wantedFamilies(state)) {
+        if (rules.mappings.length === 0 || !probe(family)) continue;
+        const saved = read(family, "nat");
+        if (saved !== undefined) refuseHeld(saved, rules.mappings, mark, alive);
+      }
     },
 
     verify(state, mark) {

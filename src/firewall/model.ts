@@ -66,6 +66,11 @@ export interface FirewallBackend {
    * over. Rules that are there already under the same mark are replaced.
    */
   apply(state: FirewallState, mark: Mark, alive: Alive): void;
+  /**
+   * Throws `port/taken` if a live attachment has a host port of `state` in this backend, whichever backend `state` is
+   * for. Ports of dead attachments are left to `apply`, or do no harm.
+   */
+  refuseTaken(state: FirewallState, mark: Mark, alive: Alive): void;
   /** Throws `check/differs` for the first rule that is missing or differs. */
   verify(state: FirewallState, mark: Mark): void;
   /** Removes what `state` names and is still ours; without it, everything that carries the mark. Nothing there: fine. */

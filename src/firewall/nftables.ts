@@ -60,6 +60,11 @@ export function openNftables(options: NftablesOptions = {}): FirewallBackend & D
       const wanted = plan(state.rules, mark);
       forPorts(state, () => apply(socket, alone, wanted, mark, alive));
     },
+    refuseTaken(state, mark, alive) {
+      const mappings = plan(state.rules, mark).elements.filter((p) => p.mapping !== undefined && !p.shared);
+      rivals(socket, mappings, mark, alive);
+      withWantedKeys(socket, mappings, mark, alive);
+    },
     verify: (state, mark) => verify(socket, plan(state.rules, mark), mark),
     remove(mark, state) {
       const marked = (): Placed[] => listMarked(socket, (m) => m === mark);

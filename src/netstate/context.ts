@@ -14,7 +14,7 @@ import { describeOwner, isAlive } from "./alive.ts";
 export interface Context {
   readonly mark: string;
   readonly spaces: Spaces;
-  readonly firewalls: Pick<Firewalls, "open" | "flush">;
+  readonly firewalls: Pick<Firewalls, "open" | "flush" | "withHostPorts">;
   readonly alive: Alive;
 }
 

@@ -1,4 +1,7 @@
-import type { Backend, FirewallBackend, FirewallState, PortMapping } from "../firewall/model.ts";
+import { mkdirSync } from "node:fs";
+import { NetError } from "../errors.ts";
+import type { Alive, Backend, FirewallBackend, FirewallState, Mark, PortMapping } from "../firewall/model.ts";
+import { lockFile } from "../sys/flock.ts";
 import { openNetlink } from "../netlink/socket.ts";
 import type { NetState } from "./model.ts";
 import { runDir } from "./record.ts";
@@ -9,6 +12,11 @@ import { runDir } from "./record.ts";
  */
 export interface Firewalls extends Disposable {
   open(backend: Backend): FirewallBackend;
+  /**
+   * Runs `work`, which applies the state, while no other program decides over host ports. Throws `port/taken` if a live
+   * attachment has one of them in the other backend: neither sees the other's rules by itself.
+   */
+  withHostPorts(state: FirewallState, mark: Mark, alive: Alive, work: () => void): void;
   /** Ends the tracked flows that a mapping made wrong by coming or going. TCP has none. */
   flush(mapping: PortMapping, when: "added" | "removed"): void;
 }
@@ -30,26 +38,53 @@ const openers: { readonly [B in Backend]: () => Promise<Opener> } = {
 export const trackedMappings = (state: FirewallState): readonly PortMapping[] =>
   state.rules.filter((r) => r.kind === "port-mapping").filter((m) => m.protocol !== "tcp");
 
+const mapsPorts = (state: FirewallState): boolean => state.rules.some((r) => r.kind === "port-mapping");
+
 /** Loads what the state needs, or these backends when there is no state. */
 export async function loadFirewalls(needed: NetState | readonly Backend[]): Promise<Firewalls> {
   const states =
     "objects" in needed ? needed.objects.flatMap((o) => (o.kind === "firewall" ? [o.state] : [])) : [];
-  const backends = "objects" in needed ? new Set(states.map((s) => s.backend)) : needed;
+  const rivals = new Map<FirewallState, Backend>();
+  let rivalAppeared = (): boolean => false;
+  // Nothing of iptables is loaded on a host that does not use it.
+  for (const state of states.filter(mapsPorts)) {
+    if (state.backend === "iptables") rivals.set(state, "nftables");
+    else {
+      const { mayHaveChains, PORT_CHAINS } = await import("../firewall/iptables-probe.ts");
+      rivalAppeared = () => ([4, 6] as const).some((family) => mayHaveChains(family, PORT_CHAINS));
+      if (rivalAppeared()) rivals.set(state, "iptables");
+    }
+  }
+  const backends =
+    "objects" in needed ? new Set([...states.map((s) => s.backend), ...rivals.values()]) : needed;
   const loaded = new Map<Backend, Opener>();
   for (const backend of backends) loaded.set(backend, await openers[backend]());
   const flows = states.some((s) => trackedMappings(s).length > 0)
     ? await import("../nfnl/conntrack.ts")
     : undefined;
   const opened = new Map<Backend, FirewallBackend | (FirewallBackend & Disposable)>();
+  const open = (backend: Backend): FirewallBackend => {
+    const known = opened.get(backend);
+    if (known !== undefined) return known;
+    const opener = loaded.get(backend);
+    if (opener === undefined) throw new TypeError(`firewall ${backend} was not loaded`);
+    const made = opener();
+    opened.set(backend, made);
+    return made;
+  };
   return {
-    open(backend) {
-      const known = opened.get(backend);
-      if (known !== undefined) return known;
-      const opener = loaded.get(backend);
-      if (opener === undefined) throw new TypeError(`firewall ${backend} was not loaded`);
-      const made = opener();
-      opened.set(backend, made);
-      return made;
+    open,
+    withHostPorts(state, mark, alive, work) {
+      if (!mapsPorts(state)) return work();
+      mkdirSync(`${runDir()}/lock`, { recursive: true, mode: 0o700 });
+      using _lock = lockFile(`${runDir()}/lock/host-ports`, "exclusive");
+      const rival = rivals.get(state);
+      if (rival !== undefined) open(rival).refuseTaken(state, mark, alive);
+      else if (rivalAppeared())
+        throw new NetError("try-again", {
+          why: "another program began to map host ports by iptables at this moment",
+        });
+      work();
     },
     flush(mapping, when) {
       if (flows === undefined) return;

@@ -12,7 +12,10 @@ export const firewall: KindOperations<FirewallObject> = {
   apply(object, context) {
     const { state } = object;
     context.undo.defer(() => remove(object, context));
-    context.firewalls.open(state.backend).apply(state, context.mark, context.alive);
+    const { firewalls, mark, alive } = context;
+    firewalls.withHostPorts(state, mark, alive, () =>
+      firewalls.open(state.backend).apply(state, mark, alive),
+    );
     for (const mapping of trackedMappings(state)) context.firewalls.flush(mapping, "added");
   },
   verify: ({ state }, { firewalls, mark }) => firewalls.open(state.backend).verify(state, mark),

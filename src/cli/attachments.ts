@@ -19,7 +19,7 @@ export function addAttachmentCommands(program: Command): void {
     .command("gc")
     .description("Detach containers whose network namespace is gone")
     .option("--json", "Print JSON")
-    .option("--cache-dir <dir>", "where attachments are remembered (default: /var/lib/cni)")
+    .option("--cache-dir <dir>", "Where attachments are remembered (default: /var/lib/cni)")
     .action(async (options: JsonOption & { readonly cacheDir?: string }) => collect(options));
   program
     .command("reload")

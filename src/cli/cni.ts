@@ -10,7 +10,7 @@ export const verbs = {
   check: "Check that an attachment is as ADD left it",
   del: "Detach a network namespace from a network",
   gc: "Detach everything of a network that this program attached",
-  status: "Ask whether a network can take attachments now",
+  status: "Ask whether a network (of CNI 1.1.0) can take attachments now",
 } as const;
 export type CniVerb = keyof typeof verbs;
 
@@ -32,24 +32,24 @@ A plugin found in CNI_PATH that is a link to this executable runs inside this pr
 
 /** Adds the verbs to `heddle cni` or to `cnitool` itself. */
 export function addCniCommands(parent: Command, name: ProgramName): Command {
-  parent.addHelpText("after", environment);
+  parent.addHelpText("afterAll", environment);
   for (const verb of Object.keys(verbs) as CniVerb[]) {
     // `gc` and `status` are about the network; cnitool wants a namespace all the same.
     const netnsNeeded = name === "cnitool" || verb === "add" || verb === "check" || verb === "del";
     parent
       .command(verb)
       .description(verbs[verb])
-      .argument("<network>", "the network's name in its configuration")
+      .argument("<network>", "The network's name in its configuration")
       .argument(
         netnsNeeded ? "<netns>" : "[netns]",
-        "path of the network namespace, for example /run/netns/blue",
+        "Path of the network namespace, for example /run/netns/blue",
       )
       // cnitool ignores what follows.
       .allowExcessArguments(name === "cnitool")
-      .option("-i, --ifname <name>", "interface name in the namespace (default: CNI_IFNAME or eth0)")
-      .option("--no-in-process", "run every plugin as a process of its own")
-      .option("--cache-dir <dir>", "where attachments are remembered (default: /var/lib/cni)")
-      .option("--json", "on failure, print the error object of the CNI specification on standard output")
+      .option("-i, --ifname <name>", "Interface name in the namespace (default: CNI_IFNAME or eth0)")
+      .option("--no-in-process", "Run every plugin as a process of its own")
+      .option("--cache-dir <dir>", "Where attachments are remembered (default: /var/lib/cni)")
+      .option("--json", "On failure, print the error object of the CNI specification on standard output")
       .action(async (network: string, netns: string | undefined, options: CniOptions) => {
         const { runCniVerb } = await import("./cni-run.ts");
         await runCniVerb(verb, network, netns ?? "", options);

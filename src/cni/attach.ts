@@ -9,6 +9,7 @@ import { markOf, type Owner, vethName } from "../netstate/owner.ts";
 import { type NetnsIdentity, type OpenRecord, openRecord } from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
 import { findLink } from "../rtnl/link.ts";
+import { ADDRESS_TAKEN, cniCode } from "./errors.ts";
 import { clear, detach, earlier, prune } from "./detach.ts";
 import { type Fresh, freshNames, type KernelPlugin, type Plan, type PlanInput } from "./kernel-plugin.ts";
 import type { AddCall, CheckCall, Plugin, StatusCall } from "./plugin.ts";
@@ -51,15 +52,16 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
   }
   // Before IPAM: what fails after it is given back, and the address may be that of the interface that is there.
   if (before === "none" && ipam !== undefined) refuseTakenName(spaces, call);
-  if (before === "dead") {
+  const clearDead = async (): Promise<void> => {
     await clear(owner, record.found, plugin.firewalls(call.config));
     // What it had reserved is in the way, too.
     if (ipam !== undefined) await call.delegate.del(ipam);
-  }
+  };
+  if (before === "dead") await clearDead();
   record.begin(identityOf(spaces, call.netns));
   try {
     // From here on the IPAM plugin may have made a reservation, also if it fails.
-    const lease = ipam === undefined ? emptyResult : leased(await call.delegate.add(ipam));
+    const lease = ipam === undefined ? emptyResult : leased(await reserve(call, ipam, clearDead));
     const input = inputOf(call, owner, lease);
     const mac = plugin.mac?.(call);
     const named = mac === undefined ? input : { ...input, fresh: { ...input.fresh, containerMac: mac } };
@@ -68,6 +70,21 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     const left = e instanceof RollbackFailed ? [e.left] : [];
     await giveBack(call, ipam, record, left);
     throw e instanceof RollbackFailed ? e.cause : e;
+  }
+}
+
+/** An address that is this key's own already is that of a dead attachment whose record is lost. */
+async function reserve(
+  { delegate }: AddCall<unknown>,
+  ipam: string,
+  clearDead: () => Promise<void>,
+): Promise<Result> {
+  try {
+    return await delegate.add(ipam);
+  } catch (e) {
+    if (cniCode(e) !== ADDRESS_TAKEN) throw e;
+    await clearDead();
+    return delegate.add(ipam);
   }
 }
 

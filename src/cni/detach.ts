@@ -93,7 +93,7 @@ async function removeMarked(
   owner: Owner,
   netns: string | undefined,
   backends: readonly Backend[],
-  foreign?: (context: Context) => void,
+  foreign?: (context: Context) => Promise<void> | undefined,
 ): Promise<Error[]> {
   const failures: Error[] = [];
   const mark = markOf(owner);

@@ -9,6 +9,8 @@ import type { Version } from "./version.ts";
 export const INTERNAL = 999;
 /** The number by which a plugin says that the attachment exists and lives. A runtime must not roll back then. */
 export const ATTACHMENT_LIVE = 101;
+/** The code of an IPAM plugin of ours whose address is reserved already. */
+export const ADDRESS_TAKEN = 108;
 
 const number = {
   "version/incompatible": 1,
@@ -35,7 +37,7 @@ const number = {
   "netlink/refused": 105,
   "plugin/not-found": 106,
   "ipam/exhausted": 107,
-  "ipam/taken": 108,
+  "ipam/taken": ADDRESS_TAKEN,
   "program/failed": 109,
   "feature/missing": 110,
   "plugin/failed": INTERNAL,

@@ -28,7 +28,7 @@ export interface KernelPlugin<Config> {
   /** Firewalls that may hold rules of an attachment whose record is lost. */
   firewalls(config: Config): readonly Backend[];
   /** Removes what another implementation of the plugin made, when there is no record of ours. */
-  removeForeign?(call: DelCall<Config>, context: Context): void;
+  removeForeign?(call: DelCall<Config>, context: Context): Promise<void>;
   /** The MAC address that the configuration asks for. */
   mac?(call: AddCall<Config>): Mac | undefined;
   /** True if there is nothing to do in ADD but to pass the previous result on. */

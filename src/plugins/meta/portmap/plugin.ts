@@ -1,5 +1,6 @@
 import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
+import { removeForeignMappings } from "../../shared/foreign.ts";
 import { parseConfig, parseForRemoval, type PortmapConfig } from "./config.ts";
 import { needs, plan } from "./plan.ts";
 
@@ -14,4 +15,5 @@ export const portmap: Plugin<PortmapConfig> = kernelPlugin<PortmapConfig>({
   needs,
   plan,
   firewalls: () => ["nftables", "iptables"],
+  removeForeign: removeForeignMappings,
 });

@@ -1,0 +1,126 @@
+/** What an operator does with attachments: list them, clean up after dead ones, put back what others took away. */
+import { describe, expect } from "bun:test";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type CniHost, cniHost } from "../src/testing/cni-host.ts";
+import { heddleBinary } from "../src/testing/executable.ts";
+import { testWith } from "../src/testing/needs.ts";
+import { testNetns } from "../src/testing/netns.ts";
+
+const hostTest = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare"] });
+
+/** The configuration directory of a host, with one network whose reservations are in the host's own directory. */
+function confDir(host: CniHost): string {
+  const dir = join(host.dir, "net.d");
+  mkdirSync(dir, { recursive: true });
+  const list = {
+    cniVersion: "1.0.0",
+    name: "mynet",
+    plugins: [
+      {
+        type: "bridge",
+        bridge: "mynet",
+        isGateway: true,
+        ipMasq: true,
+        ipam: { type: "host-local", subnet: "10.88.0.0/24", dataDir: join(host.dir, "ipam") },
+      },
+      { type: "portmap", capabilities: { portMappings: true } },
+    ],
+  };
+  writeFileSync(join(dir, "10-mynet.conflist"), JSON.stringify(list));
+  return dir;
+}
+const CAP_ARGS = JSON.stringify({ portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp" }] });
+const reservations = (host: CniHost): readonly string[] =>
+  readdirSync(join(host.dir, "ipam", "mynet")).filter((name) => /^\d/.test(name));
+
+describe("heddle attachments", () => {
+  hostTest("says that there are none, then which live and which are dead", async () => {
+    using heddle = await heddleBinary();
+    await using host = await cniHost(heddle);
+    const env = { NETCONFPATH: confDir(host), CAP_ARGS };
+    expect((await host.cli(["attachments"], {})).stdout).toBe("Nothing is attached.\n");
+    {
+      await using netns = await testNetns();
+      expect((await host.cli(["cni", "add", "mynet", netns.path], env)).code).toBe(0);
+      const live = await host.cli(["attachments"], {});
+      expect(live.stdout).toContain("bridge");
+      expect(live.stdout).toContain("portmap");
+      expect(live.stdout).toContain(netns.path);
+      expect(live.stdout).not.toContain("dead");
+    }
+    const listed = JSON.parse((await host.cli(["attachments", "--json"], {})).stdout) as { state: string }[];
+    expect(listed.map((a) => a.state)).toEqual(["dead", "dead"]);
+  });
+});
+
+describe("heddle gc", () => {
+  hostTest("detaches what is dead, reservation and cache included, and leaves what lives", async () => {
+    using heddle = await heddleBinary();
+    await using host = await cniHost(heddle);
+    await using alive = await testNetns();
+    const env = { NETCONFPATH: confDir(host), CAP_ARGS };
+    {
+      await using dying = await testNetns();
+      expect((await host.cli(["cni", "add", "mynet", dying.path], env)).code).toBe(0);
+    }
+    expect((await host.cli(["cni", "add", "mynet", alive.path], { ...env, CAP_ARGS: "" })).code).toBe(0);
+    expect(reservations(host).length).toBe(2);
+    const done = await host.cli(["gc"], env);
+    expect(done.stdout).toMatch(/^detached +container \S+ \(eth0, network mynet\)\n$/);
+    expect(done.code).toBe(0);
+    expect(reservations(host).length).toBe(1);
+    const listed = JSON.parse((await host.cli(["attachments", "--json"], {})).stdout) as { state: string }[];
+    expect(listed.map((a) => a.state)).toEqual(["live"]);
+    expect((await host.exec(["nft", "list", "map", "inet", "heddle", "ports4"])).stdout).not.toContain(
+      "8080",
+    );
+    expect((await host.cli(["gc"], env)).stdout).toBe("Nothing to clean up.\n");
+    expect((await host.cli(["cni", "check", "mynet", alive.path], { ...env, CAP_ARGS: "" })).code).toBe(0);
+  });
+
+  hostTest("cleans the kernel also when the network's configuration and the cache are gone", async () => {
+    using heddle = await heddleBinary();
+    await using host = await cniHost(heddle);
+    const env = { NETCONFPATH: confDir(host), CAP_ARGS };
+    {
+      await using dying = await testNetns();
+      expect((await host.cli(["cni", "add", "mynet", dying.path], env)).code).toBe(0);
+    }
+    await host.exec(["rm", "-rf", "/var/lib/cni/results"]);
+    const done = await host.cli(["gc"], { NETCONFPATH: host.dir });
+    expect([done.code, done.stderr]).toEqual([0, expect.stringContaining("without its configuration")]);
+    expect((await host.exec(["nft", "list", "ruleset"])).stdout).not.toContain("heddle-");
+  });
+});
+
+describe("heddle reload", () => {
+  hostTest(
+    "puts back the rules of live attachments after the rule set was flushed, and the gateway's address",
+    async () => {
+      using heddle = await heddleBinary();
+      await using host = await cniHost(heddle);
+      await using netns = await testNetns();
+      const env = { NETCONFPATH: confDir(host), CAP_ARGS };
+      expect((await host.cli(["cni", "add", "mynet", netns.path], env)).code).toBe(0);
+      const rules = (await host.exec(["nft", "list", "ruleset"])).stdout;
+      await host.exec(["nft", "flush", "ruleset"]);
+      await host.exec(["ip", "address", "flush", "dev", "mynet"]);
+      await host.exec(["sysctl", "-qw", "net.ipv4.ip_forward=0"]);
+      expect((await host.cli(["cni", "check", "mynet", netns.path], env)).code).toBe(1);
+      const done = await host.cli(["reload"], {});
+      expect([done.code, done.stderr]).toEqual([0, ""]);
+      const lines = (text: string): readonly string[] => text.split("\n").toSorted();
+      expect(lines((await host.exec(["nft", "list", "ruleset"])).stdout)).toEqual(lines(rules));
+      expect((await host.exec(["ip", "-4", "-br", "address", "show", "mynet"])).stdout).toContain(
+        "10.88.0.1/24",
+      );
+      expect((await host.exec(["sysctl", "-n", "net.ipv4.ip_forward"])).stdout).toBe("1\n");
+      expect((await host.cli(["cni", "check", "mynet", netns.path], env)).code).toBe(0);
+      // What is in place stays as it is.
+      expect((await host.cli(["reload"], {})).code).toBe(0);
+      expect(lines((await host.exec(["nft", "list", "ruleset"])).stdout)).toEqual(lines(rules));
+      expect((await host.cli(["cni", "del", "mynet", netns.path], env)).code).toBe(0);
+    },
+  );
+});

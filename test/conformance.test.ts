@@ -1,0 +1,185 @@
+/**
+ * The same calls to the reference plugins and to ours, each on a host of its own: what they answer is compared field by
+ * field, for every version of the specification and every kind of network.
+ */
+import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { join } from "node:path";
+import { versions } from "../src/cni/version.ts";
+import { cniHost, type CniHost, type PluginReply } from "../src/testing/cni-host.ts";
+import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { testWith, whyNot } from "../src/testing/needs.ts";
+import { testNetns } from "../src/testing/netns.ts";
+import { peerProgram } from "../src/testing/peer.ts";
+
+const peer = whyNot({ root: true }) === undefined ? await peerProgram("bridge") : undefined;
+const kernel = testWith({
+  root: true,
+  programs: ["ip", "nft", "iptables", "nsenter", "unshare"],
+  feature: peer === undefined ? "needs the reference plugins" : true,
+});
+const peerPath = peer?.slice(0, peer.lastIndexOf("/")) ?? "";
+
+let heddle: HeddleBinary;
+beforeAll(async () => {
+  heddle = await heddleBinary();
+}, 120_000);
+afterAll(() => heddle[Symbol.dispose]());
+
+interface Player {
+  readonly host: CniHost;
+  readonly file: (type: string) => string;
+  readonly path: string;
+}
+type Json = Readonly<Record<string, unknown>>;
+
+async function players(stack: AsyncDisposableStack): Promise<readonly [reference: Player, ours: Player]> {
+  const host = async (): Promise<CniHost> => stack.use(await cniHost(heddle));
+  return [
+    { host: await host(), file: (type) => join(peerPath, type), path: peerPath },
+    { host: await host(), file: (type) => heddle.at(type), path: heddle.cniPath },
+  ];
+}
+
+const families = {
+  v4: ["10.96.0.0/24"],
+  v6: ["fd96::/64"],
+  "dual stack": ["10.96.0.0/24", "fd96::/64"],
+} as const;
+const L2 = "no IPAM";
+type Kind = keyof typeof families | typeof L2;
+
+const ipamOf = ({ host }: Player, kind: Kind): object =>
+  kind === L2
+    ? {}
+    : {
+        ipam: {
+          type: "host-local",
+          dataDir: join(host.dir, "ipam"),
+          ranges: families[kind].map((subnet) => [{ subnet }]),
+          routes: [
+            { dst: "203.0.113.0/24", gw: "10.96.0.1" },
+            { dst: "2001:db8::/32", gw: "fd96::1" },
+          ].filter(({ gw }) => (gw.includes(":") ? kind !== "v4" : kind !== "v6")),
+        },
+      };
+
+/** What differs by chance between two calls, made the same. */
+function normal(value: unknown, netns: string): unknown {
+  const text = JSON.stringify(value)
+    .replaceAll(netns, "NETNS")
+    .replaceAll(/"(mac)":"(?!00:00:00:00:00:00)[0-9a-f:]{17}"/g, '"$1":"MAC"')
+    .replaceAll(/"veth[0-9a-f]{8}"/g, '"VETH"')
+    // The reference fills in no MTU; ours does from 1.1.0 on.
+    .replaceAll(/"mtu":\d+,?/g, "")
+    .replaceAll(",}", "}");
+  return JSON.parse(text) as unknown;
+}
+
+interface Answers {
+  readonly add: { readonly code: number; readonly result: unknown };
+  readonly check: number | undefined;
+  readonly del: number;
+}
+
+/** ADD, CHECK where there is one, and DEL. */
+async function live(player: Player, type: string, conf: Json, more: Json = {}): Promise<Answers> {
+  await using netns = await testNetns();
+  const key = { containerId: "c", netns: netns.path, ifname: "eth0", env: { CNI_PATH: player.path } };
+  const call = (command: "ADD" | "CHECK" | "DEL", extra: Json): Promise<PluginReply> =>
+    player.host.call(player.file(type), { command, ...key }, { ...conf, type, ...more, ...extra });
+  const add = await call("ADD", {});
+  const prevResult = add.result;
+  const checks = add.code === 0 && String(conf["cniVersion"]) >= "0.4.0";
+  const check = checks ? await call("CHECK", { prevResult }) : undefined;
+  const del = await call("DEL", checks ? { prevResult } : {});
+  return {
+    add: { code: add.code, result: add.result && normal(add.result, netns.path) },
+    check: check?.code,
+    del: del.code,
+  };
+}
+
+async function compare(
+  on: readonly [Player, Player],
+  type: string,
+  conf: (player: Player) => Json,
+  version: string,
+): Promise<void> {
+  const [reference, ours] = await Promise.all(
+    on.map((player) => live(player, type, { cniVersion: version, name: "conf", ...conf(player) })),
+  );
+  // In CHECK the reference's bridge calls an IPAM plugin even if there is none.
+  const known =
+    reference && conf(on[0])["ipam"] === undefined && type === "bridge" ? { check: ours?.check } : {};
+  expect(ours).toEqual({ ...reference, ...known } as Answers);
+  expect(ours?.check ?? 0).toBe(0);
+}
+
+describe("the answers of ours are those of the reference", () => {
+  const bridges: Readonly<Record<string, Json>> = {
+    "bridge as gateway": { bridge: "cmp0", isGateway: true, ipMasq: true },
+    "bridge as default gateway": { bridge: "cmp0", isDefaultGateway: true, mtu: 1400, hairpinMode: true },
+    "bridge without gateway": { bridge: "cmp0", dns: { nameservers: ["192.0.2.53"], search: ["example"] } },
+  };
+  for (const [title, options] of Object.entries(bridges))
+    for (const kind of [...Object.keys(families), L2] as Kind[])
+      kernel(
+        `${title}, ${kind}, in every version`,
+        async () => {
+          await using stack = new AsyncDisposableStack();
+          const on = await players(stack);
+          for (const version of versions)
+            await compare(on, "bridge", (player) => ({ ...options, ...ipamOf(player, kind) }), version);
+        },
+        60_000,
+      );
+
+  for (const kind of Object.keys(families) as (keyof typeof families)[])
+    kernel(
+      `ptp, ${kind}`,
+      async () => {
+        await using stack = new AsyncDisposableStack();
+        const on = await players(stack);
+        // The reference waits two seconds for duplicate address detection.
+        const some =
+          kind === "v4" ? versions : versions.filter((v) => ["0.2.0", "0.4.0", "1.1.0"].includes(v));
+        for (const version of some)
+          await compare(on, "ptp", (player) => ({ ipMasq: true, ...ipamOf(player, kind) }), version);
+      },
+      60_000,
+    );
+
+  kernel("loopback", async () => {
+    await using stack = new AsyncDisposableStack();
+    const on = await players(stack);
+    // Below 1.0.0 the reference prints a result of 1.0.0 under the older number; ours is of that version.
+    for (const version of versions.filter((v) => v >= "1.0.0"))
+      await compare(on, "loopback", () => ({}), version);
+    const { add, check } = await live(on[1], "loopback", { cniVersion: "0.4.0", name: "conf" });
+    expect(check).toBe(0);
+    expect(add.result).toMatchObject({
+      cniVersion: "0.4.0",
+      ips: [{ version: "4", address: "127.0.0.1/8" }, {}],
+    });
+    const { add: old } = await live(on[1], "loopback", { cniVersion: "0.2.0", name: "conf" });
+    expect(old.result).toMatchObject({ cniVersion: "0.2.0", ip4: { ip: "127.0.0.1/8" } });
+  });
+
+  kernel("bad options are refused by both", async () => {
+    await using stack = new AsyncDisposableStack();
+    const on = await players(stack);
+    const bad: readonly (readonly [string, Json, string[]])[] = [
+      ["bridge", { hairpinMode: true, promiscMode: true }, families.v4.slice()],
+      ["bridge", { disableContainerInterface: true }, families.v4.slice()],
+      ["bridge", { bridge: "lo" }, families.v4.slice()],
+      ["ptp", { ipam: {} }, []],
+    ];
+    for (const [type, options] of bad)
+      for (const player of on) {
+        const conf = { cniVersion: "1.0.0", name: "conf", ...ipamOf(player, "v4"), ...options };
+        const { add, del } = await live(player, type, conf);
+        expect([type, options, add.code]).toEqual([type, options, 1]);
+        if (player === on[1]) expect([type, options, del]).toEqual([type, options, 0]);
+      }
+  });
+});

@@ -6,6 +6,9 @@
  * One network's GC must not run beside another operation on it; the caller sees to that, as the specification asks.
  */
 import { NetError } from "../errors.ts";
+import { openNetlink } from "../netlink/socket.ts";
+import { findLink } from "../rtnl/link.ts";
+import { inNetns, openNetns } from "../sys/netns.ts";
 import { joinCniArgs } from "./args.ts";
 import {
   type CacheEntry,
@@ -105,6 +108,7 @@ export async function addNetworkList(
   checkIfName(attachment.ifname);
   const key = cacheKey(network, attachment);
   refuseLive(runtime, key, attachment);
+  const occupied = hasInterface(attachment);
   const ran: PluginConf[] = [];
   let prevResult: Result | undefined;
   try {
@@ -124,10 +128,30 @@ export async function addNetworkList(
     return result;
   } catch (e) {
     // The plugin that finds the attachment alive has made nothing; the first to find it means none has.
-    const undo = cniCode(e) === ATTACHMENT_LIVE ? ran.slice(1) : ran;
-    const failures = await detach(withoutSignal(runtime), network, undo, attachment, prevResult);
+    // Nor may a first plugin that met an interface which nobody remembers take that interface away.
+    const untouched = cniCode(e) === ATTACHMENT_LIVE || (occupied && ran.length === 1);
+    const undo = untouched ? ran.slice(1) : ran;
+    const undone = await detach(withoutSignal(runtime), network, undo, attachment, prevResult);
+    // What stopped ADD (a namespace that is none) often stops DEL in the same words: saying it once is enough.
+    const failures = undone.filter((f) => reasonOf(f) !== reasonOf(e));
     if (failures.length === 0) throw e;
     throw new AggregateError([e, ...failures], `${errorText(e)}; taking it back failed too`, { cause: e });
+  }
+}
+
+/** The plugin's own words, without the verb in which it failed. */
+const reasonOf = (e: unknown): string =>
+  e instanceof NetError && e.is("plugin/failed") ? `${e.detail.type}: ${e.detail.msg}` : errorText(e);
+
+/** True if the container has the interface already, whoever made it. */
+function hasInterface({ netns: path, ifname }: Attachment): boolean {
+  if (path === undefined) return false;
+  try {
+    using netns = openNetns(path);
+    using socket = inNetns(netns, () => openNetlink("route"));
+    return findLink(socket, { name: ifname }) !== undefined;
+  } catch {
+    return false; // The plugin says what is wrong with the namespace.
   }
 }
 

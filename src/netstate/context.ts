@@ -23,6 +23,8 @@ export interface ApplyContext extends Context {
   /** Records the value that is about to be changed. */
   readonly borrow: (object: NetObject, value: string) => void;
   readonly undo: DisposableStack;
+  /** Indexes of links that were found before, by place and name: within one apply each is asked for once. */
+  readonly indexes: Map<string, number>;
 }
 
 export interface RemoveContext extends Context {
@@ -48,6 +50,20 @@ export function linkOf(context: Context, place: Place, name: string): Link {
     throw new NetError("netlink/refused", { request: `RTM_GETLINK ${name}`, errno: "ENODEV" });
   return link;
 }
+
+/** The key of a link in `indexes`. */
+export const indexKey = (place: Place, name: string): string => `${place} ${name}`;
+
+/** As `linkOf`, and keeps its index for `linkIndex`. */
+export function findForIndex(context: ApplyContext, place: Place, name: string): Link {
+  const link = linkOf(context, place, name);
+  context.indexes.set(indexKey(place, name), link.index);
+  return link;
+}
+
+/** The index of a link, which is asked for once: a link that goes meanwhile fails what is done with it by ENODEV. */
+export const linkIndex = (context: ApplyContext, place: Place, name: string): number =>
+  context.indexes.get(indexKey(place, name)) ?? findForIndex(context, place, name).index;
 
 /** Throws `check/differs` unless `found` is `wanted`. */
 export function expectSame(

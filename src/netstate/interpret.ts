@@ -41,12 +41,13 @@ function ordered(state: NetState): readonly NetObject[] {
  */
 export function apply(
   state: NetState,
-  context: Omit<ApplyContext, "undo">,
+  context: Omit<ApplyContext, "undo" | "indexes">,
   commit: () => void = () => {},
 ): void {
   const undo = new DisposableStack();
   try {
-    for (const object of ordered(state)) operationsOf(object).apply(object, { ...context, undo });
+    const working = { ...context, undo, indexes: new Map<string, number>() };
+    for (const object of ordered(state)) operationsOf(object).apply(object, working);
     for (const object of state.objects)
       if (object.kind === "veth" && isUp(state, object)) waitForwarding(object, context);
     commit();

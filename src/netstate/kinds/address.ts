@@ -1,13 +1,13 @@
 /** An address of a link. It goes with its link, so that nothing is left to remove. */
 import { NetError } from "../../errors.ts";
 import { addAddress, listAddresses, removeAddress } from "../../rtnl/address.ts";
-import { type ApplyContext, type Context, type KindOperations, linkOf } from "../context.ts";
+import { type ApplyContext, type Context, type KindOperations, linkIndex, linkOf } from "../context.ts";
 import type { AddressObject } from "../model.ts";
 import { socketAt } from "../spaces.ts";
 
 function apply(o: AddressObject, context: ApplyContext): void {
   const socket = socketAt(context.spaces, o.place);
-  const { index } = linkOf(context, o.place, o.link);
+  const index = linkIndex(context, o.place, o.link);
   for (const old of o.replaces ?? []) removeAddress(socket, index, old);
   const added = addAddress(socket, index, o.address, o);
   if (!added && o.possession === "exclusive")

@@ -1,7 +1,14 @@
 import { NetError } from "../../errors.ts";
 import { createBridge, findLink, setLink } from "../../rtnl/link.ts";
 import { writeSysctl } from "../../sys/sysctl.ts";
-import { type ApplyContext, type Context, expectSame, type KindOperations, linkOf } from "../context.ts";
+import {
+  type ApplyContext,
+  type Context,
+  expectSame,
+  indexKey,
+  type KindOperations,
+  linkOf,
+} from "../context.ts";
 import type { BridgeObject } from "../model.ts";
 
 /** The facts that a plan was made from no longer hold; it has to be made again. Never leaves the attach loop. */
@@ -9,7 +16,7 @@ export class StaleFacts extends Error {
   override readonly name = "StaleFacts";
 }
 
-function apply(o: BridgeObject, { spaces: { host } }: ApplyContext): void {
+function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): void {
   let link = findLink(host, { name: o.name });
   if (link === undefined) {
     try {
@@ -34,6 +41,7 @@ function apply(o: BridgeObject, { spaces: { host } }: ApplyContext): void {
   const promiscuous = o.promiscuous && !link.promiscuous;
   if (!link.up || promiscuous)
     setLink(host, { index: link.index }, { up: true, ...(promiscuous ? { promiscuous } : {}) });
+  indexes.set(indexKey("host", o.name), link.index);
 }
 
 function verify(o: BridgeObject, context: Context): void {

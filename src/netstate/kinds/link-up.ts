@@ -4,6 +4,7 @@ import {
   type ApplyContext,
   type Context,
   expectSame,
+  findForIndex,
   type KindOperations,
   linkOf,
   type RemoveContext,
@@ -12,7 +13,7 @@ import type { LinkUpObject } from "../model.ts";
 import { socketAt } from "../spaces.ts";
 
 function apply(o: LinkUpObject, context: ApplyContext): void {
-  const link = linkOf(context, o.place, o.link);
+  const link = findForIndex(context, o.place, o.link);
   if (link.up) return;
   const borrowed = o.possession === "borrowed";
   if (borrowed) {

@@ -1,12 +1,12 @@
 /** A permanent neighbour: it goes with its link. */
 import { NetError } from "../../errors.ts";
 import { listNeighbours, setNeighbour } from "../../rtnl/neighbour.ts";
-import { type ApplyContext, type Context, type KindOperations, linkOf } from "../context.ts";
+import { type ApplyContext, type Context, type KindOperations, linkIndex, linkOf } from "../context.ts";
 import type { NeighbourObject } from "../model.ts";
 import { socketAt } from "../spaces.ts";
 
 function apply(o: NeighbourObject, context: ApplyContext): void {
-  const link = linkOf(context, o.place, o.link).index;
+  const link = linkIndex(context, o.place, o.link);
   setNeighbour(socketAt(context.spaces, o.place), { link, ip: o.ip, mac: o.mac });
 }
 

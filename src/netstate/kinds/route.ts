@@ -1,12 +1,12 @@
 /** A route over a link: it goes with its link. */
 import { NetError } from "../../errors.ts";
 import { appendRoute, listRoutes, type Route } from "../../rtnl/route.ts";
-import { type ApplyContext, type Context, type KindOperations, linkOf } from "../context.ts";
+import { type ApplyContext, type Context, type KindOperations, linkIndex } from "../context.ts";
 import type { RouteObject } from "../model.ts";
 import { socketAt } from "../spaces.ts";
 
 function apply({ kind: _, possession: __, place, link, ...route }: RouteObject, context: ApplyContext): void {
-  appendRoute(socketAt(context.spaces, place), { ...route, oif: linkOf(context, place, link).index });
+  appendRoute(socketAt(context.spaces, place), { ...route, oif: linkIndex(context, place, link) });
 }
 
 /** A route may have moved to another table (sbr, vrf) or got another metric since: that is no difference. */

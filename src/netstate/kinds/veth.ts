@@ -9,7 +9,14 @@ import {
   setBridgePort,
 } from "../../rtnl/link.ts";
 import { writeSysctl } from "../../sys/sysctl.ts";
-import { type ApplyContext, type Context, expectSame, type KindOperations, linkOf } from "../context.ts";
+import {
+  type ApplyContext,
+  type Context,
+  expectSame,
+  type KindOperations,
+  linkIndex,
+  linkOf,
+} from "../context.ts";
 import type { VethObject } from "../model.ts";
 import { socketAt } from "../spaces.ts";
 
@@ -20,7 +27,7 @@ function apply(o: VethObject, context: ApplyContext): void {
   const { host, container } = context.spaces;
   if (container === undefined) throw new TypeError("a pair needs the container's namespace");
   const mtu = o.mtuBytes ? { mtuBytes: o.mtuBytes } : {};
-  const master = o.port ? { master: linkOf(context, "host", o.port.bridge).index } : {};
+  const master = o.port ? { master: linkIndex(context, "host", o.port.bridge) } : {};
   try {
     createVeth(
       host,
@@ -35,10 +42,10 @@ function apply(o: VethObject, context: ApplyContext): void {
     throw cause;
   }
   context.undo.defer(() => removePair(o, context));
-  const end = getLink(host, { name: o.host.name });
-  addAltName(host, { index: end.index }, context.mark);
+  addAltName(host, { name: o.host.name }, context.mark);
   writeSysctl(`net/ipv6/conf/${o.host.name}/accept_ra`, "0");
-  if (o.port && (o.port.hairpin || o.port.isolated)) setBridgePort(host, end.index, o.port);
+  if (o.port && (o.port.hairpin || o.port.isolated))
+    setBridgePort(host, getLink(host, { name: o.host.name }).index, o.port);
 }
 
 function takenName(o: VethObject, context: ApplyContext, cause: Error): NetError {

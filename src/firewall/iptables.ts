@@ -56,11 +56,7 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
   const run = options.run ?? runProgram;
   const probe = options.probe ?? mayHaveChains;
   const lockPath = options.lockPath ?? "/run/heddle/iptables.lock";
-  const locked = <T>(work: () => T): T => {
-    mkdirSync(dirname(lockPath), { recursive: true, mode: 0o755 });
-    using _lock = lockFile(lockPath, "exclusive");
-    return work();
-  };
+  const locked = (work: () => void): void => underLock(lockPath, work);
   const read = (family: Family, table?: string): Saved | undefined => {
     const text = save(run, family, table);
     return text === undefined ? undefined : parseSave(text);
@@ -132,6 +128,12 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
       locked(() => eachOf(FAMILIES, (family) => sweep(family, (m) => m.startsWith(prefix) && !valid.has(m))));
     },
   };
+}
+
+function underLock(path: string, work: () => void): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  using _lock = lockFile(path, "exclusive");
+  work();
 }
 
 function wantedFamilies(state: FirewallState): { family: Family; rules: FamilyRules }[] {

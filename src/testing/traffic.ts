@@ -35,15 +35,18 @@ export const connectFrom = (netns: string, address: string, port: number): Promi
     mustSucceed: false,
   });
 
-/** The address that a server in the one namespace sees of a client in the other; undefined if nothing passes. */
+/**
+ * The address that a server in the one namespace sees of a client in the other that asks `address` and `port`; undefined
+ * if nothing passes. `listen` says where the server is if that is somewhere else.
+ */
 export async function seenFrom(
   client: string,
   server: string,
   address: string,
   port: number,
-  bound: string = address,
+  listen: { readonly address: string; readonly port: number } = { address, port },
 ): Promise<string | undefined> {
-  await using _server = await serveIn(server, bound, port);
+  await using _server = await serveIn(server, listen.address, listen.port);
   const { code, stdout } = await connectFrom(client, address, port);
   return code === 0 ? stdout.trim() : undefined;
 }

@@ -89,8 +89,12 @@ const addressLines = ({ ifname, addr_info: found }: Addresses): string[] =>
     .filter((a) => a.local !== undefined && a.scope !== "link")
     .map((a) => `address ${a.local}/${a.prefixlen} on ${ifname}`);
 
-/** Routes of link-local and multicast networks come and go with a link's carrier. */
-const isConfigured = ({ dst }: Route): boolean => !/^(fe80:|ff00:|multicast)/.test(String(dst));
+/**
+ * Routes of link-local and multicast networks come and go with a link's carrier, and those of the kernel's local table
+ * with the end of duplicate address detection; the addresses that the latter are made for are looked at themselves.
+ */
+const isConfigured = ({ dst, table, protocol }: Route): boolean =>
+  !/^(fe80:|ff00:|multicast)/.test(String(dst)) && !(table === "local" && protocol === "kernel");
 
 const VOLATILE = new Set(["flags", "expires", "pref", "metrics"]);
 const fieldsOf = (fields: Route): string =>

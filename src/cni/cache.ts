@@ -41,6 +41,9 @@ export type Cached =
 
 const resultsDir = (cacheDir: string): string => join(cacheDir, "results");
 
+const hashOf = (parts: readonly string[]): string =>
+  new Bun.CryptoHasher("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12);
+
 /**
  * The names that an attachment's file may have. The first is the reference's; since '-' may stand inside each
  * part, two keys can share it, and the second to come takes the other name.
@@ -50,10 +53,7 @@ function fileNames({ network, containerId, ifname }: CacheKey): readonly [string
   checkContainerId(containerId);
   checkIfName(ifname);
   const name = `${network}-${containerId}-${ifname}`;
-  const hash = new Bun.CryptoHasher("sha256")
-    .update(JSON.stringify([network, containerId, ifname]))
-    .digest("hex");
-  return [name, `${name}@${hash.slice(0, 12)}`];
+  return [name, `${name}@${hashOf([network, containerId, ifname])}`];
 }
 
 const sameKey = (a: CacheKey, b: CacheKey): boolean =>
@@ -168,7 +168,9 @@ function unlinkQuietly(file: string): void {
  * Where an entry is written before it gets its name; of a process that was killed there, the next one of the same key
  * finds it. A leading dot: no attachment's file begins with one, so that a left-over is never taken for an entry.
  */
-const draftOf = (unambiguousName: string): string => `.${unambiguousName}.tmp`;
+const draftOf = ({ network, containerId, ifname }: CacheKey): string =>
+  `${draftsOf(network)}${hashOf([network, containerId, ifname])}.tmp`;
+const draftsOf = (network: string): string => `.${hashOf([network])}-`;
 
 /**
  * Remembers the attachment.
@@ -178,7 +180,7 @@ export function writeCache(cacheDir: string, key: CacheKey, entry: Omit<CacheEnt
   const dir = resultsDir(cacheDir);
   const [usual, other] = fileNames(key);
   const name = isForeign(readFile(join(dir, usual)), key) ? other : usual;
-  const temporary = join(dir, draftOf(other));
+  const temporary = join(dir, draftOf(key));
   try {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     writeFileSync(temporary, encodeEntry(key, entry), { mode: 0o600 });
@@ -194,7 +196,7 @@ export function writeCache(cacheDir: string, key: CacheKey, entry: Omit<CacheEnt
  * @throws sys/call
  */
 export function removeCache(cacheDir: string, key: CacheKey): void {
-  unlinkQuietly(join(resultsDir(cacheDir), draftOf(fileNames(key)[1])));
+  unlinkQuietly(join(resultsDir(cacheDir), draftOf(key)));
   for (const name of fileNames(key)) {
     const file = join(resultsDir(cacheDir), name);
     const cached = readFile(file);
@@ -206,6 +208,18 @@ export function removeCache(cacheDir: string, key: CacheKey): void {
         throw new NetError("sys/call", { call: "unlink", on: file, errno: errnoOf(e) }, { cause: e });
     }
   }
+}
+
+/** Removes what killed processes were about to remember of the network. Nobody else may be writing for it. */
+export function removeDrafts(cacheDir: string, network: string): void {
+  const dir = resultsDir(cacheDir);
+  let names: readonly string[];
+  try {
+    names = readdirSync(dir);
+  } catch {
+    return; // Nothing was ever remembered.
+  }
+  for (const name of names) if (name.startsWith(draftsOf(network))) unlinkQuietly(join(dir, name));
 }
 
 export interface CachedAttachment extends CacheEntry {

@@ -18,6 +18,7 @@ import {
   liveNetns,
   readCache,
   removeCache,
+  removeDrafts,
   writeCache,
 } from "./cache.ts";
 import { ATTACHMENT_LIVE, cniCode, errorText } from "./errors.ts";
@@ -310,6 +311,7 @@ export async function gcNetworkList(
           delNetworkList(runtime, cachedList(entry) ?? network, staleAttachment(entry.key, entry)),
         );
   });
+  removeDrafts(cacheDirOf(runtime), network.name);
   if (atLeast(network.cniVersion, "1.1.0"))
     for (const plugin of network.plugins)
       await attempt(() => runPlugin(runtime, network, plugin, "GC", valid ? { valid } : {}));

@@ -105,10 +105,9 @@ export function floorAdd({ number: n, netns: path, mapped }: FloorAttachment): v
 }
 
 export function floorDel({ number: n, mapped }: FloorAttachment): void {
-  if (mapped) {
-    using firewall = openNftables({ lockDir: RUN });
-    firewall.remove(mark(n), firewallState(n, mapped));
-  }
+  // Left open until the pair is gone: closing it waits until what was removed is freed.
+  using firewall = mapped ? openNftables({ lockDir: RUN }) : undefined;
+  firewall?.remove(mark(n), firewallState(n, mapped));
   using host = openNetlink("route");
   removeLink(host, { altName: mark(n) });
   unlinkSync(`${LEASES}/${addressOf(n).text}`);

@@ -22,8 +22,8 @@ export interface Detail {
   "config/unsupported": { field: string; value: string; why: string };
   /** No configuration of that name, or none at all, in the directory. */
   "config/not-found": { what: string; where: string };
-  /** The network configuration or the result speaks a version that this program does not. */
-  "version/incompatible": { wanted: string; supported: readonly string[] };
+  /** The configuration or the result speaks a version that this program does not, or one without this verb. */
+  "version/incompatible": { wanted: string; supported: readonly string[]; verb?: string };
   /** A result cannot be expressed in the asked version. */
   "version/conversion": { from: string; to: string; why: string };
   /** An environment variable that the call needs is missing or malformed. */
@@ -75,7 +75,9 @@ const sentence: { [C in ErrorCode]: (d: Detail[C]) => string } = {
   "config/unsupported": (d) => `${d.field} = ${d.value}: ${d.why}`,
   "config/not-found": (d) => `no ${d.what} in ${d.where}`,
   "version/incompatible": (d) =>
-    `CNI version "${d.wanted}" is not supported; supported are ${d.supported.join(", ")}`,
+    d.verb === undefined
+      ? `CNI version "${d.wanted}" is not supported; supported are ${d.supported.join(", ")}`
+      : `CNI version "${d.wanted}" has no ${d.verb}; those that have it are ${d.supported.join(", ")}`,
   "version/conversion": (d) => `cannot convert the result from ${d.from} to ${d.to}: ${d.why}`,
   "env/invalid": (d) => `${d.variables.join(", ")}: ${d.why}`,
   "container/unknown": (d) => d.why,

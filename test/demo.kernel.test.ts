@@ -33,7 +33,7 @@ demoTest(
     expect(stdout).toContain("127.0.0.1:9090/tcp → 10.244.10.2:80");
     expect(stdout).toContain("table inet heddle {");
     expect(stdout).toContain("-j DNAT --to-destination 10.244.10.");
-    expect(stdout).toContain('heddle: CNI version "0.3.0" is not supported');
+    expect(stdout).toContain('heddle: CNI version "0.3.0" has no CHECK');
     expect(stdout).toMatch(/heddle cni add mynet \/run\/netns\/blue +\d+\.\d ms/);
     expect(stdout).toContain("bridge mynet: 10.244.10.1/24");
   },

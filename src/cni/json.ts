@@ -97,7 +97,10 @@ export const oneOf =
   <const T extends string>(...words: readonly T[]): Decode<T> =>
   (value, at) => {
     const word = text(value, at);
-    return words.find((w) => w === word) ?? invalid(at, `"${word}" is not one of ${words.join(", ")}`);
+    return (
+      words.find((w) => w === word) ??
+      invalid(at, `"${word}" is not one of ${words.filter((w) => w !== "").join(", ")}`)
+    );
   };
 
 /** A string that one of the parsers of `net/` understands: `parsed(parsePrefix)`. */

@@ -252,9 +252,10 @@ export async function delNetworkList(
 }
 
 /** @throws version/incompatible */
-function requireVersion(network: NetworkList, least: Version): void {
+function requireVersion(verb: string, network: NetworkList, least: Version): void {
   if (!atLeast(network.cniVersion, least))
     throw new NetError("version/incompatible", {
+      verb,
       wanted: network.cniVersion,
       supported: versions.filter((v) => atLeast(v, least)),
     });
@@ -269,7 +270,7 @@ export async function checkNetworkList(
   network: NetworkList,
   attachment: Attachment,
 ): Promise<void> {
-  requireVersion(network, "0.4.0");
+  requireVersion("CHECK", network, "0.4.0");
   if (network.disableCheck) return;
   const cached = readCache(cacheDirOf(runtime), cacheKey(network, attachment));
   if (cached.kind === "broken") throw cached.error;

@@ -3,7 +3,7 @@
  * order of work that runtimes know. It does no input and output of its own, so the same function serves an
  * executable, a delegate in the same process, and a test. `executable.ts` gives it a process.
  */
-import { fromSystem, NetError } from "../errors.ts";
+import { type ErrorCode, fromSystem, NetError } from "../errors.ts";
 import { prevResultOf, readConf, type UncheckedConf, validAttachmentsOf } from "./conf.ts";
 import { errorText, toErrorJson } from "./errors.ts";
 import { emptyHost, type Env, fileId, type Host, sameFile } from "./host.ts";
@@ -113,6 +113,7 @@ function negotiate(verb: Verb, conf: UncheckedConf, supported: readonly Version[
     if (!numbers.ok) throw new NetError("decode/malformed", { what: "cniVersion", why: numbers.why });
     if (least.ok && compareVersionNumbers(numbers.value, least.value) < 0)
       throw new NetError("version/incompatible", {
+        verb,
         wanted: conf.cniVersion,
         supported: supported.filter((v) => atLeast(v, since[verb])),
       });
@@ -209,6 +210,9 @@ async function printed(plugin: Plugin, result: Result, call: Parameters<Plugin["
   }
 }
 
+/** Of an invocation: its plugin was not found. One that ran and failed is `plugin/failed`. */
+const NOT_STARTED: ReadonlySet<ErrorCode> = new Set(["env/invalid", "config/invalid", "plugin/not-found"]);
+
 /** What finds and runs other plugins is loaded when the first delegate is called. */
 function delegateOf({ env, stdin, host, conf, log }: Context): Delegate {
   const run = async (type: string, command: Verb): Promise<string> => {
@@ -224,13 +228,20 @@ function delegateOf({ env, stdin, host, conf, log }: Context): Delegate {
     (command: Verb) =>
     async (type: string): Promise<void> =>
       void (await run(type, command));
+  // What could not be found has reserved nothing, so rolling back does not have to find it.
+  const neverRan = new Set<string>();
   return {
     async add(type) {
-      const stdout = await run(type, "ADD");
+      const stdout = await run(type, "ADD").catch((e: unknown) => {
+        if (e instanceof NetError && NOT_STARTED.has(e.code)) neverRan.add(type);
+        throw e;
+      });
       const { resultOfPlugin } = await import("./invoke.ts");
       return resultOfPlugin(type, stdout, conf.cniVersion);
     },
-    del: silent("DEL"),
+    del: async (type) => {
+      if (!neverRan.has(type)) await run(type, "DEL");
+    },
     check: silent("CHECK"),
     gc: silent("GC"),
     status: silent("STATUS"),

@@ -169,6 +169,7 @@ describe("a requested address", () => {
   test.each<[string, Setup]>([
     ["CNI_ARGS", { args: "IP=10.1.4.77" }],
     ["CNI_ARGS with a length", { args: "IgnoreUnknown=1;K8S_POD_NAME=x;IP=10.1.4.77/24" }],
+    ["CNI_ARGS beside a MAC address, which is for others", { args: "MAC=02:00:00:00:00:01;IP=10.1.4.77" }],
     ["args.cni.ips", { more: { args: { cni: { ips: ["10.1.4.77"] } } } }],
     ["args.cni.ips with a length", { more: { args: { cni: { ips: ["10.1.4.77/16"] } } } }],
     ["runtimeConfig.ips", { more: { runtimeConfig: { ips: ["10.1.4.77"] } } }],

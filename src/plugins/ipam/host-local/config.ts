@@ -68,10 +68,10 @@ function parsePool(conf: NetConf): Pool {
 }
 
 /**
- * The address in `CNI_ARGS`, `IP=10.1.2.3` with or without a prefix length.
+ * The address in `CNI_ARGS`, `IP=10.1.2.3` with or without a prefix length. `MAC` is for the plugin that asks.
  * @throws env/invalid decode/malformed
  */
 export function requestedByArgs(args: string): readonly Ip[] {
-  const { IP } = parseCniArgs(args, ["IP"]);
+  const { IP } = parseCniArgs(args, ["IP", "MAC"]);
   return IP ? [decodeAs("CNI_ARGS IP", ipOrPrefix, IP)] : [];
 }

@@ -69,11 +69,11 @@ const splitList = (s: string | undefined): string[] => (s ? s.split(",").map((pa
 const gatewayAddress = parsed(parseIp);
 
 /**
- * The addresses that count, after all sources.
+ * The addresses that count, after all sources. `MAC` in `CNI_ARGS` is for the plugin that asks.
  * @throws env/invalid decode/malformed config/invalid
  */
 export function addressesOf(sources: Sources, args: string, version: Version): readonly ResultIp[] {
-  const { IP, GATEWAY } = parseCniArgs(args, ["IP", "GATEWAY"]);
+  const { IP, GATEWAY } = parseCniArgs(args, ["IP", "GATEWAY", "MAC"]);
   const added = splitList(IP).map((s): ResultIp => ({ address: decodeAs("CNI_ARGS IP", ipPrefix, s) }));
   const gateways = splitList(GATEWAY).map((s) => decodeAs("CNI_ARGS GATEWAY", gatewayAddress, s));
   const replaced = [sources.runtimeIps, sources.argsIps].find((source) => source.length > 0);

@@ -149,6 +149,11 @@ describe("ADD", () => {
     });
   });
 
+  test("passes over the MAC address in CNI_ARGS, which is for the plugin that asks", async () => {
+    const args = "MAC=02:00:00:00:00:01;IP=10.9.0.1/24";
+    expect(ips(await at({}, { args }).add(a))).toEqual([["10.9.0.1/24", undefined]]);
+  });
+
   test("passes over unknown keys in CNI_ARGS when told", async () => {
     const args = "IgnoreUnknown=1;K8S_POD_NAME=x;IP=10.9.0.1/24";
     expect(ips(await at({}, { args }).add(a))).toEqual([["10.9.0.1/24", undefined]]);

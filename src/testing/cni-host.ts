@@ -52,7 +52,11 @@ export async function cniHost(heddle: HeddleBinary): Promise<CniHost> {
   await exec(["mount", "-t", "tmpfs", "tmpfs", "/var/lib"]);
   await exec(["ip", "link", "set", "lo", "up"]);
   const env = { ...plainEnv, HEDDLE_RUN_DIR: dir.in("run"), CNI_PATH: heddle.cniPath };
-  const on = { pid, exec, directories: [dir.in("run"), dir.in("ipam"), `/proc/${pid}/root/var/lib`] };
+  const on = {
+    net: `/proc/${pid}/ns/net`,
+    exec,
+    directories: [dir.in("run"), dir.in("ipam"), `/proc/${pid}/root/var/lib`],
+  };
   return {
     dir: dir.path,
     pid,

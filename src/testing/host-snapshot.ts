@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { type Outcome, run, type RunOptions } from "./run.ts";
 
 export interface SnapshotHost {
-  readonly pid: number;
+  /** The path of its network namespace. */
+  readonly net: string;
   exec(argv: readonly string[], options?: RunOptions): Promise<Outcome>;
   /** Directories whose files count. */
   readonly directories: readonly string[];
@@ -16,7 +17,7 @@ export interface SnapshotHost {
 export async function snapshot(on: SnapshotHost, containers: readonly string[]): Promise<readonly string[]> {
   const inside = containers.map((path, i) => network(`container ${i + 1}`, `--net=${path}`));
   const parts = await Promise.all([
-    network("host", `--net=/proc/${on.pid}/ns/net`),
+    network("host", `--net=${on.net}`),
     ...inside,
     on.exec(["nft", "--stateless", "list", "ruleset"]).then(({ stdout }) => rulesetLines(stdout)),
     sysctls(on),

@@ -165,6 +165,52 @@ describe("the answers of ours are those of the reference", () => {
     expect(old.result).toMatchObject({ cniVersion: "0.2.0", ip4: { ip: "127.0.0.1/8" } });
   });
 
+  kernel("VERSION, of every plugin that both have", async () => {
+    await using stack = new AsyncDisposableStack();
+    const on = await players(stack);
+    for (const type of ["bridge", "ptp", "loopback", "portmap", "host-local", "static"]) {
+      const [reference, ours] = await Promise.all(
+        on.map((p) => p.host.call(p.file(type), { command: "VERSION" }, { cniVersion: "1.0.0" })),
+      );
+      expect(ours?.result?.["supportedVersions"]).toEqual(reference?.result?.["supportedVersions"]);
+    }
+  });
+
+  kernel("STATUS says that ADD would work, and passes on what IPAM says", async () => {
+    await using stack = new AsyncDisposableStack();
+    const [, ours] = await players(stack);
+    const status = (type: string, more: object) =>
+      ours.host.call(
+        ours.file(type),
+        { command: "STATUS", env: { CNI_PATH: ours.path } },
+        {
+          cniVersion: "1.1.0",
+          name: "conf",
+          type,
+          ...more,
+        },
+      );
+    for (const type of ["bridge", "ptp"]) expect((await status(type, ipamOf(ours, "v4"))).code).toBe(0);
+    expect((await status("bridge", {})).code).toBe(0);
+    for (const type of ["loopback", "portmap"]) expect((await status(type, {})).code).toBe(0);
+    // Two addresses: the gateway's and one more.
+    const full = {
+      ipam: { type: "host-local", dataDir: join(ours.host.dir, "full"), subnet: "10.96.1.0/30" },
+    };
+    const { add } = await live(ours, "bridge", {
+      cniVersion: "1.1.0",
+      name: "conf",
+      isGateway: true,
+      ...full,
+    });
+    expect(add.code).toBe(0);
+    await using netns = await testNetns();
+    const key = { containerId: "full", netns: netns.path, ifname: "eth0", env: { CNI_PATH: ours.path } };
+    const conf = { cniVersion: "1.1.0", name: "conf", type: "bridge", ...full };
+    expect((await ours.host.call(ours.file("bridge"), { command: "ADD", ...key }, conf)).code).toBe(0);
+    expect((await status("bridge", full)).error).toBe(50);
+  });
+
   kernel("bad options are refused by both", async () => {
     await using stack = new AsyncDisposableStack();
     const on = await players(stack);

@@ -4,7 +4,7 @@ import type { Backend, FirewallRule, FirewallState } from "../../firewall/model.
 import type { Family, Ip } from "../../net/ip.ts";
 import { network } from "../../net/ip.ts";
 import type { Facts } from "../../netstate/facts.ts";
-import type { NetObject } from "../../netstate/model.ts";
+import type { NetObject, Of } from "../../netstate/model.ts";
 
 /** Parts of plans that every plugin with a container interface has in common. */
 export const hasFamily = (ips: readonly ResultIp[], family: Family): boolean =>
@@ -16,7 +16,7 @@ export const gatewayOf = (ips: readonly ResultIp[], family: Family): Ip | undefi
 
 /** Kernel parameters of the container's interface, before it gets its addresses. */
 export function containerSysctls(ifname: string, ips: readonly ResultIp[], dad: boolean): NetObject[] {
-  const set = (key: string, value: string, optional = false): NetObject => ({
+  const set = (key: string, value: string, optional = false): Of<"sysctl"> => ({
     kind: "sysctl",
     possession: "exclusive",
     place: "container",
@@ -28,7 +28,8 @@ export function containerSysctls(ifname: string, ips: readonly ResultIp[], dad: 
   if (!hasFamily(ips, 6)) return [...v4, set(`net/ipv6/conf/${ifname}/accept_dad`, dad ? "1" : "0", true)];
   return [
     ...v4,
-    set("net/ipv6/conf/lo/disable_ipv6", "0"),
+    // Every interface of the container needs it: the first that asks turns it on, and none turns it off again.
+    { ...set("net/ipv6/conf/lo/disable_ipv6", "0"), possession: "shared" },
     set(`net/ipv6/conf/${ifname}/disable_ipv6`, "0"),
     set(`net/ipv6/conf/${ifname}/keep_addr_on_down`, "1"),
     set(`net/ipv6/conf/${ifname}/ndisc_notify`, "1"),

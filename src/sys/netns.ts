@@ -22,20 +22,44 @@ const CLONE_NEWNET = 0x40000000;
 
 /** Opens a namespace by its path. Throws `netns/invalid` if there is none, or something else is there. */
 export function openNetns(path: string): Netns {
+  const opened = open(path);
+  if ("fd" in opened) return opened;
+  const { why, cause } = opened;
+  throw new NetError("netns/invalid", { path, why }, cause === undefined ? {} : { cause });
+}
+
+/** As `openNetns`, but undefined if there is no namespace: nothing, or the file that one was mounted on. */
+export function tryOpenNetns(path: string): Netns | undefined {
+  const opened = open(path);
+  if ("fd" in opened) return opened;
+  const { why, cause } = opened;
+  if (cause === undefined || ["ENOENT", "ENOTDIR"].includes(cause.code ?? "")) return undefined;
+  throw new NetError("netns/invalid", { path, why }, { cause });
+}
+
+/** `cause` is absent if something else than a namespace was opened. */
+interface NotOpened {
+  readonly why: string;
+  readonly cause?: NodeJS.ErrnoException;
+}
+
+function open(path: string): Netns | NotOpened {
   let fd: Fd;
   try {
-    fd = new Fd(openSync(path, constants.O_RDONLY | O_CLOEXEC));
-  } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? "EIO";
+    // The path comes from outside: opening a FIFO would wait for somebody who writes to it.
+    fd = new Fd(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | O_CLOEXEC));
+  } catch (e) {
+    const cause = e as NodeJS.ErrnoException;
+    const { code = "EIO" } = cause;
     const why = code === "ENOENT" ? "there is no such network namespace" : `cannot be opened (${code})`;
-    throw new NetError("netns/invalid", { path, why }, { cause });
+    return { why, cause };
   }
   const statfs = new Uint8Array(new ArrayBuffer(256));
   const failed = tryCall((libc) => libc.fstatfs(fd.raw, statfs));
   const magic = new DataView(statfs.buffer).getUint32(0, true);
   if (typeof failed === "string" || !MAGIC.includes(magic)) {
     fd[Symbol.dispose]();
-    throw new NetError("netns/invalid", { path, why: "is not a network namespace" });
+    return { why: "is not a network namespace" };
   }
   const { dev, ino } = fstatSync(fd.raw);
   return {

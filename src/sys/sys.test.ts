@@ -1,15 +1,16 @@
 import { describe, expect, test } from "bun:test";
-import { closeSync, openSync, readFileSync, unlinkSync } from "node:fs";
+import { closeSync, openSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { NetError } from "../errors.ts";
 import { openDescriptors, strayThreads } from "../testing/census.ts";
 import { kernelTest } from "../testing/needs.ts";
 import { testNetns } from "../testing/netns.ts";
+import { tempDir } from "../testing/temp-dir.ts";
 import { errnoName } from "./errno.ts";
 import { Fd } from "./fd.ts";
 import { lockFile, tryLockFile } from "./flock.ts";
 import { call, tryCall } from "./libc.ts";
-import { inNetns, openNetns } from "./netns.ts";
+import { inNetns, openNetns, tryOpenNetns } from "./netns.ts";
 import { readSysctl, writeSysctl } from "./sysctl.ts";
 
 const own = "/proc/self/ns/net";
@@ -136,6 +137,23 @@ async function untilBlocked(pid: number): Promise<void> {
 }
 
 describe("openNetns", () => {
+  test("does not wait at a FIFO, which nobody writes to", () => {
+    using dir = tempDir("fifo");
+    const { exitCode } = Bun.spawnSync(["mkfifo", dir.in("fifo")]);
+    expect(exitCode).toBe(0);
+    expect(() => openNetns(dir.in("fifo"))).toThrow("is not a network namespace");
+  });
+
+  test("a removal takes no namespace for none, and another failure for one", () => {
+    using dir = tempDir("netns");
+    writeFileSync(dir.in("file"), "");
+    symlinkSync(dir.in("loop"), dir.in("loop"));
+    expect(tryOpenNetns(dir.in("file"))).toBeUndefined();
+    expect(tryOpenNetns(dir.in("none"))).toBeUndefined();
+    expect(tryOpenNetns(dir.in("file/below"))).toBeUndefined();
+    expect(() => tryOpenNetns(dir.in("loop"))).toThrow("ELOOP");
+  });
+
   test("says what is wrong with a path that is no namespace", () => {
     expect(() => openNetns("/nonexistent")).toThrow("/nonexistent: there is no such network namespace");
     expect(() => openNetns("/etc/hostname")).toThrow("/etc/hostname: is not a network namespace");

@@ -22,3 +22,14 @@ export function readSysctl(key: string): string | undefined {
 
 export const writeSysctl = (key: string, value: string): void =>
   writeFileSync(pathOf(key), value, { flag: "r+" });
+
+/** As `writeSysctl`; false if there is no such parameter: a kernel that was started without IPv6 has none of its. */
+export function tryWriteSysctl(key: string, value: string): boolean {
+  try {
+    writeSysctl(key, value);
+    return true;
+  } catch (e) {
+    if ((e as NodeJS.ErrnoException).code === "ENOENT") return false;
+    throw e;
+  }
+}

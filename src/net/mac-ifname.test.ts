@@ -55,6 +55,10 @@ describe("parseIfName", () => {
     "a\u0085b",
     "a\u0000b",
     "ééééééééa",
+    // The kernel would make `eth0` of it.
+    "eth%d",
+    "all",
+    "default",
   ])("refuses %p, as the kernel does", (name) => {
     expect(parseIfName(name).ok).toBe(false);
   });

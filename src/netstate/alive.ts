@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { openNetlink } from "../netlink/socket.ts";
-import { inNetns, openNetns } from "../sys/netns.ts";
-import type { AttachmentRecord, NetnsIdentity } from "./record.ts";
+import { inNetns, tryOpenNetns } from "../sys/netns.ts";
+import { type AttachmentRecord, isBusy, type NetnsIdentity, peekRecord } from "./record.ts";
 
 /**
  * Telling a live attachment from a corpse. An attachment lives while it is committed and its namespace is still the
@@ -15,10 +15,10 @@ export function isAlive(record: AttachmentRecord): boolean {
   return identifyNetns(record.netns.path)?.cookie === record.netns.cookie;
 }
 
-/** Who a namespace is, or undefined if there is none at the path. */
+/** Who a namespace is, or undefined if there is none at the path: nothing, or the file that was its mount point. */
 export function identifyNetns(path: string): NetnsIdentity | undefined {
-  if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
-  using netns = openNetns(path);
+  using netns = tryOpenNetns(path);
+  if (netns === undefined) return undefined;
   const cookie = inNetns(netns, () => {
     using socket = openNetlink("route");
     return socket.netnsCookie();
@@ -29,6 +29,19 @@ export function identifyNetns(path: string): NetnsIdentity | undefined {
     ino: netns.ino,
     ...(cookie === undefined ? {} : { cookie: String(cookie) }),
   };
+}
+
+/**
+ * The name of who is behind a mark, if that attachment is alive or being made: an ADD that has put its rules into the
+ * kernel, but is not done, must not lose them to the next one. What a killed one left has no owner.
+ */
+export function livingOwner(mark: string): string | undefined {
+  const first = peekRecord(mark);
+  if (first === undefined) return undefined;
+  if (!first.committed && isBusy(first.owner)) return describeOwner(first);
+  // It may have been committed between the two looks.
+  const now = first.committed ? first : peekRecord(mark);
+  return now !== undefined && isAlive(now) ? describeOwner(now) : undefined;
 }
 
 export const describeOwner = ({ owner }: AttachmentRecord): string =>

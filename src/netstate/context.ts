@@ -3,9 +3,8 @@ import { NetError } from "../errors.ts";
 import { findLink, type Link } from "../rtnl/link.ts";
 import type { Firewalls } from "./firewalls.ts";
 import type { NetObject, NetObjectKind, Of, Place } from "./model.ts";
-import { peekRecord } from "./record.ts";
 import { socketAt, type Spaces } from "./spaces.ts";
-import { describeOwner, isAlive } from "./alive.ts";
+import { livingOwner } from "./alive.ts";
 
 /**
  * What the interpreters of a state hold in common while they work for one attachment: its mark, the open
@@ -76,9 +75,5 @@ export function expectSame(
 }
 
 export function openContext(mark: string, spaces: Spaces, firewalls: Context["firewalls"]): Context {
-  const alive: Alive = (other) => {
-    const record = peekRecord(other);
-    return record === undefined || !isAlive(record) ? undefined : describeOwner(record);
-  };
-  return { mark, spaces, firewalls, alive };
+  return { mark, spaces, firewalls, alive: livingOwner };
 }

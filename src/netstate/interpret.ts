@@ -62,6 +62,23 @@ export function apply(
 }
 
 /**
+ * Puts back what is missing of a state that is in use: every object is tried, whatever the others say, and nothing is
+ * taken back, since what stands belongs to a container that runs. Returns every failure.
+ */
+export function restore(state: NetState, context: Context): Error[] {
+  const failures: Error[] = [];
+  const working = { ...context, undo: new DisposableStack(), indexes: new Map(), borrow: () => {} };
+  for (const object of ordered(state)) {
+    try {
+      operationsOf(object).apply(object, working);
+    } catch (e) {
+      failures.push(e as Error);
+    }
+  }
+  return failures;
+}
+
+/**
  * Something failed, and then something could not be taken back: the record has to stay. `cause` is the first failure.
  * Never leaves the attach loop.
  */

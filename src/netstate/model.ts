@@ -37,7 +37,10 @@ export type NetObject =
 export type NetObjectKind = NetObject["kind"];
 export type Of<K extends NetObjectKind> = Extract<NetObject, { kind: K }>;
 
-/** A bridge of the host. One that is there already keeps its MAC address and MTU. */
+/**
+ * A bridge of the host. One that is there already keeps its MTU, and its MAC address from then on: left alone, it would
+ * take that of a port.
+ */
 export interface BridgeObject extends Owned<"shared"> {
   readonly kind: "bridge";
   readonly name: string;

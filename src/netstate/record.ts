@@ -170,13 +170,18 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
 
 /** The record behind a mark, committed or pending, without waiting for its lock. */
 export const peekRecord = (mark: string): AttachmentRecord | undefined =>
-  readRecord(`${recordDir()}/${mark}`, true) ?? readRecord(`${recordDir()}/${mark}${PENDING}`, false);
+  readRecord(`${recordDir()}/${mark}`, true) ??
+  readRecord(`${recordDir()}/${mark}${PENDING}`, false) ??
+  // It was committed, and thus renamed, between the two looks.
+  readRecord(`${recordDir()}/${mark}`, true);
 
 /** True while a call for this key is at work. */
 export function isBusy(owner: Owner): boolean {
   const path = `${recordDir()}/${markOf(owner)}${PENDING}`;
   if (!existsSync(path)) return false;
   using lock = tryLockFile(path);
+  // The file may have gone after the look, and was made anew to be locked.
+  if (lock !== undefined && readRecord(path, false) === undefined) unlinkIfThere(path);
   return lock === undefined;
 }
 

@@ -1,11 +1,12 @@
+import { findLink } from "../rtnl/link.ts";
 import { isAlive } from "./alive.ts";
 import { openContext } from "./context.ts";
 import { loadFirewalls } from "./firewalls.ts";
-import { apply } from "./interpret.ts";
+import { restore } from "./interpret.ts";
 import type { NetObject } from "./model.ts";
-import { markOf } from "./owner.ts";
-import { type AttachmentRecord, listRecords } from "./record.ts";
-import { openSpaces } from "./spaces.ts";
+import { markOf, type Owner } from "./owner.ts";
+import { type AttachmentRecord, listRecords, openRecord } from "./record.ts";
+import { openSpaces, type Spaces } from "./spaces.ts";
 
 /**
  * Puts back what others took away from live attachments: rules after a flush of the rule set or the restart of a
@@ -23,18 +24,41 @@ const canBePutBack = (o: NetObject): boolean =>
 
 export async function reload(): Promise<readonly Reloaded[]> {
   const done: Reloaded[] = [];
-  for (const record of listRecords("heddle-")) {
-    if (!isAlive(record) || record.state === undefined) continue;
-    const state = { objects: record.state.objects.filter(canBePutBack) };
-    if (state.objects.length === 0) continue;
-    try {
-      using spaces = openSpaces(undefined);
-      using firewalls = await loadFirewalls(state);
-      apply(state, { ...openContext(markOf(record.owner), spaces, firewalls), borrow: () => {} });
-      done.push({ record });
-    } catch (e) {
-      done.push({ record, failure: e as Error });
-    }
+  for (const { owner } of listRecords("heddle-")) {
+    // Under its lock: what a DEL takes away at this moment must not come back.
+    using open = openRecord(owner);
+    const record = open.found;
+    if (record?.state === undefined || !isAlive(record)) continue;
+    const objects = record.state.objects.filter(canBePutBack);
+    if (objects.length === 0) continue;
+    const failure = await failureOf(() => putBack(record.owner, objects));
+    done.push({ record, ...(failure ? { failure } : {}) });
   }
   return done;
+}
+
+async function putBack(owner: Owner, objects: readonly NetObject[]): Promise<void> {
+  using spaces = openSpaces(undefined);
+  const state = { objects: objects.map((o) => asItIs(o, spaces)) };
+  using firewalls = await loadFirewalls(state);
+  const [first, ...more] = restore(state, openContext(markOf(owner), spaces, firewalls));
+  if (first === undefined) return;
+  throw more.length === 0 ? first : new AggregateError([first, ...more], messages([first, ...more]));
+}
+
+const messages = (failures: readonly Error[]): string => failures.map((e) => e.message).join("; ");
+
+/** A bridge may have got another address since. */
+function asItIs(o: NetObject, { host }: Spaces): NetObject {
+  const mac = o.kind === "bridge" ? findLink(host, { name: o.name })?.mac : undefined;
+  return o.kind === "bridge" && mac !== undefined ? { ...o, mac } : o;
+}
+
+async function failureOf(work: () => Promise<void>): Promise<Error | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (e) {
+    return e as Error;
+  }
 }

@@ -1,6 +1,7 @@
+import { readFileSync } from "node:fs";
 import { NetError } from "../../errors.ts";
 import { createBridge, findLink, setLink } from "../../rtnl/link.ts";
-import { writeSysctl } from "../../sys/sysctl.ts";
+import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import {
   type ApplyContext,
   type Context,
@@ -14,10 +15,29 @@ import type { BridgeObject } from "../model.ts";
 /** The facts that a plan was made from no longer hold; it has to be made again. Never leaves the attach loop. */
 export class StaleFacts extends Error {
   override readonly name = "StaleFacts";
+  constructor() {
+    super("the bridge has changed since this was planned");
+  }
+}
+
+/** NET_ADDR_SET (linux/netdevice.h). */
+const ADDRESS_WAS_SET = "3";
+
+/**
+ * False for a bridge that was made without an address, as `ip link add` does: it takes that of one of its ports, so that
+ * it changes as containers come and go. Only sysfs tells; where it shows another namespace, an address is set again.
+ */
+function hasFixedMac(name: string): boolean {
+  try {
+    return readFileSync(`/sys/class/net/${name}/addr_assign_type`, "utf8").trim() === ADDRESS_WAS_SET;
+  } catch {
+    return false;
+  }
 }
 
 function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): void {
   let link = findLink(host, { name: o.name });
+  const found = link !== undefined;
   if (link === undefined) {
     try {
       createBridge(host, o);
@@ -30,7 +50,7 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
     link = findLink(host, { name: o.name });
     if (link === undefined) throw new StaleFacts();
     // The host must not take routes from what containers advertise to it.
-    writeSysctl(`net/ipv6/conf/${o.name}/accept_ra`, "0");
+    tryWriteSysctl(`net/ipv6/conf/${o.name}/accept_ra`, "0");
   }
   if (link.kind !== "bridge")
     throw new NetError("resource/exists", {
@@ -38,6 +58,7 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
       where: "the host",
     });
   if (link.mac !== o.mac) throw new StaleFacts();
+  if (found && !hasFixedMac(o.name)) setLink(host, { index: link.index }, { mac: o.mac });
   const promiscuous = o.promiscuous && !link.promiscuous;
   if (!link.up || promiscuous)
     setLink(host, { index: link.index }, { up: true, ...(promiscuous ? { promiscuous } : {}) });

@@ -8,7 +8,7 @@ import {
   removeLink,
   setBridgePort,
 } from "../../rtnl/link.ts";
-import { writeSysctl } from "../../sys/sysctl.ts";
+import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import {
   type ApplyContext,
   type Context,
@@ -43,7 +43,7 @@ function apply(o: VethObject, context: ApplyContext): void {
   }
   context.undo.defer(() => removePair(o, context));
   addAltName(host, { name: o.host.name }, context.mark);
-  writeSysctl(`net/ipv6/conf/${o.host.name}/accept_ra`, "0");
+  tryWriteSysctl(`net/ipv6/conf/${o.host.name}/accept_ra`, "0");
   if (o.port && (o.port.hairpin || o.port.isolated))
     setBridgePort(host, getLink(host, { name: o.host.name }).index, o.port);
 }

@@ -1,7 +1,7 @@
 import type { DelCall } from "../../cni/plugin.ts";
-import { openNetlink } from "../../netlink/socket.ts";
+import { type NetlinkSocket, openNetlink } from "../../netlink/socket.ts";
 import type { Context } from "../../netstate/context.ts";
-import { findLink, removeLink } from "../../rtnl/link.ts";
+import { findLink, type Link, removeLink } from "../../rtnl/link.ts";
 
 /**
  * DEL of what the reference plugins made: the same configuration, so that a node can change over with its containers
@@ -16,11 +16,20 @@ export async function removeForeignPair(call: Call, { spaces }: Context): Promis
   if (spaces.container !== undefined) {
     const { socket } = spaces.container;
     const link = findLink(socket, { name: call.ifname });
-    if (link?.kind === "veth") removeLink(socket, { index: link.index });
+    if (link?.kind === "veth" && !isOurs(link, spaces.host)) removeLink(socket, { index: link.index });
   }
   const { removeReferenceMasquerade } = await import("../../firewall/iptables-reference.ts");
   using netfilter = openNetlink("netfilter");
   removeReferenceMasquerade(netfilter, attachment(call));
+}
+
+/**
+ * True if the pair has a mark: then another network or plugin of ours made it. A runtime calls DEL after an ADD that
+ * was refused because the interface was there.
+ */
+function isOurs({ peerIndex }: Link, host: NetlinkSocket): boolean {
+  const end = peerIndex === undefined ? undefined : findLink(host, { index: peerIndex });
+  return end?.kind === "veth" && end.altNames.some((n) => n.startsWith("heddle-"));
 }
 
 export async function removeForeignMappings(call: Call): Promise<void> {

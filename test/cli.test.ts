@@ -3,7 +3,7 @@ import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { versions } from "../src/cni/version.ts";
 import { pluginTypes } from "../src/plugins/registry.ts";
 import { type HeddleBinary, heddleBinary, runPlugin } from "../src/testing/executable.ts";
-import { whyNot } from "../src/testing/needs.ts";
+import { testWith } from "../src/testing/needs.ts";
 import { plainEnv, run, type RunOptions } from "../src/testing/run.ts";
 import { tempDir } from "../src/testing/temp-dir.ts";
 
@@ -215,26 +215,22 @@ if (env.CNI_COMMAND === "ADD")
 }
 
 describe("heddle completion", () => {
-  const needBash = whyNot({ programs: ["bash"] });
-  test.skipIf(needBash !== undefined)(
-    "bash completes commands, verbs and options in their places",
-    async () => {
-      using dir = tempDir();
-      const { stdout: script } = await cli(["completion", "bash"]);
-      const complete = async (...words: readonly string[]): Promise<readonly string[]> => {
-        const quoted = words.map((word) => `'${word}'`).join(" ");
-        const asked = `${script}\nCOMP_WORDS=(heddle ${quoted})\nCOMP_CWORD=${words.length}\n_heddle\nprintf '%s\\n' "\${COMPREPLY[@]}"\n`;
-        writeFileSync(dir.in("ask"), asked);
-        return (await run(["bash", dir.in("ask")])).stdout.trim().split("\n");
-      };
-      expect(await complete("ins")).toEqual(["install"]);
-      expect(await complete("cni", "")).toEqual(
-        expect.arrayContaining(["add", "check", "del", "gc", "status"]),
-      );
-      expect(await complete("cni", "add", "--if")).toEqual(["--ifname"]);
-      expect(await complete("install", "--fo")).toEqual(["--force"]);
-    },
-  );
+  testWith({ programs: ["bash"] })("bash completes commands, verbs and options in their places", async () => {
+    using dir = tempDir();
+    const { stdout: script } = await cli(["completion", "bash"]);
+    const complete = async (...words: readonly string[]): Promise<readonly string[]> => {
+      const quoted = words.map((word) => `'${word}'`).join(" ");
+      const asked = `${script}\nCOMP_WORDS=(heddle ${quoted})\nCOMP_CWORD=${words.length}\n_heddle\nprintf '%s\\n' "\${COMPREPLY[@]}"\n`;
+      writeFileSync(dir.in("ask"), asked);
+      return (await run(["bash", dir.in("ask")])).stdout.trim().split("\n");
+    };
+    expect(await complete("ins")).toEqual(["install"]);
+    expect(await complete("cni", "")).toEqual(
+      expect.arrayContaining(["add", "check", "del", "gc", "status"]),
+    );
+    expect(await complete("cni", "add", "--if")).toEqual(["--ifname"]);
+    expect(await complete("install", "--fo")).toEqual(["--force"]);
+  });
 
   test.each(["zsh", "fish"])("%s gets a script that it can parse, where it is installed", async (shell) => {
     using dir = tempDir();

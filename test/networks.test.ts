@@ -270,6 +270,10 @@ describe("CHECK", () => {
     "a rule set that was flushed": (on) => on.host.exec(["nft", "flush", "ruleset"]),
     "hairpin mode switched off": (on, _, added) =>
       on.host.exec(["ip", "link", "set", hostLinkOf(added), "type", "bridge_slave", "hairpin", "off"]),
+    "isolation switched off": (on, _, added) =>
+      on.host.exec(["ip", "link", "set", hostLinkOf(added), "type", "bridge_slave", "isolated", "off"]),
+    "the MAC check removed": (on) =>
+      on.host.exec(["nft", "flush", "set", "bridge", "heddle", "allowed_macs"]),
     "forwarding switched off": (on) => on.host.exec(["sysctl", "-qw", "net.ipv4.ip_forward=0"]),
     "an interface that is gone": (_, a) => a.exec(["ip", "link", "delete", "eth0"]),
     "a reservation that is gone": (on, _, added) =>
@@ -281,6 +285,8 @@ describe("CHECK", () => {
     const conf = bridge(on, {
       ipMasq: true,
       hairpinMode: true,
+      portIsolation: true,
+      macspoofchk: true,
       ...ipam(on, V4, [{ dst: "198.51.100.0/24", gw: "10.94.0.1" }]),
     });
     const added = await resultOf(on.call("ADD", a, conf));

@@ -7,12 +7,13 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cniHost, type CniHost } from "../src/testing/cni-host.ts";
 import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
-import { testWith } from "../src/testing/needs.ts";
+import { testWith, whyNot } from "../src/testing/needs.ts";
 import { type TestNetns, testNetns } from "../src/testing/netns.ts";
 import { plainEnv } from "../src/testing/run.ts";
 import { demand } from "./faults/loop.ts";
 
-const kernel = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare"] });
+const needs = { root: true, programs: ["ip", "nft", "nsenter", "unshare"] };
+const kernel = testWith(needs);
 
 type Json = Readonly<Record<string, unknown>>;
 interface Site {
@@ -60,7 +61,7 @@ const mapped = (port: Json, more: Json = {}): Json => ({
 const withPrev = (prevResult: unknown): Json => mapped({}, { prevResult });
 
 beforeAll(async () => {
-  if (process.geteuid?.() !== 0) return;
+  if (whyNot(needs) !== undefined) return;
   const heddle = stack.use(await heddleBinary());
   const host = stack.use(await cniHost(heddle));
   const [empty, taken] = [stack.use(await testNetns()), stack.use(await testNetns())];

@@ -189,3 +189,52 @@ hostTest("a name that the kernel takes for a pattern is refused", async () => {
   expect((await host.call("bridge", { ...call, ifname: "eth0" }, pattern)).message).toContain("br%d");
   expect((await host.exec(["ip", "-br", "link"])).stdout.trim().split("\n")).toHaveLength(1);
 });
+
+hostTest("ADD and DEL of a network with a name too long for a directory leave nothing", async () => {
+  using heddle = await heddleBinary();
+  await using host = await cniHost(heddle);
+  await using one = await testNetns();
+  const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
+  const conf = bridge(host, { name: "x".repeat(300) });
+  expect((await host.call("bridge", { command: "ADD", ...call }, conf)).message).toContain("ENAMETOOLONG");
+  expect((await host.exec(["ls", `${host.dir}/run/attachments`])).stdout).toBe("");
+  expect((await host.call("bridge", { command: "DEL", ...call }, conf)).message).toBe("");
+});
+
+hostTest(
+  "with enabledad an address that the network has already fails ADD; others are usable after it",
+  async () => {
+    using heddle = await heddleBinary();
+    await using host = await cniHost(heddle);
+    await using one = await testNetns();
+    await using two = await testNetns();
+    const conf = bridge(host, {
+      ipMasq: false,
+      enabledad: true,
+      ipam: { type: "static", addresses: [{ address: "fd00:7::5/64" }] },
+    });
+    const call = { command: "ADD", ifname: "eth0" } as const;
+    expect((await host.call("bridge", { ...call, containerId: "c1", netns: one.path }, conf)).message).toBe(
+      "",
+    );
+    const shown = await run([
+      "ip",
+      "-n",
+      one.name,
+      "-6",
+      "-o",
+      "addr",
+      "show",
+      "dev",
+      "eth0",
+      "scope",
+      "global",
+    ]);
+    expect(shown.stdout).toContain("fd00:7::5/64");
+    expect(shown.stdout).not.toContain("tentative");
+    const refused = await host.call("bridge", { ...call, containerId: "c2", netns: two.path }, conf);
+    expect(refused.error).toBe(EXISTS);
+    expect(refused.message).toContain("fd00:7::5");
+    expect((await run(["ip", "-n", two.name, "-br", "link"])).stdout).not.toContain("eth0");
+  },
+);

@@ -1,5 +1,5 @@
 import type { ApplyContext, Context, KindOperations, Operations, RemoveContext } from "./context.ts";
-import { address } from "./kinds/address.ts";
+import { address, waitForUniqueness } from "./kinds/address.ts";
 import { bridge } from "./kinds/bridge.ts";
 import { firewall } from "./kinds/firewall.ts";
 import { linkUp } from "./kinds/link-up.ts";
@@ -50,6 +50,7 @@ export function apply(
     for (const object of ordered(state)) operationsOf(object).apply(object, working);
     for (const object of state.objects)
       if (object.kind === "veth" && isUp(state, object)) waitForwarding(object, context);
+    for (const object of state.objects) if (object.kind === "address") waitForUniqueness(object, working);
     commit();
   } catch (e) {
     try {

@@ -8,16 +8,59 @@ import { socketAt } from "../spaces.ts";
 function apply(o: AddressObject, context: ApplyContext): void {
   const socket = socketAt(context.spaces, o.place);
   const index = linkIndex(context, o.place, o.link);
-  for (const old of o.replaces ?? []) removeAddress(socket, index, old);
+  for (const old of o.replaces ?? []) {
+    context.undo.defer(() => void addAddress(socket, index, old, { dad: false, connectedRoute: true }));
+    removeAddress(socket, index, old);
+  }
   const added = addAddress(socket, index, o.address, o);
+  // The two contradict each other: with the old ones back, the new one has to go.
+  if (o.replaces?.length) context.undo.defer(() => void removeAddress(socket, index, o.address));
   if (!added && o.possession === "exclusive")
     throw new NetError("resource/exists", { what: `address ${o.address.text}`, where: o.link });
+}
+
+/** As long as the reference waits; without an answer the kernel needs one to two seconds. */
+const DAD_TIMEOUT_MS = 5_000;
+const DAD_LOOK_MS = 20;
+
+/**
+ * Waits until the kernel has found no second owner of the address on the network. Before that nothing can be sent from
+ * it.
+ * @throws NetError `resource/exists` if there is one, `try-again` if the kernel does not decide
+ */
+export function waitForUniqueness(o: AddressObject, context: ApplyContext): void {
+  if (!o.dad || o.address.ip.family === 4 || o.place === "host") return;
+  const socket = socketAt(context.spaces, o.place);
+  const index = linkIndex(context, o.place, o.link);
+  const deadline = performance.now() + DAD_TIMEOUT_MS;
+  const cell = new Int32Array(new SharedArrayBuffer(4));
+  for (;;) {
+    const found = listAddresses(socket, index).find((a) => a.prefix.text === o.address.text);
+    if (found === undefined || found.dadFailed)
+      throw new NetError("resource/exists", {
+        what: `another owner of ${o.address.ip.text}`,
+        where: `the network of ${o.link}`,
+      });
+    if (!found.tentative) return;
+    if (performance.now() > deadline)
+      throw new NetError("try-again", {
+        why: `the kernel is still looking for another owner of ${o.address.text}`,
+      });
+    Atomics.wait(cell, 0, 0, DAD_LOOK_MS);
+  }
 }
 
 function verify(o: AddressObject, context: Context): void {
   const { index } = linkOf(context, o.place, o.link);
   const found = listAddresses(socketAt(context.spaces, o.place), index);
-  if (!found.some((a) => a.prefix.text === o.address.text))
+  const own = found.find((a) => a.prefix.text === o.address.text);
+  if (own?.dadFailed)
+    throw new NetError("check/differs", {
+      what: `address ${o.address.text} of ${o.link}`,
+      wanted: "in use",
+      found: "refused by the kernel, since the network has another owner of it",
+    });
+  if (own === undefined)
     throw new NetError("check/differs", {
       what: `addresses of ${o.link}`,
       wanted: o.address.text,

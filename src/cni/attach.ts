@@ -6,12 +6,13 @@ import { loadFirewalls } from "../netstate/firewalls.ts";
 import { apply, RollbackFailed, verify } from "../netstate/interpret.ts";
 import { StaleFacts } from "../netstate/kinds/bridge.ts";
 import { markOf, type Owner, vethName } from "../netstate/owner.ts";
-import { type NetnsIdentity, type OpenRecord, openRecord } from "../netstate/record.ts";
+import { type Lease, type NetnsIdentity, type OpenRecord, openRecord } from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
 import { findLink } from "../rtnl/link.ts";
 import { ADDRESS_TAKEN, cniCode } from "./errors.ts";
-import { clear, detach, earlier, prune } from "./detach.ts";
+import { clear, detach, earlier, prune, release } from "./detach.ts";
 import { type Fresh, freshNames, type KernelPlugin, type Plan, type PlanInput } from "./kernel-plugin.ts";
+import { foldKeys } from "./json.ts";
 import type { AddCall, CheckCall, Plugin, StatusCall } from "./plugin.ts";
 import { emptyResult, type Result } from "./result.ts";
 
@@ -55,10 +56,10 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
   const clearDead = async (): Promise<void> => {
     await clear(owner, record.found, plugin.firewalls(call.config));
     // What it had reserved is in the way, too.
-    if (ipam !== undefined) await call.delegate.del(ipam);
+    await release(call.delegate, record.found?.lease, ipam);
   };
   if (before === "dead") await clearDead();
-  record.begin(identityOf(spaces, call.netns));
+  record.begin(identityOf(spaces, call.netns), leaseOf(ipam, call));
   try {
     // From here on the IPAM plugin may have made a reservation, also if it fails.
     const lease = ipam === undefined ? emptyResult : leased(await reserve(call, ipam, clearDead));
@@ -72,6 +73,10 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     throw e instanceof RollbackFailed ? e.cause : e;
   }
 }
+
+/** What the record needs so that the address is given back to where it came from, whatever the configuration says then. */
+const leaseOf = (ipam: string | undefined, { conf }: AddCall<unknown>): Lease | undefined =>
+  ipam === undefined ? undefined : { plugin: ipam, config: foldKeys(conf.raw, ["ipam"]).ipam };
 
 /** An address that is this key's own already is that of a dead attachment whose record is lost. */
 async function reserve(

@@ -7,11 +7,17 @@ import { loadFirewalls } from "../netstate/firewalls.ts";
 import { remove } from "../netstate/interpret.ts";
 import { removePair } from "../netstate/kinds/veth.ts";
 import { markOf, markPrefix, type Owner, vethName } from "../netstate/owner.ts";
-import { type AttachmentRecord, listRecords, openRecord, removeEmptyRecords } from "../netstate/record.ts";
+import {
+  type AttachmentRecord,
+  type Lease,
+  listRecords,
+  openRecord,
+  removeEmptyRecords,
+} from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
 import { findLink, listLinks, removeLink } from "../rtnl/link.ts";
 import type { KernelPlugin } from "./kernel-plugin.ts";
-import type { DelCall, GcCall } from "./plugin.ts";
+import type { DelCall, Delegate, GcCall } from "./plugin.ts";
 
 /**
  * DEL and GC of a plugin that is written as data. The record says what is to be removed; when it is lost, the marks
@@ -31,10 +37,19 @@ export async function detach<Config>(plugin: KernelPlugin<Config>, call: DelCall
           plugin.removeForeign?.(call, context),
         )
       : await removeRecorded(record.found, record.found.state);
-  const ipam = plugin.ipam?.(call.config);
-  if (ipam !== undefined) await collect(failures, () => call.delegate.del(ipam));
+  await collect(failures, () => release(call.delegate, record.found?.lease, plugin.ipam?.(call.config)));
   report(failures, `${plugin.type} of container ${owner.containerId}`);
   record.remove();
+}
+
+/** Gives back what ADD was leased: as the record says, and without one as the configuration does now. */
+export async function release(
+  delegate: Pick<Delegate, "del">,
+  lease: Lease | undefined,
+  ipam: string | undefined,
+): Promise<void> {
+  if (lease !== undefined) await delegate.del(lease.plugin, lease.config);
+  else if (ipam !== undefined) await delegate.del(ipam);
 }
 
 /**

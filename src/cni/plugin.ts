@@ -76,7 +76,8 @@ export type StatusCall<Config> = Call<Config>;
 /** Runs the plugin `type` with the verb of the current call, or another one, and the current configuration. */
 export interface Delegate {
   add(type: string): Promise<Result>;
-  del(type: string): Promise<void>;
+  /** `ipam` stands in for the key of that name, when ADD was called with another one than the current configuration has. */
+  del(type: string, ipam?: unknown): Promise<void>;
   check(type: string): Promise<void>;
   gc(type: string): Promise<void>;
   status(type: string): Promise<void>;

@@ -7,6 +7,7 @@ import { type ErrorCode, fromSystem, NetError } from "../errors.ts";
 import { prevResultOf, readConf, type UncheckedConf, validAttachmentsOf } from "./conf.ts";
 import { errorText, toErrorJson } from "./errors.ts";
 import { emptyHost, type Env, fileId, type Host, sameFile } from "./host.ts";
+import { withoutKeys } from "./json.ts";
 import type { Delegate, NetConf, Plugin } from "./plugin.ts";
 import { printResult } from "./result-codec.ts";
 import type { Result } from "./result.ts";
@@ -215,14 +216,15 @@ const NOT_STARTED: ReadonlySet<ErrorCode> = new Set(["env/invalid", "config/inva
 
 /** What finds and runs other plugins is loaded when the first delegate is called. */
 function delegateOf({ env, stdin, host, conf, log }: Context): Delegate {
-  const run = async (type: string, command: Verb): Promise<string> => {
+  const run = async (type: string, command: Verb, ipam?: unknown): Promise<string> => {
     if ((env["CNI_PATH"] ?? "") === "")
       throw new NetError("env/invalid", {
         variables: ["CNI_PATH"],
         why: `required to find the plugin "${type}"`,
       });
     const { invoke } = await import("./invoke.ts");
-    return invoke({ type, command, env, stdin, log }, host);
+    const text = ipam === undefined ? stdin : JSON.stringify({ ...withoutKeys(conf.raw, ["ipam"]), ipam });
+    return invoke({ type, command, env, stdin: text, log }, host);
   };
   const silent =
     (command: Verb) =>
@@ -239,8 +241,8 @@ function delegateOf({ env, stdin, host, conf, log }: Context): Delegate {
       const { resultOfPlugin } = await import("./invoke.ts");
       return resultOfPlugin(type, stdout, conf.cniVersion);
     },
-    del: async (type) => {
-      if (!neverRan.has(type)) await run(type, "DEL");
+    del: async (type, ipam) => {
+      if (!neverRan.has(type)) await run(type, "DEL", ipam);
     },
     check: silent("CHECK"),
     gc: silent("GC"),

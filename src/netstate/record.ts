@@ -38,9 +38,16 @@ export interface Borrowed {
   readonly value: string;
 }
 
+/** What was asked for outside the kernel, so that it is given back to the same place: an IPAM plugin and its key. */
+export interface Lease {
+  readonly plugin: string;
+  readonly config: unknown;
+}
+
 export interface AttachmentRecord {
   readonly owner: Owner;
   readonly netns: NetnsIdentity;
+  readonly lease?: Lease;
   readonly committed: boolean;
   /** What was, or was about to be, made. Absent if ADD ended before it had a plan. */
   readonly state?: NetState;
@@ -51,6 +58,7 @@ interface Head {
   readonly v: 1;
   readonly owner: Owner;
   readonly netns: NetnsIdentity;
+  readonly lease?: Lease;
 }
 
 const PENDING = ".pending";
@@ -68,7 +76,7 @@ export interface OpenRecord extends Disposable {
   /** What an earlier ADD left, if anything. */
   readonly found: AttachmentRecord | undefined;
   /** Begins a journal; what was found is gone after this. */
-  begin(netns: NetnsIdentity): void;
+  begin(netns: NetnsIdentity, lease?: Lease): void;
   plan(state: NetState): void;
   borrow(borrowed: Borrowed): void;
   /** The last step of ADD. */
@@ -94,10 +102,10 @@ export function openRecord(owner: Owner): OpenRecord {
   };
   return {
     found,
-    begin(netns) {
+    begin(netns, lease) {
       unlinkIfThere(path);
       ftruncateSync(lock.fd, 0);
-      append({ v: 1, owner, netns } satisfies Head);
+      append({ v: 1, owner, netns, ...(lease ? { lease } : {}) } satisfies Head);
       state = "begun";
     },
     plan: (plan) => append({ state: plan }),
@@ -161,7 +169,13 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
       break;
     }
     if (entry.v === 1 && entry.owner && entry.netns)
-      record = { owner: entry.owner, netns: entry.netns, committed, borrowed: [] };
+      record = {
+        owner: entry.owner,
+        netns: entry.netns,
+        ...(entry.lease ? { lease: entry.lease } : {}),
+        committed,
+        borrowed: [],
+      };
     else if (record && entry.state) record = { ...record, state: entry.state, borrowed: [] };
     else if (record && entry.borrowed) record = { ...record, borrowed: [...record.borrowed, entry.borrowed] };
   }

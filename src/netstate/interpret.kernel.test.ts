@@ -147,6 +147,20 @@ describe("a state", () => {
   });
 });
 
+kernelTest("an address that had to go for another is back after a failure", async () => {
+  await using on = await stage();
+  const old = { ...address, possession: "shared", place: "host", link: "st0" } as const;
+  await on.do("apply", [bridge, { ...old, address: prefixOf("10.91.0.1/24") }]);
+  const before = await on.lines();
+  const replacing = { ...old, address: prefixOf("10.92.0.1/24"), replaces: [prefixOf("10.91.0.1/24")] };
+  expect(
+    (await on.do("apply", [bridge, replacing, { ...unreachable, place: "host", link: "st0" }])).failure,
+  ).toBeDefined();
+  expect(await on.lines()).toEqual(before);
+  expect((await on.do("apply", [bridge, replacing])).failure).toBeUndefined();
+  expect((await on.lines()).join("\n")).not.toContain("10.91.0.1/24");
+});
+
 describe("what was borrowed", () => {
   kernelTest("is not given back if somebody else has changed it since", async () => {
     await using on = await stage();

@@ -11,8 +11,8 @@ import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
 import { run } from "../../src/testing/run.ts";
 import type { Scenario, Subject } from "./scenarios.ts";
 
-/** DEL of the key alone; ADD of the same key and then DEL; GC; or, for faults in DEL, another DEL. */
-export type Recovery = "DEL" | "ADD" | "GC" | "DEL again";
+/** DEL of the key alone; ADD of the same key and then DEL; GC; or, for faults in DEL and GC, another one of them. */
+export type Recovery = "DEL" | "ADD" | "GC" | "DEL again" | "GC again";
 export interface Case {
   readonly scenario: Scenario;
   readonly fault: Fault;
@@ -69,7 +69,7 @@ async function wipe({ subject: { host } }: Lane): Promise<void> {
 async function faultsOf(
   heddle: HeddleBinary,
   scenario: Scenario,
-  verb: "ADD" | "DEL",
+  verb: "ADD" | "DEL" | "GC",
   fresh: boolean,
 ): Promise<readonly Fault[]> {
   await using on = await lane(heddle);
@@ -78,19 +78,21 @@ async function faultsOf(
   const file = join(subject.host.dir, "recorded");
   await scenario.prepare?.(subject);
   demand("recorded ADD", await scenario.add(subject, verb === "ADD" ? recording(file) : []));
-  demand("recorded DEL", await scenario.del(subject, "full", verb === "DEL" ? recording(file) : []));
+  if (verb === "GC") demand("recorded GC", await scenario.gc(subject, recording(file)));
+  else demand("recorded DEL", await scenario.del(subject, "full", verb === "DEL" ? recording(file) : []));
   return faultsIn(file);
 }
 
 /**
  * Every case of a scenario: each fault of ADD on a host that was used before with each recovery, each on a fresh host
- * with DEL, and each fault of DEL.
+ * with DEL, and each fault of DEL and of GC.
  */
 export async function casesOf(heddle: HeddleBinary, scenario: Scenario): Promise<readonly Case[]> {
-  const [used, fresh, removal] = await Promise.all([
+  const [used, fresh, removal, collection] = await Promise.all([
     faultsOf(heddle, scenario, "ADD", false),
     faultsOf(heddle, scenario, "ADD", true),
     faultsOf(heddle, scenario, "DEL", false),
+    faultsOf(heddle, scenario, "GC", false),
   ]);
   const children = scenario.name.includes("iptables") ? childFaults : [];
   const one = (fault: Fault, recovery: Recovery, fresh: boolean): Case => ({
@@ -103,6 +105,7 @@ export async function casesOf(heddle: HeddleBinary, scenario: Scenario): Promise
     ...[...used, ...children].flatMap((f) => (["DEL", "ADD", "GC"] as const).map((r) => one(f, r, false))),
     ...fresh.map((f) => one(f, "DEL", true)),
     ...[...removal, ...children].map((f) => one(f, "DEL again", false)),
+    ...[...collection, ...children].map((f) => one(f, "GC again", false)),
   ];
 }
 
@@ -134,6 +137,10 @@ async function perform(c: Case, on: Lane): Promise<void> {
     demand("ADD", await scenario.add(subject));
     await scenario.del(subject, "full", under);
     demand("DEL after the fault", await scenario.del(subject, "bare"));
+  } else if (c.recovery === "GC again") {
+    demand("ADD", await scenario.add(subject));
+    await scenario.gc(subject, under);
+    demand("GC after the fault", await scenario.gc(subject));
   } else {
     await scenario.add(subject, under);
     await recover(c, subject);

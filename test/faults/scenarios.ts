@@ -21,7 +21,7 @@ export interface Scenario {
   /** `bare`: configuration and key alone, without a namespace or a previous result. */
   del(on: Subject, how: "bare" | "full", under?: readonly string[]): Promise<PluginReply>;
   /** No attachment is valid. */
-  gc(on: Subject): Promise<PluginReply>;
+  gc(on: Subject, under?: readonly string[]): Promise<PluginReply>;
   /** Takes back `prepare`. */
   finish?(on: Subject): Promise<void>;
 }
@@ -53,7 +53,8 @@ function alone(name: string, type: string, conf: Conf, extra: Partial<Scenario> 
       const call = { command: "DEL", ...bare, ...(how === "full" ? { netns } : {}) } as const;
       return on.host.call(type, call, conf(on), under);
     },
-    gc: (on) => on.host.call(type, { command: "GC" }, { ...conf(on), "cni.dev/valid-attachments": [] }),
+    gc: (on, under) =>
+      on.host.call(type, { command: "GC" }, { ...conf(on), "cni.dev/valid-attachments": [] }, under),
     ...extra,
   };
 }
@@ -126,7 +127,7 @@ function listed(name: string, ipMasqBackend: "nftables" | "iptables"): Scenario 
     add: (on, under) => verb(on, "add", under),
     check: (on) => verb(on, "check"),
     del: (on, _how, under) => verb(on, "del", under),
-    gc: (on) => verb(on, "gc"),
+    gc: (on, under) => verb(on, "gc", under),
   };
 }
 

@@ -137,6 +137,8 @@ describe("the plan of portmap", () => {
       "10.1.2.4/24",
       "fd00::3/64",
     ]);
-    expect(() => plan(inputOf(configOf([tcp(80, 80)]), undefined), noFacts)).toThrow("needs the result of the plugin before it");
+    expect(() => plan(inputOf(configOf([tcp(80, 80)]), undefined), noFacts)).toThrow(
+      "needs the result of the plugin before it",
+    );
   });
 });

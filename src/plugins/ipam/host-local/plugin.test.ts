@@ -46,6 +46,12 @@ describe("DEL", () => {
     expect(Object.keys(data.reservations())).toEqual(["10.1.2.2"]);
   });
 
+  test("succeeds where there can be no directory", async () => {
+    using data = makeDataDir();
+    writeFileSync(join(data.path, "file"), "");
+    await at(data, { ...subnet, dataDir: join(data.path, "file") }).del(a);
+  });
+
   test.each<[string, object]>([
     ["no range any more", {}],
     ["another subnet", { subnet: "10.77.0.0/16" }],

@@ -58,10 +58,10 @@ export function openStore(place: Place, files: Files): Store {
 
 /**
  * As `openStore`; undefined if there is no directory, and so no reservation. A network's name may be longer than the
- * name of a directory can be: ADD then fails, and DEL has nothing to do.
+ * name of a directory can be, or `dataDir` a file: ADD then fails, and DEL has nothing to do.
  */
 export const openExisting = (place: Place, files: Files): Store | undefined =>
-  unless("ENOENT", () => unless("ENAMETOOLONG", () => open(place, files)));
+  unless("ENOENT", () => unless("ENAMETOOLONG", () => unless("ENOTDIR", () => open(place, files))));
 
 function open(place: Place, files: Files): Store {
   const lock = lockFile(join(place.dir, LOCK), "exclusive");

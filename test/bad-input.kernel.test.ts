@@ -168,6 +168,22 @@ describe("the configuration", () => {
     ["a name that is a number", 6, "name", () => '{"cniVersion":"1.1.0","name":7}'],
     ["JSON of great depth", 6, "deep", () => `{"name":"x","a":${"[".repeat(5000)}${"]".repeat(5000)}}`],
     ["no name", 7, "name", () => bridge({ name: undefined })],
+    ["a name too long for a folder", 5, "ENAMETOOLONG", () => bridge({ name: "n".repeat(300) })],
+    ["a file for a folder of reservations", 5, "passwd", () => withIpam({ dataDir: "/etc/passwd" })],
+    ["a resolv.conf that is not there", 5, "/nowhere", () => withIpam({ resolvConf: "/nowhere" })],
+    ["a route that is none", 7, "routes", () => withIpam({ routes: [{ dst: "everywhere" }] })],
+    [
+      "a route by a gateway out of reach",
+      105,
+      "RTM_NEWROUTE",
+      () => ({
+        ...bridge({ name: "other", isGateway: false }),
+        ipam: ipam(site.host, {
+          ranges: [[{ subnet: "10.91.0.0/24" }]],
+          routes: [{ dst: "10.1.0.0/16", gw: "10.2.0.1" }],
+        }),
+      }),
+    ],
     ["a name that is a path", 7, '"../x"', () => bridge({ name: "../x" })],
     ["a version of the future", 1, '"9.8.7"', () => bridge({ cniVersion: "9.8.7" })],
     ["a version that is none", 1, '"one"', () => bridge({ cniVersion: "one" })],

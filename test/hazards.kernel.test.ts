@@ -238,3 +238,12 @@ hostTest(
     expect((await run(["ip", "-n", two.name, "-br", "link"])).stdout).not.toContain("eth0");
   },
 );
+
+hostTest("a bridge with the spanning tree protocol gets ports without a wait for its decision", async () => {
+  using heddle = await heddleBinary();
+  await using host = await cniHost(heddle);
+  await using one = await testNetns();
+  await host.exec(["ip", "link", "add", "br7", "type", "bridge", "stp_state", "1"]);
+  const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
+  expect((await host.call("bridge", { command: "ADD", ...call }, bridge(host))).message).toBe("");
+});

@@ -15,6 +15,9 @@ const RTM = { NEWLINK: 16, DELLINK: 17, GETLINK: 18, NEWLINKPROP: 108 } as const
 /** RTEXT_FILTER_SKIP_STATS (linux/rtnetlink.h): the counters are most of an answer and nobody here reads them. */
 const SKIP_STATS = 1 << 3;
 
+/** BR_STATE_* (linux/if_bridge.h). */
+const portState = { listening: 1, learning: 2, forwarding: 3 } as const;
+
 /** A link as the kernel shows it. */
 export interface Link {
   readonly index: number;
@@ -34,7 +37,13 @@ export interface Link {
   /** `bridge`, `veth`, …; absent for hardware and for the loopback. */
   readonly kind?: string;
   readonly bridge?: { readonly vlanFiltering: boolean };
-  readonly port?: { readonly hairpin: boolean; readonly isolated: boolean; readonly forwarding: boolean };
+  readonly port?: {
+    readonly hairpin: boolean;
+    readonly isolated: boolean;
+    readonly forwarding: boolean;
+    /** The spanning tree protocol is finding out whether the port may forward: by default for 30 seconds. */
+    readonly listening: boolean;
+  };
 }
 
 /** How a link is named in a request: by index, or by one of its names. */
@@ -89,6 +98,7 @@ export function decodeLink(m: Pick<Message, "body">): Link {
   const port =
     a.linkInfo?.slaveKind === "bridge" ? bridgePortAttrs.decode(a.linkInfo.slaveData ?? none) : undefined;
   const bridge = kind === "bridge" ? bridgeKind.data.decode(a.linkInfo?.data ?? none) : undefined;
+  const { listening, learning, forwarding } = portState;
   return {
     index: info.index,
     name: a.name ?? "",
@@ -104,7 +114,14 @@ export function decodeLink(m: Pick<Message, "body">): Link {
     ...(kind ? { kind } : {}),
     ...(bridge ? { bridge: { vlanFiltering: bridge.vlanFiltering === 1 } } : {}),
     ...(port
-      ? { port: { hairpin: port.hairpin === 1, isolated: port.isolated === 1, forwarding: port.state === 3 } }
+      ? {
+          port: {
+            hairpin: port.hairpin === 1,
+            isolated: port.isolated === 1,
+            forwarding: port.state === forwarding,
+            listening: port.state === listening || port.state === learning,
+          },
+        }
       : {}),
   };
 }

@@ -56,16 +56,23 @@ function takenName(o: VethObject, context: ApplyContext, cause: Error): NetError
   return new NetError("resource/exists", { what: `interface ${name}`, where }, { cause });
 }
 
-/** Waits until the host's end forwards frames; what is sent before is lost and costs a second of ARP. */
+/**
+ * Waits until the host's end forwards frames; what is sent before is lost and costs a second of ARP. A bridge with the
+ * spanning tree protocol takes half a minute, which is not waited for.
+ */
 export function waitForwarding(o: VethObject, { spaces: { host } }: Context): void {
   const deadline = performance.now() + FORWARDING_TIMEOUT_MS;
   const cell = new Int32Array(new SharedArrayBuffer(4));
   for (let waitMs = 0.1; ; waitMs = Math.min(waitMs * 2, 20)) {
     const link = getLink(host, { name: o.host.name });
-    if (link.operState === "up" && (o.port === undefined || link.port?.forwarding)) return;
+    const passes = o.port === undefined || link.port?.forwarding || link.port?.listening;
+    if (link.operState === "up" && passes) return;
     if (performance.now() > deadline)
       throw new NetError("try-again", {
-        why: `bridge port ${o.host.name} is in state ${link.operState}, not up`,
+        why:
+          link.operState === "up"
+            ? `bridge port ${o.host.name} does not forward`
+            : `${o.host.name} is in state ${link.operState}, not up`,
       });
     Atomics.wait(cell, 0, 0, waitMs);
   }

@@ -12,8 +12,16 @@ export interface Output {
   readonly stderr: string;
 }
 
-/** Runs a program of that name; undefined if the host does not have it. */
-export type Run = (program: string, args: readonly string[], stdin: string) => Output | undefined;
+/**
+ * Runs a program of that name; undefined if the host does not have it. The descriptor `held` stays open in it: a lock
+ * is then free only when the program has ended, also if its parent is killed before.
+ */
+export type Run = (
+  program: string,
+  args: readonly string[],
+  stdin: string,
+  held?: number,
+) => Output | undefined;
 
 /** Only root writes to these. `PATH` is the caller's, and a plugin runs as root. */
 const TRUSTED = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
@@ -25,19 +33,19 @@ const RESOURCE_PROBLEM = 4;
 /** Other programs change the tables, too: what was read can be old when it is used. */
 const TRIES = 4;
 
-export const runProgram: Run = (program, args, stdin) => {
+export const runProgram: Run = (program, args, stdin, held) => {
   const path = TRUSTED.map((folder) => `${folder}/${program}`).find((p) => existsSync(p));
   if (path === undefined) return undefined;
   const child = Bun.spawnSync([path, ...args], {
-    stdin: Buffer.from(stdin),
+    stdio: [Buffer.from(stdin), "pipe", "pipe", ...(held === undefined ? [] : [held])],
     env: { PATH: TRUSTED.join(":"), LC_ALL: "C" },
     cwd: "/",
     timeout: PROGRAM_MS,
   });
   return {
     code: child.exitCode ?? -1,
-    stdout: child.stdout.toString(),
-    stderr: child.exitCode === null ? `ended by ${child.signalCode}` : child.stderr.toString(),
+    stdout: child.stdout?.toString() ?? "",
+    stderr: child.exitCode === null ? `ended by ${child.signalCode}` : (child.stderr?.toString() ?? ""),
   };
 };
 

@@ -53,10 +53,20 @@ export interface IptablesBackendOptions {
 const FAMILIES: readonly Family[] = [4, 6];
 
 export function openIptables(options: IptablesBackendOptions = {}): FirewallBackend {
-  const run = options.run ?? runProgram;
+  const program = options.run ?? runProgram;
+  let held: number | undefined;
+  const run: Run = (name, args, stdin) => program(name, args, stdin, held);
   const probe = options.probe ?? mayHaveChains;
   const lockPath = options.lockPath ?? "/run/heddle/iptables.lock";
-  const locked = (work: () => void): void => underLock(lockPath, work);
+  const locked = (work: () => void): void =>
+    underLock(lockPath, (fd) => {
+      held = fd;
+      try {
+        work();
+      } finally {
+        held = undefined;
+      }
+    });
   const read = (family: Family, table?: string): Saved | undefined => {
     const text = save(run, family, table);
     return text === undefined ? undefined : parseSave(text);
@@ -130,10 +140,10 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
   };
 }
 
-function underLock(path: string, work: () => void): void {
+function underLock(path: string, work: (fd: number) => void): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  using _lock = lockFile(path, "exclusive");
-  work();
+  using lock = lockFile(path, "exclusive");
+  work(lock.fd);
 }
 
 function wantedFamilies(state: FirewallState): { family: Family; rules: FamilyRules }[] {

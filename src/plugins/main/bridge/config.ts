@@ -1,4 +1,4 @@
-import { anything, flag, object, withDefault } from "../../../cni/json.ts";
+import { anything, type Decode, flag, object, withDefault } from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
 import { dnsFields } from "../../../cni/result-codec.ts";
 import type { Dns } from "../../../cni/result.ts";
@@ -29,8 +29,11 @@ export interface BridgeConfig {
 const DEFAULT_BRIDGE = "cni0";
 const no = withDefault(flag, false);
 
+/** The empty name is the same as none. */
+const bridgeName: Decode<string> = (value, at) => (value === "" ? DEFAULT_BRIDGE : ifName(value, at));
+
 const fields = object({
-  bridge: ifName,
+  bridge: bridgeName,
   isGateway: no,
   isDefaultGateway: no,
   forceAddress: no,
@@ -51,7 +54,7 @@ const fields = object({
 
 /** Throws `config/invalid` with the key, or `config/unsupported`. */
 export function parseConfig(conf: NetConf): BridgeConfig {
-  const raw = fields({ ...conf.raw, ...(conf.raw["bridge"] === "" ? { bridge: DEFAULT_BRIDGE } : {}) }, "");
+  const raw = fields(conf.raw, "");
   const refuse = (field: string, why: string): never => {
     throw new NetError("config/invalid", { field, why });
   };

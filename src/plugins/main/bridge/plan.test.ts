@@ -69,6 +69,7 @@ describe("the configuration of bridge", () => {
       portIsolation: false,
     });
     expect(configOf({ bridge: "", mtu: 0, ipMasqBackend: "" })).toEqual(configOf({}));
+    expect(configOf({ BRIDGE: "" })).toEqual(configOf({}));
   });
   test("makes a default gateway a gateway", () => {
     expect(configOf({ isDefaultGateway: true }).isGateway).toBe(true);

@@ -3,7 +3,7 @@
  * which targets are met. README.md beside this file says how, and what the numbers do not say.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, release, tmpdir } from "node:os";
+import { cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CaseName } from "./cases.ts";
 import { measure, type Measured } from "./measure.ts";
@@ -21,11 +21,13 @@ async function bench(options: Options): Promise<readonly Verdict[]> {
     console.log(`seed ${options.seed}, ${options.runs} runs; median (lower–upper quartile)`);
     const places = await preparePrograms(dir);
     const random = randomFrom(options.seed);
-    const all: { readonly case: CaseName; readonly players: readonly Measured[] }[] = [];
+    const all: { readonly case: CaseName; readonly players: readonly Measured[]; readonly load: number }[] =
+      [];
     for (const name of options.cases) {
       const players = await measure(name, (i) => places(name, i), join(dir, "var-lib"), options, random);
-      console.log(showCase(name, players));
-      all.push({ case: name, players });
+      const load = loadavg()[0] ?? 0;
+      console.log(showCase(name, players, load));
+      all.push({ case: name, players, load });
       await settle();
     }
     const verdicts = all.flatMap((one) => verdictsOf(one.case, one.players));

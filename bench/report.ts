@@ -56,8 +56,11 @@ const spread = ({ median, lower, upper }: Summary): string =>
   `${digits(median)} (${digits(lower)}–${digits(upper)})`;
 const cell = (values: readonly number[]): string => (values.length === 0 ? "–" : spread(summarize(values)));
 
-/** The table of one case, and below it a line for each target. */
-export function showCase(name: CaseName, players: readonly Measured[]): string {
+/**
+ * The table of one case, and below it a line for each target. `load` is the machine's load average: much more than one
+ * says that other work had the processors, too.
+ */
+export function showCase(name: CaseName, players: readonly Measured[], load: number): string {
   const of: Case = caseOf(name);
   const unit = of.burst === undefined ? "largest program, MB" : `all at once, MB`;
   const head = ["", "ADD ms", "DEL ms", unit, ...aboveHead(players)];
@@ -69,7 +72,7 @@ export function showCase(name: CaseName, players: readonly Measured[]): string {
     ...aboveCells(p, players),
   ]);
   const lines = verdictsOf(name, players).map(showVerdict);
-  return [`\n${of.title}`, ...columns([head, ...rows]), ...lines].join("\n");
+  return [`\n${of.title} (load ${load.toFixed(1)})`, ...columns([head, ...rows]), ...lines].join("\n");
 }
 
 const hasFloor = (players: readonly Measured[]): boolean => players.some((p) => p.name === "floor");
@@ -84,7 +87,7 @@ function aboveCells(player: Measured, players: readonly Measured[]): string[] {
 }
 
 export const showVerdict = (v: Verdict): string => {
-  const number = v.unit === "×" ? v.measured.toFixed(2) : digits(v.measured);
+  const number = v.unit === "×" ? v.measured.toFixed(3) : digits(v.measured);
   return `  ${v.met ? "met   " : "MISSED"}  ${v.what}: ${number} ${v.unit}, target ≤ ${v.target} ${v.unit}`;
 };
 

@@ -1,5 +1,6 @@
 /** What the executable does on hosts and at moments that are out of the ordinary. */
 import { expect } from "bun:test";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type CniHost, cniHost } from "../src/testing/cni-host.ts";
 import { heddleBinary } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
@@ -247,3 +248,29 @@ hostTest("a bridge with the spanning tree protocol gets ports without a wait for
   const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
   expect((await host.call("bridge", { command: "ADD", ...call }, bridge(host))).message).toBe("");
 });
+
+hostTest(
+  "DEL goes by the marks when the record makes no sense, and says who can read one of a later release",
+  async () => {
+    using heddle = await heddleBinary();
+    await using host = await cniHost(heddle);
+    await using one = await testNetns();
+    const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
+    const conf = bridge(host);
+    expect((await host.call("bridge", { command: "ADD", ...call }, conf)).message).toBe("");
+    const dir = `${host.dir}/run/attachments`;
+    const file = `${dir}/${readdirSync(dir)[0]}`;
+    const [head = "", ...rest] = readFileSync(file, "utf8").split("\n");
+    writeFileSync(file, [head, '{"state":{"objects":[{"kind":"later"}]}}', ""].join("\n"));
+    const later = await host.call("bridge", { command: "DEL", ...call }, conf);
+    expect(later.message).toContain("the release that made the attachment");
+    expect(readdirSync(dir)).toHaveLength(1);
+    writeFileSync(file, [head, '{"state":{}}', ...rest.slice(1)].join("\n"));
+    expect((await host.call("bridge", { command: "DEL", ...call }, conf)).message).toBe("");
+    expect((await host.exec(["ip", "-br", "link"])).stdout).not.toContain("veth");
+    expect((await host.exec(["nft", "list", "map", "inet", "heddle", "masquerade4"])).stdout).not.toContain(
+      "10.77",
+    );
+    expect(readdirSync(dir)).toEqual([]);
+  },
+);

@@ -1,3 +1,4 @@
+import { NetError } from "../errors.ts";
 import type { ApplyContext, Context, KindOperations, Operations, RemoveContext } from "./context.ts";
 import { address, waitForUniqueness } from "./kinds/address.ts";
 import { bridge } from "./kinds/bridge.ts";
@@ -27,7 +28,15 @@ const operations = {
   rule,
 } as const satisfies Operations;
 
-const operationsOf = (o: NetObject): KindOperations<NetObject> => operations[o.kind];
+/** Throws `feature/missing` for what a later release has recorded. */
+function operationsOf(o: NetObject): KindOperations<NetObject> {
+  if (!Object.hasOwn(operations, o.kind))
+    throw new NetError("feature/missing", {
+      feature: `an object of the kind "${o.kind}", which the record of this attachment names,`,
+      needs: "the release that made the attachment",
+    });
+  return operations[o.kind];
+}
 
 /** The objects in the order of `operations`; of one kind, in the order of the plan. */
 function ordered(state: NetState): readonly NetObject[] {

@@ -17,6 +17,7 @@ import { lockFile, tryLockFile } from "../sys/flock.ts";
 import type { NetState } from "./model.ts";
 import { markOf, type Owner } from "./owner.ts";
 import { parse, stringify } from "./state-json.ts";
+import { requireTrusted } from "./trusted-dir.ts";
 
 /**
  * The record of an attachment: a journal of lines in a file of its own, named by the mark. It is `MARK.pending` from
@@ -63,13 +64,20 @@ interface Head {
 
 const PENDING = ".pending";
 
+const RUN_DIR = "/run/heddle";
+
 /** `/run/heddle`, or `HEDDLE_RUN_DIR` if that is an absolute path: several hosts on one machine keep theirs apart. */
 export function runDir(env: Readonly<Record<string, string | undefined>> = process.env): string {
   const asked = env["HEDDLE_RUN_DIR"];
-  return asked !== undefined && isAbsolute(asked) ? asked : "/run/heddle";
+  return asked !== undefined && isAbsolute(asked) ? asked : RUN_DIR;
 }
 
-export const recordDir = (): string => `${runDir()}/attachments`;
+/** Throws `env/invalid` if `HEDDLE_RUN_DIR` is a directory that others can write to. */
+export function recordDir(): string {
+  const dir = runDir();
+  if (dir !== RUN_DIR) requireTrusted(dir, "HEDDLE_RUN_DIR");
+  return `${dir}/attachments`;
+}
 
 /** The record of one key, held under its lock until it is closed. */
 export interface OpenRecord extends Disposable {
@@ -176,7 +184,8 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
         committed,
         borrowed: [],
       };
-    else if (record && entry.state) record = { ...record, state: entry.state, borrowed: [] };
+    else if (record && Array.isArray(entry.state?.objects))
+      record = { ...record, state: entry.state, borrowed: [] };
     else if (record && entry.borrowed) record = { ...record, borrowed: [...record.borrowed, entry.borrowed] };
   }
   return record;

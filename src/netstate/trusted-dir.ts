@@ -1,0 +1,43 @@
+/**
+ * Whether records in a directory can be believed. DEL puts back what a record says was there before, as root: who could
+ * write a record could set any parameter of the kernel.
+ */
+import { lstatSync, type Stats, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { NetError } from "../errors.ts";
+
+/** Mode bits: others than the owner may write; in a sticky directory nobody removes what is somebody else's. */
+const WRITABLE = 0o022;
+const STICKY = 0o1000;
+
+const checked = new Set<string>();
+
+/**
+ * A directory that is not there yet is made with mode 0700, so that only those above it count. Each is looked at once in
+ * a process.
+ * @throws NetError `env/invalid` if somebody else can write to `dir`, or put another directory in its place
+ */
+export function requireTrusted(dir: string, variable: string): void {
+  if (checked.has(dir)) return;
+  for (let at = dir; ; at = dirname(at)) {
+    const why = distrust(at, at !== dir);
+    if (why !== undefined)
+      throw new NetError("env/invalid", {
+        variables: [variable],
+        why: `${at} ${why}, who could forge records`,
+      });
+    if (at === dirname(at)) break;
+  }
+  checked.add(dir);
+}
+
+function distrust(path: string, isAbove: boolean): string | undefined {
+  const link = lstatSync(path, { throwIfNoEntry: false });
+  const there = statSync(path, { throwIfNoEntry: false });
+  if (link === undefined || there === undefined) return undefined;
+  if (!isOwn(link) || !isOwn(there)) return `belongs to user ${isOwn(link) ? there.uid : link.uid}`;
+  const writable = (there.mode & WRITABLE) !== 0 && !(isAbove && (there.mode & STICKY) !== 0);
+  return writable ? "can be written to by others" : undefined;
+}
+
+const isOwn = ({ uid }: Stats): boolean => uid === 0 || uid === process.geteuid?.();

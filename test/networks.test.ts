@@ -245,6 +245,9 @@ describe("ptp", () => {
       expect(await seenFrom(on.home, a.path, addressOf(ra, nth), 80)).toBeDefined();
       expect(await seenFrom(a.path, b.path, addressOf(rb, nth), 80)).toBe(addressOf(ra, nth));
     }
+    // While its link-local address is looked for, the host forwards nothing to a container.
+    const { stdout } = await on.host.exec(["ip", "-6", "-oneline", "address", "show", "tentative"]);
+    for (const added of [ra, rb]) expect(stdout).not.toContain(hostLinkOf(added));
     expect((await linkOf(a.path, "eth0", on)).mtu).toBe(1420);
     demand("CHECK", await on.call("CHECK", a, conf, { prevResult: ra }));
   });

@@ -44,6 +44,9 @@ function apply(o: VethObject, context: ApplyContext): void {
   context.undo.defer(() => removePair(o, context));
   addAltName(host, { name: o.host.name }, context.mark);
   tryWriteSysctl(`net/ipv6/conf/${o.host.name}/accept_ra`, "0");
+  // The host asks for the container's link address from its own link-local one, and cannot for the two seconds in which
+  // that is looked for on a link where nobody else can have it.
+  if (o.port === undefined) tryWriteSysctl(`net/ipv6/conf/${o.host.name}/accept_dad`, "0");
   if (o.port && (o.port.hairpin || o.port.isolated))
     setBridgePort(host, getLink(host, { name: o.host.name }).index, o.port);
 }

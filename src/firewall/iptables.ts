@@ -52,21 +52,32 @@ export interface IptablesBackendOptions {
 
 const FAMILIES: readonly Family[] = [4, 6];
 
-export function openIptables(options: IptablesBackendOptions = {}): FirewallBackend {
+interface LockedPrograms {
+  /** Runs a program; within `locked` it holds the lock as well. */
+  readonly run: Run;
+  locked(work: () => void): void;
+}
+function lockedPrograms(options: IptablesBackendOptions): LockedPrograms {
   const program = options.run ?? runProgram;
-  let held: number | undefined;
-  const run: Run = (name, args, stdin) => program(name, args, stdin, held);
-  const probe = options.probe ?? mayHaveChains;
   const lockPath = options.lockPath ?? "/run/heddle/iptables.lock";
-  const locked = (work: () => void): void =>
-    underLock(lockPath, (fd) => {
-      held = fd;
-      try {
-        work();
-      } finally {
-        held = undefined;
-      }
-    });
+  let held: number | undefined;
+  return {
+    run: (name, args, stdin) => program(name, args, stdin, held),
+    locked: (work) =>
+      underLock(lockPath, (fd) => {
+        held = fd;
+        try {
+          work();
+        } finally {
+          held = undefined;
+        }
+      }),
+  };
+}
+
+export function openIptables(options: IptablesBackendOptions = {}): FirewallBackend {
+  const { run, locked } = lockedPrograms(options);
+  const probe = options.probe ?? mayHaveChains;
   const read = (family: Family, table?: string): Saved | undefined => {
     const text = save(run, family, table);
     return text === undefined ? undefined : parseSave(text);

@@ -136,6 +136,8 @@ describe("the environment", () => {
     ["CNI_ARGS that are no pairs", 4, "KEY=VALUE", good, set({ CNI_ARGS: "MAC" })],
     ["CNI_ARGS with an unknown key", 4, "COLOUR", good, set({ CNI_ARGS: "COLOUR=red" })],
     ["a MAC address that is none", 7, "CNI_ARGS MAC", good, set({ CNI_ARGS: "MAC=red" })],
+    ["a MAC address of a group", 7, "multicast", good, set({ CNI_ARGS: "MAC=01:00:5e:00:00:01" })],
+    ["a MAC address of zeros", 7, "zero", good, set({ CNI_ARGS: "MAC=00:00:00:00:00:00" })],
     ["a missing CNI_PATH", 4, "CNI_PATH", good, set({ CNI_PATH: undefined })],
     ["an IPAM plugin that is nowhere", 106, "host-local", good, set({ CNI_PATH: "/nowhere" })],
     ["an interface that is there", 104, "there0", () => bridge({ ipam: {} }), set({ CNI_IFNAME: "there0" })],

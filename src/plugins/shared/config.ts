@@ -15,7 +15,7 @@ import type { Dns } from "../../cni/result.ts";
 import { NetError } from "../../errors.ts";
 import type { Backend } from "../../firewall/model.ts";
 import { parseIfName } from "../../net/ifname.ts";
-import { type Mac, parseMac } from "../../net/mac.ts";
+import { type Mac, macToBytes, parseMac } from "../../net/mac.ts";
 
 /** Keys that several plugins share, each read in one way. */
 export const ifName = parsed(parseIfName);
@@ -65,5 +65,11 @@ export function macOf(call: { readonly conf: NetConf; readonly args: string }): 
   if (found === undefined) return undefined;
   const mac = parseMac(found.value);
   if (!mac.ok) throw new NetError("config/invalid", { field: found.at, why: mac.why });
+  const bytes = macToBytes(mac.value);
+  if (((bytes[0] ?? 0) & 1) === 1 || bytes.every((b) => b === 0))
+    throw new NetError("config/invalid", {
+      field: found.at,
+      why: `${mac.value} is no address of a single link (multicast or zero)`,
+    });
   return mac.value;
 }

@@ -38,7 +38,10 @@ export interface PluginReply {
 /** Sets the host up; bind it with `await using`. */
 export async function cniHost(heddle: HeddleBinary): Promise<CniHost> {
   const dir = tempDir("host");
-  const child = Bun.spawn(["unshare", "--net", "--mount", "--propagation", "slave", "sleep", "infinity"], {
+  // A test that is killed takes its hosts along.
+  const bound = ["setpriv", "--pdeathsig", "KILL"];
+  const apart = ["unshare", "--net", "--mount", "--propagation", "slave"];
+  const child = Bun.spawn([...bound, ...apart, "sleep", "infinity"], {
     env: plainEnv,
     stdin: "ignore",
     stdout: "ignore",

@@ -29,16 +29,17 @@ export interface Lane extends AsyncDisposable {
 
 /** A host with two containers whose loopback is down, as a runtime makes them. */
 export async function lane(heddle: HeddleBinary): Promise<Lane> {
-  const stack = new AsyncDisposableStack();
+  await using stack = new AsyncDisposableStack();
   const host = stack.use(await cniHost(heddle));
   const [container, second] = [stack.use(await testNetns()), stack.use(await testNetns())];
   for (const { name } of [container, second]) await run(["ip", "-n", name, "link", "set", "lo", "down"]);
   const subject = (netns: TestNetns): Subject => ({ host, netns: netns.path, containerId: netns.name });
+  const owned = stack.move();
   return {
     container,
     subject: subject(container),
     other: subject(second),
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 

@@ -274,3 +274,15 @@ hostTest(
     expect(readdirSync(dir)).toEqual([]);
   },
 );
+
+straceTest("DEL and GC have nothing to do in the firewall of a kernel that has none", async () => {
+  using heddle = await heddleBinary();
+  await using host = await cniHost(heddle);
+  // The first socket is for routes, every other one for netfilter.
+  const fault = "inject=socket:error=EPROTONOSUPPORT:when=2+";
+  const under = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=socket", "-e", fault];
+  const conf = { ...bridge(host, { ipMasq: false }), cniVersion: "1.1.0" };
+  const del = { command: "DEL", containerId: "gone", ifname: "eth0" } as const;
+  expect((await host.call("bridge", del, conf, under)).message).toBe("");
+  expect((await host.call("bridge", { command: "GC" }, conf, under)).message).toBe("");
+});

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { NetError } from "../errors.ts";
 import type { Family } from "../net/ip.ts";
-import { openNetlink } from "../netlink/socket.ts";
+import { openRuleSet } from "../nft/available.ts";
 import { findChain, listChains } from "../nft/list.ts";
 import { MASQUERADE_PREFIX, shared } from "./iptables-names.ts";
 
@@ -20,7 +20,8 @@ export function mayHaveChains(family: Family, names?: readonly string[]): boolea
   const table = { family: nftFamily[family], table: "nat" };
   const ours: readonly string[] = Object.values(shared);
   try {
-    using socket = openNetlink("netfilter");
+    using socket = openRuleSet();
+    if (socket === undefined) return false;
     if (names !== undefined) return names.some((name) => findChain(socket, table, name) !== undefined);
     return listChains(socket, table.family).some(
       (c) => c.table === "nat" && c.chain.startsWith(MASQUERADE_PREFIX) && !ours.includes(c.chain),

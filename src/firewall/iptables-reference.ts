@@ -16,7 +16,8 @@ import { parseSave } from "./iptables-save.ts";
  * Removes what the reference plugins made for a container, so that a node can change to this program while
  * containers run. Both of their backends are looked for; what is in nftables, iptables over nftables included, is
  * found and removed by netlink, and a program is run only where the legacy tables are in use. Chains of ours have the
- * same names: they are told by their mark and left alone.
+ * same names: they are told by their mark and left alone. Without a socket, on a kernel without nftables, only the
+ * legacy tables are looked at.
  */
 export interface ReferenceAttachment {
   readonly network: string;
@@ -38,7 +39,7 @@ const hash16 = (text: string): string =>
 
 /** Removes the masquerade of one interface (nftables), or of the container in this network (iptables). */
 export function removeReferenceMasquerade(
-  socket: NetlinkSocket,
+  socket: NetlinkSocket | undefined,
   { network, containerId, ifname }: ReferenceAttachment,
   options: ReferenceOptions = {},
 ): void {
@@ -52,7 +53,7 @@ export function removeReferenceMasquerade(
  * mappings of the container's other interfaces go, too.
  */
 export function removeReferencePortmap(
-  socket: NetlinkSocket,
+  socket: NetlinkSocket | undefined,
   { network, containerId }: ReferenceAttachment,
   options: ReferenceOptions = {},
 ): void {
@@ -75,8 +76,12 @@ function transact(socket: NetlinkSocket, changes: () => readonly Request[]): voi
   throw new NetError("try-again", { why: `the rule set changed ${TRIES} times in a row` });
 }
 
-function removeRules(socket: NetlinkSocket, table: TableRef, wanted: (comment: string) => boolean): void {
-  if (findTable(socket, table) === undefined) return;
+function removeRules(
+  socket: NetlinkSocket | undefined,
+  table: TableRef,
+  wanted: (comment: string) => boolean,
+): void {
+  if (socket === undefined || findTable(socket, table) === undefined) return;
   transact(socket, () =>
     listRules(socket, table)
       .filter((rule) => rule.comment !== undefined && wanted(rule.comment))
@@ -84,11 +89,11 @@ function removeRules(socket: NetlinkSocket, table: TableRef, wanted: (comment: s
   );
 }
 
-function removeChains(socket: NetlinkSocket, chain: string, options: ReferenceOptions): void {
+function removeChains(socket: NetlinkSocket | undefined, chain: string, options: ReferenceOptions): void {
   const legacyNat = options.legacyNat ?? legacyNatLoaded;
   for (const family of FAMILIES) {
     const table: TableRef = { family: nftFamily[family], table: "nat" };
-    if (findChain(socket, table, chain) !== undefined)
+    if (socket !== undefined && findChain(socket, table, chain) !== undefined)
       transact(socket, () => chainRemoval(table, chain, listRules(socket, table)));
     if (legacyNat(family)) removeLegacy(legacy(options.run ?? runProgram), family, chain);
   }

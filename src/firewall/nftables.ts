@@ -1,7 +1,8 @@
 import { mkdirSync } from "node:fs";
 import { isNetError, NetError } from "../errors.ts";
 import type { Request } from "../netlink/message.ts";
-import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import { openRuleSet } from "../nft/available.ts";
 import { addElements, commit, deleteChain, deleteElements, ELEMENTS_PER_MESSAGE } from "../nft/batch.ts";
 import { findChain, findElement, listChains, listElements, listRules } from "../nft/list.ts";
 import type { SetSpec, TableRef } from "../nft/model.ts";
@@ -45,7 +46,8 @@ const TRIES = 10;
  * does it early and closes late.
  */
 export function openNftables(options: NftablesOptions = {}): FirewallBackend & Disposable {
-  const socket = openNetlink("netfilter");
+  const socket = openRuleSet();
+  if (socket === undefined) return absent;
   const lockDir = options.lockDir ?? "/run/heddle/lock";
   const alone: Alone = (lock, work) => {
     mkdirSync(lockDir, { recursive: true, mode: 0o700 });
@@ -82,6 +84,19 @@ export function openNftables(options: NftablesOptions = {}): FirewallBackend & D
     [Symbol.dispose]: () => socket[Symbol.dispose](),
   };
 }
+
+const refuse = (): never => {
+  throw new NetError("feature/missing", { feature: "nftables", needs: "a kernel with nf_tables" });
+};
+/** The backend of a kernel that cannot have any rules. */
+const absent: FirewallBackend & Disposable = {
+  apply: refuse,
+  refuseTaken: () => {},
+  verify: refuse,
+  remove: () => {},
+  prune: () => {},
+  [Symbol.dispose]: () => {},
+};
 
 const hasMappings = (state: FirewallState): boolean => state.rules.some((r) => r.kind === "port-mapping");
 

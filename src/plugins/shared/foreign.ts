@@ -1,5 +1,5 @@
 import type { DelCall } from "../../cni/plugin.ts";
-import { type NetlinkSocket, openNetlink } from "../../netlink/socket.ts";
+import type { NetlinkSocket } from "../../netlink/socket.ts";
 import type { Context } from "../../netstate/context.ts";
 import { findLink, type Link, removeLink } from "../../rtnl/link.ts";
 
@@ -19,7 +19,8 @@ export async function removeForeignPair(call: Call, { spaces }: Context): Promis
     if (link?.kind === "veth" && !isOurs(link, spaces.host)) removeLink(socket, { index: link.index });
   }
   const { removeReferenceMasquerade } = await import("../../firewall/iptables-reference.ts");
-  using netfilter = openNetlink("netfilter");
+  const { openRuleSet } = await import("../../nft/available.ts");
+  using netfilter = openRuleSet();
   removeReferenceMasquerade(netfilter, attachment(call));
 }
 
@@ -34,6 +35,7 @@ function isOurs({ peerIndex }: Link, host: NetlinkSocket): boolean {
 
 export async function removeForeignMappings(call: Call): Promise<void> {
   const { removeReferencePortmap } = await import("../../firewall/iptables-reference.ts");
-  using netfilter = openNetlink("netfilter");
+  const { openRuleSet } = await import("../../nft/available.ts");
+  using netfilter = openRuleSet();
   removeReferencePortmap(netfilter, attachment(call));
 }

@@ -1,5 +1,4 @@
 import type { StatusCall } from "../../cni/plugin.ts";
-import { openNetlink } from "../../netlink/socket.ts";
 
 /**
  * STATUS of plugins whose containers are routed by the host: names chains of others that drop what they forward. It is
@@ -8,7 +7,9 @@ import { openNetlink } from "../../netlink/socket.ts";
  */
 export async function warnOfForwardDrops(call: Pick<StatusCall<unknown>, "log">): Promise<void> {
   const { findForwardDrops } = await import("../../firewall/foreign.ts");
-  using socket = openNetlink("netfilter");
+  const { openRuleSet } = await import("../../nft/available.ts");
+  using socket = openRuleSet();
+  if (socket === undefined) return;
   for (const { family, table, chain, by } of findForwardDrops(socket))
     call.log(
       `chain ${chain} of table ${family} ${table} drops forwarded packets that its rules do not accept (${by}): ` +

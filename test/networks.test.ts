@@ -103,6 +103,21 @@ describe("bridge", () => {
     }
   });
 
+  kernel("that is new lets containers be reached from elsewhere at once, over IPv6 too", async () => {
+    await using on = await site();
+    const a = await on.container();
+    const tentative = async (conf: Json): Promise<string> => {
+      await resultOf(on.call("ADD", a, conf));
+      const { stdout } = await on.host.exec(["ip", "-6", "-oneline", "address", "show", "tentative"]);
+      demand("DEL", await on.call("DEL", a, conf));
+      return stdout;
+    };
+    // While the bridge's link-local address is looked for, the host forwards nothing to a container.
+    expect(await tentative(bridge(on, {}, DUAL))).not.toContain("net0");
+    await on.host.exec(["ip", "link", "delete", "net0"]);
+    expect(await tentative(bridge(on, { enabledad: true }, DUAL))).toContain("net0");
+  });
+
   kernel(
     "without isGateway leaves the bridge without an address and the host without forwarding",
     async () => {

@@ -47,6 +47,8 @@ export interface BridgeObject extends Owned<"shared"> {
   readonly mac: Mac;
   readonly mtuBytes?: number;
   readonly promiscuous: boolean;
+  /** False: one that is made looks for nobody else with its link-local address. Absent: as the kernel does. */
+  readonly dad?: false;
 }
 
 /** A pair of virtual Ethernet links, one end in the host and one in the container. */

@@ -51,6 +51,8 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
     if (link === undefined) throw new StaleFacts();
     // The host must not take routes from what containers advertise to it.
     tryWriteSysctl(`net/ipv6/conf/${o.name}/accept_ra`, "0");
+    // Until its link-local address is certain, the host forwards no IPv6 to a container: that would be two seconds.
+    if (o.dad === false) tryWriteSysctl(`net/ipv6/conf/${o.name}/accept_dad`, "0");
   }
   if (link.kind !== "bridge")
     throw new NetError("resource/exists", {

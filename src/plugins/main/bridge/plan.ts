@@ -43,6 +43,7 @@ export function plan(input: Input, facts: Facts): Plan {
           name: config.bridge,
           mac: bridgeMac,
           promiscuous: config.promiscMode,
+          ...(config.enabledad ? {} : { dad: false }),
           ...(config.mtuBytes ? { mtuBytes: config.mtuBytes } : {}),
         },
         {

@@ -286,3 +286,26 @@ straceTest("DEL and GC have nothing to do in the firewall of a kernel that has n
   expect((await host.call("bridge", del, conf, under)).message).toBe("");
   expect((await host.call("bridge", { command: "GC" }, conf, under)).message).toBe("");
 });
+
+hostTest("CHECK finds a route of the container that leads over another interface now", async () => {
+  using heddle = await heddleBinary();
+  await using host = await cniHost(heddle);
+  await using one = await testNetns();
+  const { ipam } = bridge(host);
+  const conf = bridge(host, { isGateway: true, ipam: { ...ipam, routes: [{ dst: "192.0.2.0/24" }] } });
+  const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
+  const { result, message } = await host.call("bridge", { command: "ADD", ...call }, conf);
+  expect(message).toBe("");
+  const check = { ...conf, prevResult: result };
+  expect((await host.call("bridge", { command: "CHECK", ...call }, check)).message).toBe("");
+  const stdin = [
+    "link add d0 type veth peer name d1",
+    "link set d0 up",
+    "link set d1 up",
+    "addr add 10.77.0.77/24 dev d0",
+    "route del 192.0.2.0/24",
+    "route add 192.0.2.0/24 via 10.77.0.1 dev d0",
+  ].join("\n");
+  await run(["ip", "-n", one.name, "-batch", "-"], { stdin });
+  expect((await host.call("bridge", { command: "CHECK", ...call }, check)).message).toContain("192.0.2.0/24");
+});

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { NetError } from "../errors.ts";
 import type { Backend } from "../firewall/model.ts";
 import { identifyNetns, isAlive } from "../netstate/alive.ts";
@@ -112,7 +111,7 @@ async function removeMarked(
 ): Promise<Error[]> {
   const failures: Error[] = [];
   const mark = markOf(owner);
-  using spaces = openSpaces(netns !== undefined && existsSync(netns) ? netns : undefined);
+  using spaces = openSpaces(netns !== undefined && identifyNetns(netns) ? netns : undefined);
   using firewalls = await loadFirewalls(backends);
   const context: Context = openContext(mark, spaces, firewalls);
   for (const backend of backends) await collect(failures, () => firewalls.open(backend).remove(mark));

@@ -2,8 +2,8 @@
  * A plugin as a process: standard input and output around `serve`. Output is written in a loop and the process is
  * left to end by itself, because what is still in a pipe at `process.exit` is lost.
  */
-import { readSync, writeSync } from "node:fs";
 import { NetError } from "../errors.ts";
+import { readSome, writeSome } from "../sys/files.ts";
 import type { Host } from "./host.ts";
 import { JSON_TEXT_LIMIT } from "./json.ts";
 import type { Plugin } from "./plugin.ts";
@@ -16,10 +16,10 @@ export async function runAsExecutable(plugin: Plugin, host: Host): Promise<void>
   process.exitCode = writeAll(1, output.stdout) ? output.code : 1;
 }
 
-const errnoOf = (e: unknown): string => (e instanceof Error && "code" in e ? String(e.code) : "unknown");
-
 /** A descriptor that somebody made non-blocking is tried again after a moment. */
 const RETRY_MS = 1;
+/** Configurations are smaller; a longer text takes several reads. */
+const CHUNK = 16 * 1024;
 
 /**
  * Everything on standard input, up to a little more than the limit, so that a longer text is noticed.
@@ -29,19 +29,14 @@ function readStdin(): string {
   const chunks: Uint8Array[] = [];
   let length = 0;
   while (length <= JSON_TEXT_LIMIT) {
-    const chunk = new Uint8Array(64 * 1024);
-    try {
-      const n = readSync(0, chunk);
-      if (n === 0) break;
+    const chunk = new Uint8Array(new ArrayBuffer(CHUNK));
+    const n = readSome(0, chunk);
+    if (n === 0) break;
+    if (typeof n === "number") {
       chunks.push(chunk.subarray(0, n));
       length += n;
-    } catch (e) {
-      const errno = errnoOf(e);
-      if (errno === "EOF") break;
-      if (errno !== "EAGAIN" && errno !== "EINTR")
-        throw new NetError("sys/call", { call: "read", on: "standard input", errno }, { cause: e });
-      if (errno === "EAGAIN") Bun.sleepSync(RETRY_MS);
-    }
+    } else if (n === "EAGAIN") Bun.sleepSync(RETRY_MS);
+    else throw new NetError("sys/call", { call: "read", on: "standard input", errno: n });
   }
   return Buffer.concat(chunks).toString("utf8");
 }
@@ -50,13 +45,10 @@ function readStdin(): string {
 export function writeAll(fd: 1 | 2, text: string): boolean {
   const bytes = Buffer.from(text);
   for (let at = 0; at < bytes.length;) {
-    try {
-      at += writeSync(fd, bytes, at);
-    } catch (e) {
-      const errno = errnoOf(e);
-      if (errno === "EAGAIN") Bun.sleepSync(RETRY_MS);
-      else if (errno !== "EINTR") return false;
-    }
+    const n = writeSome(fd, bytes.subarray(at));
+    if (typeof n === "number") at += n;
+    else if (n === "EAGAIN") Bun.sleepSync(RETRY_MS);
+    else return false;
   }
   return true;
 }

@@ -2,7 +2,7 @@
  * What surrounds a plugin when it runs: which other plugins this program contains, whether they may run in this
  * process, and which file this program is. Also the identity of files, which namespaces share.
  */
-import { lstatSync, statSync } from "node:fs";
+import { statLink, statPath } from "../sys/files.ts";
 import type { Plugin } from "./plugin.ts";
 
 /** Device and inode: two paths with the same pair are the same file, or the same namespace. */
@@ -26,8 +26,8 @@ export type Env = Readonly<Record<string, string | undefined>>;
 /** The identity of the file behind a path, or undefined if there is none or it cannot be reached. */
 export function fileId(path: string): FileId | undefined {
   try {
-    const { dev, ino } = statSync(path, { bigint: true });
-    return { dev, ino };
+    const found = statPath(path);
+    return found && { dev: found.dev, ino: found.ino };
   } catch {
     return undefined;
   }
@@ -54,8 +54,10 @@ export interface NetnsId extends FileId {
 /** The identity of the namespace at a path, or undefined if there is nothing. */
 export function netnsId(path: string): NetnsId | undefined {
   try {
-    const { dev, ino, ctimeNs } = statSync(path, { bigint: true });
-    return lstatSync(path).isSymbolicLink() ? { dev, ino } : { dev, ino, changedNs: ctimeNs };
+    const found = statPath(path);
+    if (found === undefined) return undefined;
+    const { dev, ino, ctimeNs } = found;
+    return statLink(path)?.isLink ? { dev, ino } : { dev, ino, changedNs: ctimeNs };
   } catch {
     return undefined;
   }

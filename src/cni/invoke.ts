@@ -2,8 +2,7 @@
  * Runs a plugin by its type: finds its file in `CNI_PATH`, runs it in this process if the file is this very
  * program, else executes it, and turns what it prints into a result or an error.
  */
-import { statSync } from "node:fs";
-import { join } from "node:path";
+import { statPath } from "../sys/files.ts";
 import { NetError } from "../errors.ts";
 import { INTERNAL } from "./errors.ts";
 import { type Env, type FileId, type Host, sameFile } from "./host.ts";
@@ -45,7 +44,7 @@ export function findPlugin(type: string, path: readonly string[]): Found {
       why: `plugin type "${type}" contains a path separator`,
     });
   for (const dir of path) {
-    const file = join(dir, type);
+    const file = `${dir}/${type}`;
     const id = regularFile(file);
     if (id) return { file, id };
   }
@@ -54,8 +53,8 @@ export function findPlugin(type: string, path: readonly string[]): Found {
 
 function regularFile(path: string): FileId | undefined {
   try {
-    const found = statSync(path, { bigint: true });
-    return found.isFile() ? { dev: found.dev, ino: found.ino } : undefined;
+    const found = statPath(path);
+    return found?.isFile ? { dev: found.dev, ino: found.ino } : undefined;
   } catch {
     return undefined; // absent, or out of reach: the next directory may have it
   }

@@ -1,6 +1,6 @@
-import { readFileSync } from "node:fs";
 import { NetError } from "../errors.ts";
 import type { Family } from "../net/ip.ts";
+import { readText } from "../sys/files.ts";
 import { openRuleSet } from "../nft/available.ts";
 import { findChain, listChains } from "../nft/list.ts";
 import { MASQUERADE_PREFIX, shared } from "./iptables-names.ts";
@@ -38,7 +38,7 @@ export const PORT_CHAINS: readonly string[] = [shared.dnat];
 /** Whether this process's namespace has the legacy table `nat`; it appears with the first program that looks at it. */
 export function legacyNatLoaded(family: Family): boolean {
   try {
-    const names = readFileSync(`/proc/net/ip${family === 4 ? "" : "6"}_tables_names`, "utf8");
+    const names = readText(`/proc/net/ip${family === 4 ? "" : "6"}_tables_names`);
     return names.split("\n").includes("nat");
   } catch {
     return false; // The kernel has no legacy tables.

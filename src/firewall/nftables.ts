@@ -1,4 +1,3 @@
-import { mkdirSync } from "node:fs";
 import { isNetError, NetError } from "../errors.ts";
 import type { Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
@@ -6,6 +5,7 @@ import { openRuleSet } from "../nft/available.ts";
 import { addElements, commit, deleteChain, deleteElements, ELEMENTS_PER_MESSAGE } from "../nft/batch.ts";
 import { findChain, findElement, listChains, listElements, listRules } from "../nft/list.ts";
 import type { SetSpec, TableRef } from "../nft/model.ts";
+import { makeDirs } from "../sys/files.ts";
 import { lockFile } from "../sys/flock.ts";
 import type { Alive, FirewallBackend, FirewallState, Mark } from "./model.ts";
 import { buildGroup, buildSubnetChain, isWhole, missingFeature, verifyChain } from "./nftables-groups.ts";
@@ -50,7 +50,7 @@ export function openNftables(options: NftablesOptions = {}): FirewallBackend & D
   if (socket === undefined) return absent;
   const lockDir = options.lockDir ?? "/run/heddle/lock";
   const alone: Alone = (lock, work) => {
-    mkdirSync(lockDir, { recursive: true, mode: 0o700 });
+    makeDirs(lockDir, 0o700);
     using _lock = lockFile(`${lockDir}/${lock}`, "exclusive");
     return work();
   };

@@ -1,5 +1,5 @@
-import { statSync } from "node:fs";
 import { openNetlink } from "../netlink/socket.ts";
+import { statPath } from "../sys/files.ts";
 import { inNetns, tryOpenNetns } from "../sys/netns.ts";
 import { type AttachmentRecord, isBusy, type NetnsIdentity, peekRecord } from "./record.ts";
 
@@ -9,8 +9,9 @@ import { type AttachmentRecord, isBusy, type NetnsIdentity, peekRecord } from ".
  */
 export function isAlive(record: AttachmentRecord): boolean {
   if (!record.committed) return false;
-  const there = statSync(record.netns.path, { throwIfNoEntry: false });
-  if (there === undefined || there.dev !== record.netns.dev || there.ino !== record.netns.ino) return false;
+  const there = statPath(record.netns.path);
+  if (there === undefined || Number(there.dev) !== record.netns.dev || Number(there.ino) !== record.netns.ino)
+    return false;
   if (record.netns.cookie === undefined) return true;
   return identifyNetns(record.netns.path)?.cookie === record.netns.cookie;
 }

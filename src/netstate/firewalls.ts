@@ -1,6 +1,6 @@
-import { mkdirSync } from "node:fs";
 import { NetError } from "../errors.ts";
 import type { Alive, Backend, FirewallBackend, FirewallState, Mark, PortMapping } from "../firewall/model.ts";
+import { makeDirs } from "../sys/files.ts";
 import { lockFile } from "../sys/flock.ts";
 import { openNetlink } from "../netlink/socket.ts";
 import type { NetState } from "./model.ts";
@@ -85,7 +85,7 @@ export async function loadFirewalls(needed: NetState | readonly Backend[]): Prom
     open,
     withHostPorts(state, mark, alive, work) {
       if (!mapsPorts(state)) return work();
-      mkdirSync(`${runDir()}/lock`, { recursive: true, mode: 0o700 });
+      makeDirs(`${runDir()}/lock`, 0o700);
       using _lock = lockFile(`${runDir()}/lock/host-ports`, "exclusive");
       const rival = rivals.get(state);
       if (rival !== undefined) open(rival).refuseTaken(state, mark, alive);

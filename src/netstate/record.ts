@@ -1,18 +1,16 @@
 import {
-  closeSync,
-  constants,
-  existsSync,
-  ftruncateSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
-import { isAbsolute } from "node:path";
-import { O_CLOEXEC } from "../sys/fd.ts";
+  errnoOf,
+  listDir,
+  makeDirs,
+  O,
+  readText,
+  removeIfThere,
+  renameFile,
+  statPath,
+  truncateFd,
+  unlessErrno,
+  writeText,
+} from "../sys/files.ts";
 import { lockFile, tryLockFile } from "../sys/flock.ts";
 import type { NetState } from "./model.ts";
 import { markOf, type Owner } from "./owner.ts";
@@ -69,7 +67,7 @@ const RUN_DIR = "/run/heddle";
 /** `/run/heddle`, or `HEDDLE_RUN_DIR` if that is an absolute path: several hosts on one machine keep theirs apart. */
 export function runDir(env: Readonly<Record<string, string | undefined>> = process.env): string {
   const asked = env["HEDDLE_RUN_DIR"];
-  return asked !== undefined && isAbsolute(asked) ? asked : RUN_DIR;
+  return asked !== undefined && asked.startsWith("/") ? asked : RUN_DIR;
 }
 
 /** Throws `env/invalid` if `HEDDLE_RUN_DIR` is a directory that others can write to. */
@@ -105,30 +103,29 @@ export function openRecord(owner: Owner): OpenRecord {
   const found = committed ?? readRecord(pending, false);
   let state: "found" | "begun" | "committed" | "removed" = found ? "found" : "removed";
   const append = (line: unknown): void => {
-    const data = Buffer.from(`${stringify(line)}\n`);
-    for (let at = 0; at < data.length;) at += writeSync(lock.fd, data, at);
+    writeText(lock.fd, `${stringify(line)}\n`, pending);
   };
   return {
     found,
     begin(netns, lease) {
-      unlinkIfThere(path);
-      ftruncateSync(lock.fd, 0);
+      removeIfThere(path);
+      truncateFd(lock.fd);
       append({ v: 1, owner, netns, ...(lease ? { lease } : {}) } satisfies Head);
       state = "begun";
     },
     plan: (plan) => append({ state: plan }),
     borrow: (borrowed) => append({ borrowed }),
     commit() {
-      renameSync(pending, path);
+      renameFile(pending, path);
       state = "committed";
     },
     remove() {
-      unlinkIfThere(path);
+      removeIfThere(path);
       state = "removed";
     },
     [Symbol.dispose]() {
       // The pending file is also the lock: it goes while the lock is held, and only if it says nothing.
-      if (state === "removed" || (state === "found" && found?.committed)) unlinkIfThere(pending);
+      if (state === "removed" || (state === "found" && found?.committed)) removeIfThere(pending);
       lock[Symbol.dispose]();
     },
   };
@@ -138,34 +135,16 @@ function lockPending(pending: string): ReturnType<typeof lockFile> {
   try {
     return lockFile(pending, "exclusive");
   } catch (e) {
-    if ((e as NodeJS.ErrnoException).code !== "ENOENT") throw e;
-    mkdirSync(recordDir(), { recursive: true, mode: 0o700 });
+    if (errnoOf(e) !== "ENOENT") throw e;
+    makeDirs(recordDir(), 0o700);
     return lockFile(pending, "exclusive");
-  }
-}
-
-function unlinkIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (e) {
-    if ((e as NodeJS.ErrnoException).code !== "ENOENT") throw e;
   }
 }
 
 /** Reads a record without its lock; a file that is not a record, or says nothing yet, is none. */
 function readRecord(path: string, committed: boolean): AttachmentRecord | undefined {
-  let text: string;
-  try {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | O_CLOEXEC);
-    try {
-      text = readFileSync(fd, "utf8");
-    } finally {
-      closeSync(fd);
-    }
-  } catch (e) {
-    if (["ENOENT", "ELOOP"].includes((e as NodeJS.ErrnoException).code ?? "")) return undefined;
-    throw e;
-  }
+  const text = unlessErrno(["ENOENT", "ELOOP"], () => readText(path, O.NOFOLLOW));
+  if (text === undefined) return undefined;
   // What stands behind the last line end was cut short by a kill.
   const lines = text.split("\n").slice(0, -1);
   let record: AttachmentRecord | undefined;
@@ -201,10 +180,10 @@ export const peekRecord = (mark: string): AttachmentRecord | undefined =>
 /** True while a call for this key is at work. */
 export function isBusy(owner: Owner): boolean {
   const path = `${recordDir()}/${markOf(owner)}${PENDING}`;
-  if (!existsSync(path)) return false;
+  if (statPath(path) === undefined) return false;
   using lock = tryLockFile(path);
   // The file may have gone after the look, and was made anew to be locked.
-  if (lock !== undefined && readRecord(path, false) === undefined) unlinkIfThere(path);
+  if (lock !== undefined && readRecord(path, false) === undefined) removeIfThere(path);
   return lock === undefined;
 }
 
@@ -221,15 +200,11 @@ export function removeEmptyRecords(prefix: string): void {
     if (readRecord(path, false) !== undefined) continue;
     // Who holds the lock is about to write.
     using lock = tryLockFile(path);
-    if (lock !== undefined && readRecord(path, false) === undefined) unlinkIfThere(path);
+    if (lock !== undefined && readRecord(path, false) === undefined) removeIfThere(path);
   }
 }
 
 function filesOf(prefix: string): readonly string[] {
-  try {
-    return readdirSync(recordDir()).filter((n) => n.startsWith(prefix));
-  } catch (e) {
-    if ((e as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw e;
-  }
+  const entries = unlessErrno(["ENOENT"], () => listDir(recordDir())) ?? [];
+  return entries.map((e) => e.name).filter((n) => n.startsWith(prefix));
 }

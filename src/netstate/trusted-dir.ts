@@ -2,9 +2,8 @@
  * Whether records in a directory can be believed. DEL puts back what a record says was there before, as root: who could
  * write a record could set any parameter of the kernel.
  */
-import { lstatSync, type Stats, statSync } from "node:fs";
-import { dirname } from "node:path";
 import { NetError } from "../errors.ts";
+import { dirOf, type FileStat, statLink, statPath } from "../sys/files.ts";
 
 /** Mode bits: others than the owner may write; in a sticky directory nobody removes what is somebody else's. */
 const WRITABLE = 0o022;
@@ -19,25 +18,25 @@ const checked = new Set<string>();
  */
 export function requireTrusted(dir: string, variable: string): void {
   if (checked.has(dir)) return;
-  for (let at = dir; ; at = dirname(at)) {
+  for (let at = dir; ; at = dirOf(at)) {
     const why = distrust(at, at !== dir);
     if (why !== undefined)
       throw new NetError("env/invalid", {
         variables: [variable],
         why: `${at} ${why}, who could forge records`,
       });
-    if (at === dirname(at)) break;
+    if (at === dirOf(at)) break;
   }
   checked.add(dir);
 }
 
 function distrust(path: string, isAbove: boolean): string | undefined {
-  const link = lstatSync(path, { throwIfNoEntry: false });
-  const there = statSync(path, { throwIfNoEntry: false });
+  const link = statLink(path);
+  const there = statPath(path);
   if (link === undefined || there === undefined) return undefined;
   if (!isOwn(link) || !isOwn(there)) return `belongs to user ${isOwn(link) ? there.uid : link.uid}`;
   const writable = (there.mode & WRITABLE) !== 0 && !(isAbove && (there.mode & STICKY) !== 0);
   return writable ? "can be written to by others" : undefined;
 }
 
-const isOwn = ({ uid }: Stats): boolean => uid === 0 || uid === process.geteuid?.();
+const isOwn = ({ uid }: FileStat): boolean => uid === 0 || uid === process.geteuid?.();

@@ -1,8 +1,5 @@
 import { tryCall } from "./libc.ts";
 
-/** Not in `node:fs`; the same number on x86-64 and arm64 (asm-generic/fcntl.h). */
-export const O_CLOEXEC = 0o2000000;
-
 /**
  * Owns one file descriptor and closes it at the end of its block (`using`). Use after close throws; closing twice
  * does nothing; `release` gives the descriptor away.

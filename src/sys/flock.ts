@@ -1,6 +1,6 @@
-import { constants, fstatSync, openSync, statSync } from "node:fs";
 import { NetError } from "../errors.ts";
-import { Fd, O_CLOEXEC } from "./fd.ts";
+import { Fd } from "./fd.ts";
+import { O, openFile, statFd, statPath } from "./files.ts";
 import { tryCall } from "./libc.ts";
 
 /** LOCK_SH and LOCK_EX (linux/fcntl.h). */
@@ -26,8 +26,7 @@ export type Lock = Disposable & { readonly fd: number };
 
 function take(path: string, how: number): Lock | undefined {
   for (;;) {
-    const flags = constants.O_RDWR | constants.O_CREAT | O_CLOEXEC | constants.O_NOFOLLOW;
-    using fd = new Fd(openSync(path, flags, 0o600));
+    using fd = openFile(path, O.RDWR | O.CREAT | O.NOFOLLOW, 0o600);
     const taken = tryCall((libc) => libc.flock(fd.raw, how));
     if (taken === "EAGAIN") return undefined;
     if (typeof taken === "string") throw new NetError("sys/call", { call: "flock", on: path, errno: taken });
@@ -38,7 +37,7 @@ function take(path: string, how: number): Lock | undefined {
 }
 
 function isAt(fd: number, path: string): boolean {
-  const there = statSync(path, { throwIfNoEntry: false });
-  const held = fstatSync(fd);
+  const there = statPath(path);
+  const held = statFd(fd);
   return there !== undefined && there.ino === held.ino && there.dev === held.dev;
 }

@@ -26,6 +26,16 @@ const open = () =>
     setns: { args: [i32, i32], returns: i32 },
     fstatfs: { args: [i32, buffer], returns: i32 },
     flock: { args: [i32, i32], returns: i32 },
+    open: { args: [buffer, i32, i32], returns: i32 },
+    read: { args: [i32, buffer, length], returns: i64 },
+    write: { args: [i32, buffer, length], returns: i64 },
+    statx: { args: [i32, buffer, i32, i32, buffer], returns: i32 },
+    ftruncate: { args: [i32, i64], returns: i32 },
+    unlink: { args: [buffer], returns: i32 },
+    rename: { args: [buffer, buffer], returns: i32 },
+    link: { args: [buffer, buffer], returns: i32 },
+    mkdir: { args: [buffer, i32], returns: i32 },
+    utimensat: { args: [i32, buffer, buffer, i32], returns: i32 },
   }).symbols;
 
 type Libc = ReturnType<typeof open>;

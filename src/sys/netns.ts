@@ -1,7 +1,7 @@
-import { openSync, constants, fstatSync } from "node:fs";
 import { NetError } from "../errors.ts";
-import { Fd, O_CLOEXEC } from "./fd.ts";
-import { call, tryCall } from "./libc.ts";
+import type { Fd } from "./fd.ts";
+import { errnoOf, O, openFile, statFd } from "./files.ts";
+import { tryCall } from "./libc.ts";
 
 /**
  * Network namespaces. A short-lived process may enter one with `inNetns`; a long-running process never does, since
@@ -33,24 +33,23 @@ export function tryOpenNetns(path: string): Netns | undefined {
   const opened = open(path);
   if ("fd" in opened) return opened;
   const { why, cause } = opened;
-  if (cause === undefined || ["ENOENT", "ENOTDIR"].includes(cause.code ?? "")) return undefined;
+  if (cause === undefined || ["ENOENT", "ENOTDIR"].includes(errnoOf(cause) ?? "")) return undefined;
   throw new NetError("netns/invalid", { path, why }, { cause });
 }
 
 /** `cause` is absent if something else than a namespace was opened. */
 interface NotOpened {
   readonly why: string;
-  readonly cause?: NodeJS.ErrnoException;
+  readonly cause?: unknown;
 }
 
 function open(path: string): Netns | NotOpened {
   let fd: Fd;
   try {
     // The path comes from outside: opening a FIFO would wait for somebody who writes to it.
-    fd = new Fd(openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | O_CLOEXEC));
-  } catch (e) {
-    const cause = e as NodeJS.ErrnoException;
-    const { code = "EIO" } = cause;
+    fd = openFile(path, O.RDONLY | O.NONBLOCK);
+  } catch (cause) {
+    const code = errnoOf(cause) ?? "EIO";
     const why = code === "ENOENT" ? "there is no such network namespace" : `cannot be opened (${code})`;
     return { why, cause };
   }
@@ -61,14 +60,14 @@ function open(path: string): Netns | NotOpened {
     fd[Symbol.dispose]();
     return { why: "is not a network namespace" };
   }
-  const { dev, ino } = fstatSync(fd.raw);
+  const { dev, ino } = statFd(fd.raw);
   return {
     get fd() {
       return fd.raw;
     },
     path,
-    dev,
-    ino,
+    dev: Number(dev),
+    ino: Number(ino),
     [Symbol.dispose]: () => fd[Symbol.dispose](),
   };
 }
@@ -81,7 +80,7 @@ let inside = false;
  */
 export function inNetns<T>(netns: Pick<Netns, "fd" | "path">, work: () => T): T {
   if (inside) throw new TypeError("inNetns does not nest");
-  using home = new Fd(openSync("/proc/self/ns/net", constants.O_RDONLY | O_CLOEXEC));
+  using home = openFile("/proc/self/ns/net", O.RDONLY);
   const entered = tryCall((libc) => libc.setns(netns.fd, CLONE_NEWNET));
   if (typeof entered === "string")
     throw new NetError("netns/invalid", {
@@ -92,8 +91,8 @@ export function inNetns<T>(netns: Pick<Netns, "fd" | "path">, work: () => T): T 
   try {
     return work();
   } finally {
-    // Going on in the wrong namespace would configure a stranger's network: that is not an expected failure.
-    call("setns", "the namespace this process came from", (libc) => libc.setns(home.raw, CLONE_NEWNET));
+    // Going on, and be it to take something back, would change a stranger's network.
+    if (typeof tryCall((libc) => libc.setns(home.raw, CLONE_NEWNET)) === "string") process.abort();
     inside = false;
   }
 }

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { O, putText, readText, unlessErrno } from "./files.ts";
 
 /**
  * Kernel parameters below /proc/sys, of the network namespace that this thread is in. A key is a path with slashes
@@ -11,25 +11,11 @@ const pathOf = (key: string): string => {
 };
 
 /** The value without its line end, or undefined if the kernel has no such parameter. */
-export function readSysctl(key: string): string | undefined {
-  try {
-    return readFileSync(pathOf(key), "utf8").trimEnd();
-  } catch (e) {
-    if (["ENOENT", "EINVAL"].includes((e as NodeJS.ErrnoException).code ?? "")) return undefined;
-    throw e;
-  }
-}
+export const readSysctl = (key: string): string | undefined =>
+  unlessErrno(["ENOENT", "EINVAL"], () => readText(pathOf(key)).trimEnd());
 
-export const writeSysctl = (key: string, value: string): void =>
-  writeFileSync(pathOf(key), value, { flag: "r+" });
+export const writeSysctl = (key: string, value: string): void => putText(pathOf(key), value, O.WRONLY);
 
 /** As `writeSysctl`; false if there is no such parameter: a kernel that was started without IPv6 has none of its. */
-export function tryWriteSysctl(key: string, value: string): boolean {
-  try {
-    writeSysctl(key, value);
-    return true;
-  } catch (e) {
-    if ((e as NodeJS.ErrnoException).code === "ENOENT") return false;
-    throw e;
-  }
-}
+export const tryWriteSysctl = (key: string, value: string): boolean =>
+  unlessErrno(["ENOENT"], () => (writeSysctl(key, value), true)) ?? false;

@@ -1,7 +1,7 @@
-import { readFileSync } from "node:fs";
 import { NetError } from "../../errors.ts";
 import { createBridge, findLink, setLink } from "../../rtnl/link.ts";
 import { tryWriteSysctl } from "../../sys/sysctl.ts";
+import { readText } from "../../sys/files.ts";
 import {
   type ApplyContext,
   type Context,
@@ -29,7 +29,7 @@ const ADDRESS_WAS_SET = "3";
  */
 function hasFixedMac(name: string): boolean {
   try {
-    return readFileSync(`/sys/class/net/${name}/addr_assign_type`, "utf8").trim() === ADDRESS_WAS_SET;
+    return readText(`/sys/class/net/${name}/addr_assign_type`).trim() === ADDRESS_WAS_SET;
   } catch {
     return false;
   }

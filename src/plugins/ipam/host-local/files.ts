@@ -2,8 +2,7 @@
  * Every change that `host-local` makes to the file system, as one small table of functions, so that a test can stop
  * the program before or after any of them. Nothing is synced: a container does not outlive a power loss.
  */
-import { appendFileSync, linkSync, mkdirSync, unlinkSync, utimesSync, writeFileSync } from "node:fs";
-import { NetError } from "../../../errors.ts";
+import { linkFile, makeDirs, O, putText, removeFile, setModified, unlessErrno } from "../../../sys/files.ts";
 
 export interface Files {
   /** Makes a directory and those above it, mode 0755; one that exists is left alone. */
@@ -21,37 +20,14 @@ export interface Files {
 }
 
 export const realFiles: Files = {
-  makeDir: (path) => void mkdirSync(path, { recursive: true, mode: 0o755 }),
-  create: (path, text) => writeFileSync(path, text, { flag: "wx", mode: 0o600 }),
-  write: (path, text) => writeFileSync(path, text, { mode: 0o600 }),
-  append: (path, text) => appendFileSync(path, text),
-  link: linkSync,
-  unlink: unlinkSync,
-  setTime: (path, seconds) => utimesSync(path, seconds, seconds),
+  makeDir: (path) => makeDirs(path, 0o755),
+  create: (path, text) => putText(path, text, O.CREAT | O.EXCL),
+  write: (path, text) => putText(path, text, O.CREAT | O.TRUNC),
+  append: (path, text) => putText(path, text, O.CREAT | O.APPEND),
+  link: linkFile,
+  unlink: removeFile,
+  setTime: setModified,
 };
 
-const hasCode = (e: unknown): e is NodeJS.ErrnoException =>
-  e instanceof Error && "code" in e && typeof e.code === "string" && !(e instanceof NetError);
-
-/** The errno name of a failed file operation, for example `ENOENT`; undefined for any other error. */
-export const errnoOf = (e: unknown): string | undefined => (hasCode(e) ? e.code : undefined);
-
 /** What `action` returns, or undefined if it fails with this errno. */
-export function unless<T>(errno: string, action: () => T): T | undefined {
-  try {
-    return action();
-  } catch (e) {
-    if (errnoOf(e) === errno) return undefined;
-    throw e;
-  }
-}
-
-/** A failed file operation as `sys/call`; anything else as it is. */
-export const asNetError = (e: unknown): unknown =>
-  hasCode(e)
-    ? new NetError(
-        "sys/call",
-        { call: e.syscall ?? "file", on: e.path ?? "", errno: e.code ?? "EIO" },
-        { cause: e },
-      )
-    : e;
+export const unless = <T>(errno: string, action: () => T): T | undefined => unlessErrno([errno], action);

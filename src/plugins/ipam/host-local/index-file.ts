@@ -10,9 +10,9 @@
  * not show again, and records it with the change time, the inode and the device. While the directory still has that time,
  * nothing was added to it or taken from it since.
  */
-import { type BigIntStats, readFileSync, statSync } from "node:fs";
-import { dirname } from "node:path";
-import { errnoOf, type Files } from "./files.ts";
+import { NetError } from "../../../errors.ts";
+import { dirOf, errnoOf, type FileStat, readText, statPath } from "../../../sys/files.ts";
+import type { Files } from "./files.ts";
 
 const HEADER = "heddle host-local index 1\n";
 /** A log longer than twice its live entries and this many lines is written anew. */
@@ -39,14 +39,18 @@ const line = (c: Change): string => `${c.sign}${encode(c.owner)} ${encode(c.file
 const endLine = (stamp: string, live: number, lines: number): string => `= ${stamp} ${live} ${lines}\n`;
 
 /** What identifies the present state of a directory. */
-const stampOf = (s: BigIntStats): string => `${s.dev}:${s.ino}:${s.mtimeNs}:${s.ctimeNs}`;
-const statOf = (dir: string): BigIntStats => statSync(dir, { bigint: true });
+const stampOf = (s: FileStat): string => `${s.dev}:${s.ino}:${s.mtimeNs}:${s.ctimeNs}`;
+function statOf(dir: string): FileStat {
+  const found = statPath(dir);
+  if (found === undefined) throw new NetError("sys/call", { call: "stat", on: dir, errno: "ENOENT" });
+  return found;
+}
 
 /** The index at `path` if it describes the directory as it is now. */
 export function readIndex(path: string, dir: string): Index | undefined {
   let text: string;
   try {
-    text = readFileSync(path, "latin1");
+    text = readText(path);
   } catch (e) {
     if (errnoOf(e) !== undefined) return undefined;
     throw e;
@@ -123,6 +127,6 @@ export function writeIndex(
   const stamp = mark(dir, files);
   if (!stamp) return;
   const lines = Array.from(entries, ([file, owner]) => line({ sign: "+", file, owner }));
-  files.makeDir(dirname(path));
+  files.makeDir(dirOf(path));
   files.write(path, HEADER + lines.join("") + endLine(stamp, entries.size, entries.size));
 }

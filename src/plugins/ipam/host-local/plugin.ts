@@ -2,14 +2,14 @@
  * `host-local`: hands out addresses of this host from ranges in the configuration and remembers them in files, which
  * are those of the reference plugin. This file joins configuration, store and allocation into the verbs.
  */
-import { readFileSync } from "node:fs";
 import type { AttachmentKey, CheckCall, GcCall, Plugin } from "../../../cni/plugin.ts";
 import type { Dns } from "../../../cni/result.ts";
-import { NetError } from "../../../errors.ts";
+import { fromSystem, NetError } from "../../../errors.ts";
+import { readText } from "../../../sys/files.ts";
 import { demand } from "../decode.ts";
 import { allocate, exhausted, wishes } from "./allocate.ts";
 import { type HostLocalConfig, parseConfig, type Pool, requestedByArgs } from "./config.ts";
-import { asNetError, type Files, realFiles } from "./files.ts";
+import { type Files, realFiles } from "./files.ts";
 import { collectGarbage } from "./garbage.ts";
 import { rangeOf, setText } from "./ranges.ts";
 import { parseResolvConf } from "./resolv-conf.ts";
@@ -58,12 +58,12 @@ async function attempt<T>(verb: () => T): Promise<T> {
   try {
     return verb();
   } catch (e) {
-    throw asNetError(e);
+    throw fromSystem(e);
   }
 }
 
 const readDns = (pool: Pool): Dns =>
-  pool.resolvConf === undefined ? {} : parseResolvConf(readFileSync(pool.resolvConf, "utf8"));
+  pool.resolvConf === undefined ? {} : parseResolvConf(readText(pool.resolvConf));
 
 /** Each set must have given one address of prevResult, and every such address must be reserved for the attachment. */
 function verify(call: CheckCall<HostLocalConfig>, pool: Pool): void {
@@ -97,6 +97,6 @@ function sweep(call: GcCall<HostLocalConfig>, files: Files): void {
   if (!store) return;
   const errors = collectGarbage(store, call.valid);
   if (errors.length > 0)
-    throw new AggregateError(errors.map(asNetError), "some reservations could not be removed");
+    throw new AggregateError(errors.map(fromSystem), "some reservations could not be removed");
   commit(store);
 }

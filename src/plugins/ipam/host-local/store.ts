@@ -3,12 +3,11 @@
  * by the address and holding the owner; `lock`; `last_reserved_ip.N`. A reservation appears whole or not at all. It
  * knows files and owners, not ranges.
  */
-import { readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
 import type { AttachmentKey } from "../../../cni/plugin.ts";
 import { type Ip, parseIp } from "../../../net/ip.ts";
 import { lockFile } from "../../../sys/flock.ts";
-import { errnoOf, type Files, unless } from "./files.ts";
+import { errnoOf, listDir, readText, statPath } from "../../../sys/files.ts";
+import { type Files, unless } from "./files.ts";
 import { type Change, extendIndex, filesOf, type Index, readIndex, writeIndex } from "./index-file.ts";
 
 const LOCK = "lock";
@@ -26,9 +25,9 @@ export interface Place {
 }
 
 export const placeOf = (dataDir: string, network: string): Place => ({
-  dir: join(dataDir, network),
+  dir: `${dataDir}/${network}`,
   // No network has this name: names begin with a letter or a digit.
-  index: join(dataDir, ".heddle", `${network}.index`),
+  index: `${dataDir}/.heddle/${network}.index`,
 });
 
 type Picture =
@@ -64,7 +63,7 @@ export const openExisting = (place: Place, files: Files): Store | undefined =>
   unless("ENOENT", () => unless("ENAMETOOLONG", () => unless("ENOTDIR", () => open(place, files))));
 
 function open(place: Place, files: Files): Store {
-  const lock = lockFile(join(place.dir, LOCK), "exclusive");
+  const lock = lockFile(`${place.dir}/${LOCK}`, "exclusive");
   try {
     const index = readIndex(place.index, place.dir);
     const picture: Picture = index
@@ -79,12 +78,11 @@ function open(place: Place, files: Files): Store {
 
 function scan(dir: string, files: Files): Map<string, string> {
   const entries = new Map<string, string>();
-  for (const entry of readdirSync(dir, { withFileTypes: true })) {
-    const { name } = entry;
-    if (!entry.isFile() || name === LOCK || name.startsWith(LAST)) continue;
+  for (const { name, isFile } of listDir(dir)) {
+    if (!isFile || name === LOCK || name.startsWith(LAST)) continue;
     // We hold the lock, so whoever wrote this draft is dead.
-    if (name === DRAFT) unless("ENOENT", () => files.unlink(join(dir, DRAFT)));
-    else entries.set(name, unless("ENOENT", () => readFileSync(join(dir, name), "utf8").trim()) ?? "");
+    if (name === DRAFT) unless("ENOENT", () => files.unlink(`${dir}/${DRAFT}`));
+    else entries.set(name, unless("ENOENT", () => readText(`${dir}/${name}`).trim()) ?? "");
   }
   return entries;
 }
@@ -107,31 +105,30 @@ export function addressesOf(store: Store, key: AttachmentKey): Ip[] {
 
 /** The owner recorded for an address: `undefined` if it is free, `""` if the file is empty. */
 export const ownerOf = (place: Place, ip: Ip): string | undefined =>
-  unless("ENOENT", () => readFileSync(join(place.dir, ip.text), "utf8").trim());
+  unless("ENOENT", () => readText(`${place.dir}/${ip.text}`).trim());
 
 /** True if that file content names this attachment, in the present or the old format. */
 export const isOwner = (content: string | undefined, key: AttachmentKey): boolean =>
   content === ownerText(key) || content === oldOwnerText(key);
 
 export const isReserved = (place: Place, ip: Ip): boolean =>
-  statSync(join(place.dir, ip.text), { throwIfNoEntry: false }) !== undefined;
+  statPath(`${place.dir}/${ip.text}`) !== undefined;
 
 /** An empty reservation, which the reference leaves when it is killed between creating and writing. */
-export const isEmpty = (place: Place, file: string): boolean =>
-  statSync(join(place.dir, file), { throwIfNoEntry: false })?.size === 0;
+export const isEmpty = (place: Place, file: string): boolean => statPath(`${place.dir}/${file}`)?.size === 0;
 
 /** Every name in the directory; none if there is no directory. */
 export const namesIn = (place: Place): ReadonlySet<string> =>
-  new Set(unless("ENOENT", () => readdirSync(place.dir)));
+  new Set((unless("ENOENT", () => listDir(place.dir)) ?? []).map((entry) => entry.name));
 
 /** Reserves an address; false if it is taken. */
 export function reserve(store: Store, ip: Ip, key: AttachmentKey): boolean {
   const { files, place } = store;
-  const draft = join(place.dir, DRAFT);
+  const draft = `${place.dir}/${DRAFT}`;
   const owner = ownerText(key);
   // No draft is there: one would have changed the directory, and then the scan has removed it.
   files.create(draft, owner);
-  const linked = unless("EEXIST", () => (files.link(draft, join(place.dir, ip.text)), true)) ?? false;
+  const linked = unless("EEXIST", () => (files.link(draft, `${place.dir}/${ip.text}`), true)) ?? false;
   if (linked) store.changes.push({ sign: "+", file: ip.text, owner });
   files.unlink(draft);
   return linked;
@@ -139,7 +136,7 @@ export function reserve(store: Store, ip: Ip, key: AttachmentKey): boolean {
 
 /** Removes a file of the directory; one that is gone already is fine. */
 export function release(store: Store, file: string, owner: string): void {
-  unless("ENOENT", () => store.files.unlink(join(store.place.dir, file)));
+  unless("ENOENT", () => store.files.unlink(`${store.place.dir}/${file}`));
   store.changes.push({ sign: "-", file, owner });
 }
 
@@ -154,7 +151,7 @@ export function releaseAll(store: Store, key: AttachmentKey): void {
 function releaseOwner(store: Store, owner: string): number {
   const mine = filesWith(store, owner).filter(
     // The index does not see a file that somebody wrote over in place; removing it would free a stranger's address.
-    (file) => unless("ENOENT", () => readFileSync(join(store.place.dir, file), "utf8").trim()) === owner,
+    (file) => unless("ENOENT", () => readText(`${store.place.dir}/${file}`).trim()) === owner,
   );
   for (const file of mine) release(store, file, owner);
   return mine.length;
@@ -163,19 +160,19 @@ function releaseOwner(store: Store, owner: string): number {
 /** Takes back what this holder of the lock has reserved; the rest of a failed ADD. */
 export function undo(store: Store): void {
   for (const { sign, file } of store.changes)
-    if (sign === "+") unless("ENOENT", () => store.files.unlink(join(store.place.dir, file)));
-  unless("ENOENT", () => store.files.unlink(join(store.place.dir, DRAFT)));
+    if (sign === "+") unless("ENOENT", () => store.files.unlink(`${store.place.dir}/${file}`));
+  unless("ENOENT", () => store.files.unlink(`${store.place.dir}/${DRAFT}`));
 }
 
 /** The address that was reserved last in range set `n`, if the directory says so. */
 export function lastReserved(place: Place, n: number): Ip | undefined {
-  const text = unless("ENOENT", () => readFileSync(join(place.dir, `${LAST}${n}`), "utf8").trim());
+  const text = unless("ENOENT", () => readText(`${place.dir}/${LAST}${n}`).trim());
   const ip = text === undefined ? undefined : parseIp(text);
   return ip?.ok ? ip.value : undefined;
 }
 
 export function setLastReserved(store: Store, n: number, ip: Ip): void {
-  store.files.write(join(store.place.dir, `${LAST}${n}`), ip.text);
+  store.files.write(`${store.place.dir}/${LAST}${n}`, ip.text);
 }
 
 /** Brings the index up to date with the changes. A failure costs the next caller a scan and nobody anything else. */

@@ -310,6 +310,14 @@ describe("prevResult", () => {
         withPrev({ cniVersion: "1.1.0", interfaces: [], ips: [{ interface: 3, address: "10.92.0.2/30" }] }),
     ],
     ["that is missing in CHECK", 7, "prevResult", () => withPrev(undefined), check],
+    ["that is missing in CHECK with IPAM", 7, "prevResult", () => bridge(), check],
+    [
+      "without the interface in CHECK",
+      7,
+      "no interface eth0",
+      () => bridge({ prevResult: { cniVersion: "1.1.0", interfaces: [{ name: "eth1", sandbox: "/x" }] } }),
+      check,
+    ],
     ["of a container that is not there", 103, "eth0", () => bridge({ prevResult: site.result }), check],
   ]);
 });

@@ -151,11 +151,13 @@ function leased(lease: Result): Result {
 }
 
 async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCall<Config>): Promise<void> {
-  const ipam = plugin.ipam?.(call.config);
-  if (ipam !== undefined) await call.delegate.check(ipam);
   const { prevResult } = call;
   if (prevResult === undefined)
     throw new NetError("prev-result/invalid", { why: "CHECK needs the result of ADD" });
+  if (plugin.makesInterface && !prevResult.interfaces.some((i) => i.name === call.ifname && i.sandbox))
+    throw new NetError("prev-result/invalid", { why: `has no interface ${call.ifname} in a namespace` });
+  const ipam = plugin.ipam?.(call.config);
+  if (ipam !== undefined) await call.delegate.check(ipam);
   using spaces = openSpaces(call.netns);
   const owner = ownerOf(plugin.type, call);
   const input = { ...inputOf(call, owner, prevResult), fresh: freshFrom(prevResult, call, owner) };

@@ -20,6 +20,8 @@ export interface KernelPlugin<Config> {
   parseForRemoval(conf: NetConf): Config;
   /** The IPAM plugin that the configuration names. */
   ipam?(config: Config): string | undefined;
+  /** True for a plugin that makes the interface `CNI_IFNAME` and names it in its result. */
+  readonly makesInterface?: boolean;
   /** True for a plugin that comes after another one and cannot work alone. */
   readonly chained?: boolean;
   needs(input: PlanInput<Config>): Needs;

@@ -10,6 +10,7 @@ import { needs, plan } from "./plan.ts";
 export const bridge: Plugin<BridgeConfig> = kernelPlugin<BridgeConfig>({
   type: "bridge",
   about: "Containers as ports of a bridge on the host",
+  makesInterface: true,
   parse: parseConfig,
   parseForRemoval,
   ipam: (config) => config.ipam,

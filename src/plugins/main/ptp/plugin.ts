@@ -10,6 +10,7 @@ import { needs, plan } from "./plan.ts";
 export const ptp: Plugin<PtpConfig> = kernelPlugin<PtpConfig>({
   type: "ptp",
   about: "Each container on a link of its own to the host",
+  makesInterface: true,
   parse: parseConfig,
   parseForRemoval,
   ipam: (config) => config.ipam,

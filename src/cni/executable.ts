@@ -38,12 +38,13 @@ function readStdin(): string {
     } else if (n === "EAGAIN") Bun.sleepSync(RETRY_MS);
     else throw new NetError("sys/call", { call: "read", on: "standard input", errno: n });
   }
-  return Buffer.concat(chunks).toString("utf8");
+  const [only] = chunks;
+  return new TextDecoder().decode(chunks.length === 1 ? only : Buffer.concat(chunks));
 }
 
 /** True if everything was written; false if nobody reads any more. */
 export function writeAll(fd: 1 | 2, text: string): boolean {
-  const bytes = Buffer.from(text);
+  const bytes = new TextEncoder().encode(text);
   for (let at = 0; at < bytes.length;) {
     const n = writeSome(fd, bytes.subarray(at));
     if (typeof n === "number") at += n;

@@ -9,12 +9,16 @@ const MAC = /^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i;
 export const parseMac = (s: string): Parsed<Mac> =>
   MAC.test(s) ? good(s.toLowerCase().replaceAll("-", ":") as Mac) : bad(`"${s}" is not six hex pairs`);
 
-export const macToBytes = (mac: Mac): Uint8Array =>
-  Uint8Array.from(mac.split(":"), (h) => Number.parseInt(h, 16));
+export const macToBytes = (mac: Mac): Uint8Array => Uint8Array.fromHex(mac.replaceAll(":", ""));
 
 /** The six bytes of `b`, or undefined if there are not six (an InfiniBand or a tunnel link). */
-export const macFromBytes = (b: Uint8Array): Mac | undefined =>
-  b.length === 6 ? (Array.from(b, (x) => x.toString(16).padStart(2, "0")).join(":") as Mac) : undefined;
+export function macFromBytes(b: Uint8Array): Mac | undefined {
+  if (b.length !== 6) return undefined;
+  const hex = b.toHex();
+  let text = hex.slice(0, 2);
+  for (let at = 2; at < 12; at += 2) text += `:${hex.slice(at, at + 2)}`;
+  return text as Mac;
+}
 
 /** Six random bytes made into a unicast, locally administered address (IEEE 802, section 8.4). */
 export function localMac(random: Uint8Array): Mac {

@@ -75,7 +75,12 @@ export function decodeMessages(datagram: Uint8Array): Message[] {
 }
 
 /** What an NLMSG_ERROR message says: zero for success, else a positive error number with the kernel's words. */
-export function decodeAck(m: Message): { errno: number; text?: string } {
+export interface Ack {
+  readonly errno: number;
+  readonly text?: string;
+}
+
+export function decodeAck(m: Message): Ack {
   if (m.body.length < 4) throw new DecodeError("netlink: an acknowledgement without an error number");
   const view = viewOf(m.body);
   const errno = -i32.get(view, 0);

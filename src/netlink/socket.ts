@@ -4,6 +4,7 @@ import { Fd } from "../sys/fd.ts";
 import { call, tryCall } from "../sys/libc.ts";
 import { u32, viewOf } from "../wire/fixed.ts";
 import {
+  type Ack,
   decodeAck,
   decodeDone,
   decodeMessages,
@@ -59,15 +60,18 @@ export class NetlinkSocket implements Disposable {
    * and the kernel's explanation.
    */
   request(request: Request): Message[] {
+    const { answers, ack } = this.#exchange(request);
+    raise(request.what, ack);
+    return answers;
+  }
+
+  #exchange(request: Request): { answers: Message[]; ack: Ack } {
     const answers: Message[] = [];
     const seq = this.#send([{ ...request, flags: request.flags | NLM_F.ACK }]);
     for (;;) {
       for (const m of this.#receive(request.what)) {
         if (m.seq !== seq) continue;
-        if (m.type === NLMSG.ERROR) {
-          raise(request.what, decodeAck(m));
-          return answers;
-        }
+        if (m.type === NLMSG.ERROR) return { answers, ack: decodeAck(m) };
         answers.push(m);
       }
     }
@@ -75,14 +79,12 @@ export class NetlinkSocket implements Disposable {
 
   /** As `request`, but a refusal whose error is one of `errnos` is returned as its name instead of thrown. */
   tryRequest<E extends string>(request: Request, ...errnos: readonly E[]): Message[] | E {
-    try {
-      return this.request(request);
-    } catch (e) {
-      const errno = e instanceof NetError && e.is("netlink/refused") ? e.detail.errno : undefined;
-      const expected = errnos.find((name) => name === errno);
-      if (expected === undefined) throw e;
-      return expected;
-    }
+    const { answers, ack } = this.#exchange(request);
+    if (ack.errno === 0) return answers;
+    const name = errnoName(ack.errno);
+    const expected = errnos.find((e) => e === name);
+    if (expected === undefined) throw refusal(request.what, ack);
+    return expected;
   }
 
   /**
@@ -202,12 +204,12 @@ export class NetlinkSocket implements Disposable {
   }
 }
 
-function refusal(what: string, ack: { errno: number; text?: string }): NetError<"netlink/refused"> {
+function refusal(what: string, ack: Ack): NetError<"netlink/refused"> {
   const errno = errnoName(ack.errno);
   return new NetError("netlink/refused", { request: what, errno, ...(ack.text ? { extack: ack.text } : {}) });
 }
 
-function raise(what: string, ack: { errno: number; text?: string }): void {
+function raise(what: string, ack: Ack): void {
   if (ack.errno !== 0) throw refusal(what, ack);
 }
 

@@ -126,3 +126,13 @@ export function fromSystem(e: unknown): unknown {
   const on = "path" in e ? String(e.path) : "a descriptor";
   return new NetError("sys/call", { call: String(e.syscall), on, errno: String(e.code) }, { cause: e });
 }
+
+/** What `work` fails with, for those who do several things and report every failure. */
+export async function failureOf(work: () => Promise<void>): Promise<Error | undefined> {
+  try {
+    await work();
+    return undefined;
+  } catch (e) {
+    return e as Error;
+  }
+}

@@ -1,3 +1,4 @@
+import { failureOf } from "../errors.ts";
 import { isAlive } from "../netstate/alive.ts";
 import type { Owner } from "../netstate/owner.ts";
 import { isBusy, listRecords } from "../netstate/record.ts";
@@ -53,14 +54,5 @@ function listOf(runtime: Runtime, confDir: string, owner: Owner): NetworkList | 
       `network ${owner.network} is cleaned up without its configuration: ${(e as Error).message}`,
     );
     return undefined;
-  }
-}
-
-async function failureOf(work: () => Promise<void>): Promise<Error | undefined> {
-  try {
-    await work();
-    return undefined;
-  } catch (e) {
-    return e as Error;
   }
 }

@@ -1,7 +1,6 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdirSync, symlinkSync } from "node:fs";
 import { peerDir } from "../../scripts/peer.ts";
-import { type Ip, type IpPrefix, parseIp, parsePrefix } from "../net/ip.ts";
 import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
 import { iptablesIn, type Variant } from "../testing/iptables.ts";
@@ -12,21 +11,12 @@ import { tempDir } from "../testing/temp-dir.ts";
 import { removeReferenceMasquerade, removeReferencePortmap } from "./iptables-reference.ts";
 import { mayHaveChains } from "./iptables-probe.ts";
 import type { FirewallRule, FirewallState } from "./model.ts";
+import { cidr as prefix, ip } from "../testing/address.ts";
 
 /**
  * Against the reference plugins themselves: our rules are theirs but for the differences that are listed here, and
  * what they made is removed by us.
  */
-const ip = (s: string): Ip => {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
-const prefix = (s: string): IpPrefix => {
-  const parsed = parsePrefix(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
 
 const MARK = "heddle-portmap-0123456789ab-0123456789abcdef";
 const ADDRESSES = ["10.99.0.2/24", "10.99.0.3/24", "fd00:99::2/64"];

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { parseIp, parsePrefix, type Ip, type IpPrefix } from "../net/ip.ts";
 import { iptablesIn, type TestIptables, type Variant } from "../testing/iptables.ts";
 import { describeWith, whyNot } from "../testing/needs.ts";
 import { type TestNetns, testNetns } from "../testing/netns.ts";
@@ -11,16 +10,6 @@ import { mayHaveChains } from "./iptables-probe.ts";
 import type { FirewallRule, FirewallState, IptablesOptions } from "./model.ts";
 
 /** The iptables backend against the kernel's own tables, through both programs that a host may have. */
-const ip = (s: string): Ip => {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
-const prefix = (s: string): IpPrefix => {
-  const parsed = parsePrefix(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
 const MARK = "heddle-portmap-0123456789ab-0123456789abcdef";
 const OTHER = "heddle-portmap-0123456789ab-fedcba9876543210";
 const allAlive = (mark: string): string => `container behind ${mark}`;
@@ -357,6 +346,7 @@ class Ok(http.server.BaseHTTPRequestHandler):
 server = http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Ok)
 print("Serving", flush=True)
 server.serve_forever()`;
+import { cidr as prefix, ip } from "../testing/address.ts";
 const serve = (address: string, port: number): string[] => ["python3", "-c", SERVE, address, String(port)];
 
 /** `200`, or `failed` if there was no answer in a second. */

@@ -1,22 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { type Family, type Ip, type IpPrefix, parseIp, parsePrefix } from "../net/ip.ts";
+import { type Family } from "../net/ip.ts";
 import { tempDir } from "../testing/temp-dir.ts";
 import { openIptables } from "./iptables.ts";
 import { furtherChain, masqueradeChain } from "./iptables-names.ts";
 import type { Output, Run } from "./iptables-run.ts";
 import type { FirewallRule, FirewallState } from "./model.ts";
+import { cidr as prefix, ip } from "../testing/address.ts";
 
 /** The order of the programs and what follows from their failures; what the rules do is tested on a kernel. */
-const ip = (s: string): Ip => {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
-const prefix = (s: string): IpPrefix => {
-  const parsed = parsePrefix(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
 const MARK = "heddle-bridge-0123456789ab-0123456789abcdef";
 const masquerade: FirewallRule = {
   kind: "masquerade",

@@ -5,11 +5,9 @@ import {
   contains,
   fromBigInt,
   hostPrefix,
-  type Ip,
   ipFromBytes,
   isLoopback,
   isUnspecified,
-  type IpPrefix,
   lastIp,
   network,
   overlaps,
@@ -18,17 +16,7 @@ import {
   prefix,
   toBigInt,
 } from "./ip.ts";
-
-const ip = (s: string): Ip => {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new Error(parsed.why);
-  return parsed.value;
-};
-const cidr = (s: string): IpPrefix => {
-  const parsed = parsePrefix(s);
-  if (!parsed.ok) throw new Error(parsed.why);
-  return parsed.value;
-};
+import { cidr, ip } from "../testing/address.ts";
 
 describe("parseIp", () => {
   test.each([

@@ -1,3 +1,4 @@
+import { failureOf } from "../errors.ts";
 import { findLink } from "../rtnl/link.ts";
 import { isAlive } from "./alive.ts";
 import { openContext } from "./context.ts";
@@ -52,13 +53,4 @@ const messages = (failures: readonly Error[]): string => failures.map((e) => e.m
 function asItIs(o: NetObject, { host }: Spaces): NetObject {
   const mac = o.kind === "bridge" ? findLink(host, { name: o.name })?.mac : undefined;
   return o.kind === "bridge" && mac !== undefined ? { ...o, mac } : o;
-}
-
-async function failureOf(work: () => Promise<void>): Promise<Error | undefined> {
-  try {
-    await work();
-    return undefined;
-  } catch (e) {
-    return e as Error;
-  }
 }

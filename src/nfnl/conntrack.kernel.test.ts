@@ -1,5 +1,4 @@
 import { expect } from "bun:test";
-import { type Ip, parseIp } from "../net/ip.ts";
 import { NLM_F } from "../netlink/message.ts";
 import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
@@ -7,13 +6,9 @@ import { kernelTest, testWith } from "../testing/needs.ts";
 import { type TestNetns, testNetns } from "../testing/netns.ts";
 import { decodeEntry, flushMapping, type MappedPort, toFlow } from "./conntrack.ts";
 import { CT, ctAttrs, type Tuple } from "./ctnetlink.ts";
+import { ip } from "../testing/address.ts";
 
 /** Flows are put into connection tracking through netlink, so that no packet has to be sent for them. */
-const ip = (s: string): Ip => {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
 const NUMBER = { tcp: 6, udp: 17, sctp: 132 } as const;
 /** IPS_CONFIRMED and IPS_SEEN_REPLY (linux/netfilter/nf_conntrack_common.h). */
 const STATUS = 0xa;

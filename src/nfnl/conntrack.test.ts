@@ -1,14 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { type Ip, parseIp } from "../net/ip.ts";
 import { readGolden } from "../testing/golden.ts";
 import { concerns, decodeEntry, type Flow, type MappedPort, toFlow } from "./conntrack.ts";
 import { ctAttrs } from "./ctnetlink.ts";
+import { ip } from "../testing/address.ts";
 
-const ip = (s: string): Ip => {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
 const plain = (flow: Flow | undefined): unknown =>
   JSON.parse(JSON.stringify(flow, (_, v: unknown) => (v instanceof Object && "text" in v ? v.text : v)));
 

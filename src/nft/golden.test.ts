@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { parseIp, parsePrefix } from "../net/ip.ts";
+import { parseIp } from "../net/ip.ts";
 import { readGolden } from "../testing/golden.ts";
 import { chainOf, constructs, constructSets } from "../testing/nft-constructs.ts";
 import {
@@ -19,6 +19,7 @@ import type { Element } from "./model.ts";
 import { registerNumber, registerWord } from "./registers.ts";
 import { rule, type Statement } from "./statement.ts";
 import { decodeComment, decodeUdata, encodeComment, encodeUdata } from "./udata.ts";
+import { cidr as prefix } from "../testing/address.ts";
 
 const attributes = (b: Uint8Array): Uint8Array => b.subarray(nfgenmsg.size);
 const captures = (file: string) => readGolden(new URL(`golden/${file}`, import.meta.url));
@@ -100,11 +101,6 @@ function ip(s: string) {
   if (!parsed.ok) throw new TypeError(parsed.why);
   return parsed.value;
 }
-const prefix = (s: string) => {
-  const parsed = parsePrefix(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
 
 describe("an expression", () => {
   const plain: Expr[] = [

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "bun:test";
 import { isNetError } from "../errors.ts";
-import { parseIp } from "../net/ip.ts";
 import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
 import { describeWith } from "../testing/needs.ts";
@@ -33,6 +32,7 @@ import {
 } from "./list.ts";
 import type { Element, SetSpec, TableRef } from "./model.ts";
 import { rule } from "./statement.ts";
+import { ip } from "../testing/address.ts";
 
 /** What we load, and what nft loads from the text that a person types: the same text in the list, the same bytes. */
 const kernel = describeWith({ root: true, programs: ["ip", "nft"] });
@@ -43,11 +43,6 @@ const socketIn = (netns: TestNetns): NetlinkSocket => {
 };
 const listed = async (netns: TestNetns): Promise<string> =>
   (await netns.exec(["nft", "list", "ruleset"])).stdout;
-const ip = (s: string) => {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
 const table: TableRef = { family: "inet", table: "t" };
 const fittingSets = (c: Construct) => constructSets.filter(({ set }) => c.text.includes(`@${set.name}`));
 

@@ -1,5 +1,4 @@
 import { expect } from "bun:test";
-import { type Ip, parseIp } from "../net/ip.ts";
 import { localMac } from "../net/mac.ts";
 import { openNetlink } from "../netlink/socket.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
@@ -7,12 +6,8 @@ import { kernelTest } from "../testing/needs.ts";
 import { testNetns } from "../testing/netns.ts";
 import { createBridge, getLink, setLink } from "./link.ts";
 import { listNeighbours, type Neighbour, removeNeighbour, setNeighbour } from "./neighbour.ts";
+import { ip } from "../testing/address.ts";
 
-const ip = (s: string): Ip => {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
 const mac = (n: number) => localMac(Uint8Array.of(2, 0, 0, 0, 0, n));
 /** Without the multicast groups that every link has. */
 const known = (list: readonly Neighbour[]): Neighbour[] => list.filter((n) => n.state !== "noArp");

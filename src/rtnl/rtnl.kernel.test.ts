@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { NetError } from "../errors.ts";
-import { parseIp, parsePrefix, type Ip, type IpPrefix } from "../net/ip.ts";
 import { localMac } from "../net/mac.ts";
 import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
@@ -19,17 +18,8 @@ import {
   setLink,
 } from "./link.ts";
 import { addRoute, appendRoute, listRoutes, lookUpRoute, removeRoute } from "./route.ts";
+import { cidr, ip } from "../testing/address.ts";
 
-const ip = (s: string): Ip => {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new Error(parsed.why);
-  return parsed.value;
-};
-const cidr = (s: string): IpPrefix => {
-  const parsed = parsePrefix(s);
-  if (!parsed.ok) throw new Error(parsed.why);
-  return parsed.value;
-};
 const mac = (n: number) => localMac(Uint8Array.of(2, 0, 0, 0, 0, n));
 
 function refusal(work: () => unknown): NetError<"netlink/refused">["detail"] {

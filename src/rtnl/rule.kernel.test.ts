@@ -1,16 +1,10 @@
 import { expect } from "bun:test";
-import { type IpPrefix, parsePrefix } from "../net/ip.ts";
 import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
 import { kernelTest } from "../testing/needs.ts";
 import { type TestNetns, testNetns } from "../testing/netns.ts";
 import { addRule, listRules, removeRule, type RoutingRule } from "./rule.ts";
-
-const cidr = (s: string): IpPrefix => {
-  const parsed = parsePrefix(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
+import { cidr } from "../testing/address.ts";
 
 function socketIn(netns: TestNetns): NetlinkSocket {
   using handle = openNetns(netns.path);

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { type Ip, parseIp } from "../../../net/ip.ts";
 import {
   capacity,
   candidates,
@@ -10,12 +9,8 @@ import {
   rangeSet,
   setText,
 } from "./ranges.ts";
+import { ip } from "../../../testing/address.ts";
 
-const ip = (s: string): Ip => {
-  const p = parseIp(s);
-  if (!p.ok) throw new Error(p.why);
-  return p.value;
-};
 const set = (...ranges: object[]) => rangeSet(ranges, "ipam.ranges[0]");
 const first = (n: number, s: ReturnType<typeof set>, after?: string): string[] =>
   candidates(s, after === undefined ? undefined : ip(after))

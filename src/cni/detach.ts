@@ -5,6 +5,7 @@ import { type Context, openContext } from "../netstate/context.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
 import { remove } from "../netstate/interpret.ts";
 import { removePair } from "../netstate/kinds/veth.ts";
+import type { NetState } from "../netstate/model.ts";
 import { markOf, markPrefix, type Owner, vethName } from "../netstate/owner.ts";
 import {
   type AttachmentRecord,
@@ -84,16 +85,19 @@ export async function clear(
   report(failures ?? [], `what an earlier attempt for container ${owner.containerId} left behind`);
 }
 
-async function removeRecorded(
-  found: AttachmentRecord,
-  state: NonNullable<AttachmentRecord["state"]>,
-): Promise<Error[]> {
-  using spaces = openSpaces(liveNetns(found));
+async function removeRecorded(found: AttachmentRecord, state: NetState): Promise<Error[]> {
+  using spaces = openSpaces(reachesInside(state) ? liveNetns(found) : undefined);
   using firewalls = await loadFirewalls(state);
   const context = openContext(markOf(found.owner), spaces, firewalls);
   const borrowed = new Map(found.borrowed.map(({ object, value }) => [state.objects[object], value]));
   return remove(state, { ...context, borrowed: (object) => borrowed.get(object) });
 }
+
+/** False if all that is to be removed is in the host: what is exclusive in the container mostly goes with its link. */
+const reachesInside = (state: NetState): boolean =>
+  state.objects.some(
+    (o) => "place" in o && o.place === "container" && (o.possession === "borrowed" || o.kind === "rule"),
+  );
 
 /** The path of the recorded namespace, if it is still that namespace and not a newer one in its place. */
 function liveNetns({ netns }: AttachmentRecord): string | undefined {

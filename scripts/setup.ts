@@ -1,6 +1,6 @@
 /**
  * Makes sure that the small programs are there that the demo, the tests and the benchmark look through: iproute2,
- * nftables, iptables, strace. As root on Debian or Ubuntu the missing ones are installed; elsewhere they are named.
+ * nftables, iptables, strace, procps. As root on Debian or Ubuntu the missing ones are installed; elsewhere they are named.
  * Daemons are never installed.
  */
 import { readFileSync } from "node:fs";
@@ -14,6 +14,7 @@ const needed = {
   "iptables-save": "iptables",
   "ip6tables-restore": "iptables",
   strace: "strace",
+  sysctl: "procps",
 } as const;
 
 /** Packages of programs that are not to be found. */

@@ -4,6 +4,8 @@ import { describeWith, whyNot } from "../testing/needs.ts";
 import { type TestNetns, testNetns } from "../testing/netns.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
 import { plainEnv, run } from "../testing/run.ts";
+import { cidr as prefix, ip } from "../testing/address.ts";
+import { connectFrom, serveIn } from "../testing/traffic.ts";
 import { tempDir } from "../testing/temp-dir.ts";
 import { openIptables } from "./iptables.ts";
 import { mayHaveChains } from "./iptables-probe.ts";
@@ -267,7 +269,7 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
     });
   });
 
-  describeWith({ ...needs, programs: [...needs.programs, "curl", "python3"] })("traffic", () => {
+  describeWith({ ...needs, programs: [...needs.programs, "sysctl", "nsenter"] })("traffic", () => {
     test("a mapping is reached from outside and from the loopback, and the guard stops the neighbour", async () => {
       await using host = await bench(variant);
       await using container = await testNetns();
@@ -276,29 +278,27 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
       await link(host.netns, outside, "192.0.2.1/24", "192.0.2.2/24");
       await host.netns.exec(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.conf.all.route_localnet=1"]);
       await container.exec(["ip", "route", "add", "default", "via", "10.99.0.1"]);
-      await using web = container.start(serve("0.0.0.0", 80));
-      await web.printed("Serving");
-      await using far = outside.start(serve("192.0.2.2", 80));
-      await far.printed("Serving");
+      await using _web = await serveIn(container.path, "0.0.0.0", 80);
+      await using _far = await serveIn(outside.path, "192.0.2.2", 80);
       const wanted = state([
         masquerade("10.99.0.2/24"),
         mapping(8080),
         mapping(8081, { hostIp: ip("127.0.0.1") }),
       ]);
-      expect(await status(container, "192.0.2.2:80")).toBe("failed");
+      expect(await reaches(container, "192.0.2.2", 80)).toBe(false);
       host.tables.backend.apply(wanted, MARK, nobody);
-      expect(await status(outside, "192.0.2.1:8080")).toBe("200");
-      expect(await status(host.netns, "127.0.0.1:8080")).toBe("200");
-      expect(await status(host.netns, "127.0.0.1:8081")).toBe("200");
-      expect(await status(outside, "192.0.2.1:8081")).toBe("failed");
-      expect(await status(container, "10.99.0.1:8080")).toBe("200");
-      expect(await status(container, "192.0.2.2:80")).toBe("200");
+      expect(await reaches(outside, "192.0.2.1", 8080)).toBe(true);
+      expect(await reaches(host.netns, "127.0.0.1", 8080)).toBe(true);
+      expect(await reaches(host.netns, "127.0.0.1", 8081)).toBe(true);
+      expect(await reaches(outside, "192.0.2.1", 8081)).toBe(false);
+      expect(await reaches(container, "10.99.0.1", 8080)).toBe(true);
+      expect(await reaches(container, "192.0.2.2", 80)).toBe(true);
       await attack(container, "10.99.0.1");
       expect(await heard(host.netns, container)).toEqual(["done"]);
       await host.netns.exec([`iptables-${variant}`, "-t", "raw", "-F", "CNI-HOSTPORT-GUARD"]);
       expect(await heard(host.netns, container)).toEqual(["attack", "done"]);
       host.tables.backend.remove(MARK, wanted);
-      expect(await status(outside, "192.0.2.1:8080")).toBe("failed");
+      expect(await reaches(outside, "192.0.2.1", 8080)).toBe(false);
     }, 30_000);
   });
 });
@@ -310,53 +310,32 @@ async function attack(container: TestNetns, gateway: string): Promise<void> {
   await container.exec(["ip", "route", "add", "127.0.0.0/8", "via", gateway]);
 }
 
-const LISTEN = `
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("127.0.0.1", 7777))
-print("listening", flush=True)
-while (got := s.recv(99).decode()) != "done": print(got, flush=True)
-print("done", flush=True)`;
-const SEND = `
-import socket, sys
-socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(sys.argv[1].encode(), ("127.0.0.1", 7777))`;
+const LISTEN = `const socket = await Bun.udpSocket({ hostname: "127.0.0.1", port: 7777, socket: { data: (_, bytes) => {
+  console.log(bytes.toString());
+  if (bytes.toString() === "done") socket.close();
+} } });
+console.log("listening");`;
+const SEND = `const socket = await Bun.udpSocket({});
+socket.send(process.argv[1], 7777, "127.0.0.1");
+socket.close();`;
 
 /** What a service bound to the host's loopback hears after a container wrote to it, and the host itself at the end. */
 async function heard(host: TestNetns, container: TestNetns): Promise<string[]> {
-  await using service = host.start(["python3", "-c", LISTEN]);
+  await using service = host.start([process.execPath, "-e", LISTEN]);
   const reader = service.stdout.getReader();
   let text = "";
   const until = async (word: string): Promise<void> => {
     while (!text.includes(word)) text += Buffer.from((await reader.read()).value ?? "done").toString();
   };
   await until("listening");
-  await container.exec(["python3", "-c", SEND, "attack"]);
-  await host.exec(["python3", "-c", SEND, "done"]);
+  await container.exec([process.execPath, "-e", SEND, "attack"]);
+  await host.exec([process.execPath, "-e", SEND, "done"]);
   await until("done");
   return text.trim().split("\n").slice(1);
 }
 
-const SERVE = `
-import http.server, sys
-class Ok(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.end_headers()
-    def log_message(self, *words): pass
-server = http.server.HTTPServer((sys.argv[1], int(sys.argv[2])), Ok)
-print("Serving", flush=True)
-server.serve_forever()`;
-import { cidr as prefix, ip } from "../testing/address.ts";
-const serve = (address: string, port: number): string[] => ["python3", "-c", SERVE, address, String(port)];
-
-/** `200`, or `failed` if there was no answer in a second. */
-async function status(from: TestNetns, where: string): Promise<string> {
-  const got = await from.exec(
-    [...["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "1"], `http://${where}/`],
-    { mustSucceed: false },
-  );
-  return got.code === 0 ? got.stdout : "failed";
-}
+const reaches = async (from: TestNetns, address: string, port: number): Promise<boolean> =>
+  (await connectFrom(from.path, address, port)).code === 0;
 
 async function link(a: TestNetns, b: TestNetns, addressA: string, addressB: string): Promise<void> {
   const name = `v${b.name.slice(-8)}`;

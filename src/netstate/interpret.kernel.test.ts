@@ -95,6 +95,20 @@ const whole = [bridge, veth, up, loopback, address, route, forwarding, firewall]
 /** Fails last: no route leads to its gateway. */
 const unreachable: NetObject = { ...route, gateway: prefixOf("203.0.113.9/32").ip };
 
+describe("a bridge", () => {
+  kernelTest("whose maker was killed before it came up hears no router's advertisements either", async () => {
+    await using on = await stage();
+    const { name, mac } = bridge;
+    await on.host.exec(["ip", "link", "add", name, "address", mac, "type", "bridge"]);
+    const heard = async (): Promise<string> =>
+      (await on.host.exec(["sysctl", "-n", `net.ipv6.conf.${name}.accept_ra`])).stdout.trim();
+    expect(await heard()).toBe("1");
+    expect((await on.do("apply", [bridge])).failure).toBeUndefined();
+    expect(await heard()).toBe("0");
+    expect((await on.host.exec(["ip", "-br", "link", "show", name])).stdout).toContain("UP");
+  });
+});
+
 describe("a state", () => {
   kernelTest("is applied, verified and removed, and only what is shared stays", async () => {
     await using on = await stage();

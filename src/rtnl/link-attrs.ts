@@ -30,8 +30,6 @@ export const operState = [
 export const bridgePortAttrs = attrs("IFLA_BRPORT", {
   state: [1, fixedAttr(u8)],
   hairpin: [4, fixedAttr(u8)],
-  learning: [8, fixedAttr(u8)],
-  unicastFlood: [9, fixedAttr(u8)],
   isolated: [33, fixedAttr(u8)],
 });
 
@@ -51,10 +49,7 @@ export const linkAttrs = attrs("IFLA", {
   operState: [16, fixedAttr(u8)],
   linkInfo: [18, linkInfo],
   netnsFd: [28, fixedAttr(u32)],
-  group: [27, fixedAttr(u32)],
   extMask: [29, fixedAttr(u32)],
-  promiscuity: [30, fixedAttr(u32)],
-  linkNetnsId: [37, fixedAttr(i32)],
   propList: [52, attrs("IFLA_PROP_LIST", { altNames: [53, repeated(cstr)] })],
   altName: [53, cstr],
 });

@@ -151,9 +151,8 @@ export const listLinks = (socket: NetlinkSocket): Link[] => linkDump(socket).map
 /** Creates a bridge. Throws `netlink/refused` EEXIST if the name is taken. */
 export function createBridge(
   socket: NetlinkSocket,
-  bridge: { name: string; mac: Mac; mtuBytes?: number; vlanFiltering?: boolean; altName?: string },
+  bridge: { name: string; mac: Mac; mtuBytes?: number },
 ): void {
-  const data = bridgeKind.data.encode(bridge.vlanFiltering ? { vlanFiltering: 1 } : {});
   socket.request(
     request(
       "NEWLINK",
@@ -165,7 +164,7 @@ export function createBridge(
           name: bridge.name,
           address: macToBytes(bridge.mac),
           ...(bridge.mtuBytes ? { mtu: bridge.mtuBytes } : {}),
-          linkInfo: { kind: bridgeKind.name, data },
+          linkInfo: { kind: bridgeKind.name },
         },
       ),
     ),
@@ -214,20 +213,15 @@ export function createVeth(
 export interface LinkChange {
   readonly up?: boolean;
   readonly promiscuous?: boolean;
-  readonly name?: string;
   readonly mac?: Mac;
   readonly mtuBytes?: number;
-  /** Zero takes the link out of its master. */
-  readonly master?: number;
-  readonly netnsFd?: number;
 }
 
 /** Changes what `change` names and nothing else. */
 export function setLink(socket: NetlinkSocket, ref: LinkRef, change: LinkChange): void {
-  const { mac, mtuBytes, up, promiscuous, ...rest } = change;
+  const { mac, mtuBytes, up, promiscuous } = change;
   const attributes = {
     ...refAttrs(ref),
-    ...rest,
     ...(mac ? { address: macToBytes(mac) } : {}),
     ...(mtuBytes ? { mtu: mtuBytes } : {}),
   };

@@ -21,7 +21,6 @@ const open = () =>
     recvfrom: { args: [i32, buffer, length, i32, buffer, buffer], returns: i64 },
     setsockopt: { args: [i32, i32, i32, buffer, length], returns: i32 },
     getsockopt: { args: [i32, i32, i32, buffer, buffer], returns: i32 },
-    poll: { args: [buffer, i32, i32], returns: i32 },
     close: { args: [i32], returns: i32 },
     setns: { args: [i32, i32], returns: i32 },
     fstatfs: { args: [i32, buffer], returns: i32 },

@@ -35,6 +35,14 @@ function hasFixedMac(name: string): boolean {
   }
 }
 
+/** Before a bridge comes up for the first time, also one whose maker was killed before this. */
+function prepare(o: BridgeObject): void {
+  // The host must not take routes from what containers advertise to it.
+  tryWriteSysctl(`net/ipv6/conf/${o.name}/accept_ra`, "0");
+  // Until its link-local address is certain, the host forwards no IPv6 to a container: that would be two seconds.
+  if (o.dad === false) tryWriteSysctl(`net/ipv6/conf/${o.name}/accept_dad`, "0");
+}
+
 function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): void {
   let link = findLink(host, { name: o.name });
   const found = link !== undefined;
@@ -49,10 +57,6 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
     }
     link = findLink(host, { name: o.name });
     if (link === undefined) throw new StaleFacts();
-    // The host must not take routes from what containers advertise to it.
-    tryWriteSysctl(`net/ipv6/conf/${o.name}/accept_ra`, "0");
-    // Until its link-local address is certain, the host forwards no IPv6 to a container: that would be two seconds.
-    if (o.dad === false) tryWriteSysctl(`net/ipv6/conf/${o.name}/accept_dad`, "0");
   }
   if (link.kind !== "bridge")
     throw new NetError("resource/exists", {
@@ -60,6 +64,7 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
       where: "the host",
     });
   if (link.mac !== o.mac) throw new StaleFacts();
+  if (!link.up) prepare(o);
   if (found && !hasFixedMac(o.name)) setLink(host, { index: link.index }, { mac: o.mac });
   const promiscuous = o.promiscuous && !link.promiscuous;
   if (!link.up || promiscuous)

@@ -24,6 +24,7 @@ export const kernelPlugin = <Config>(plugin: KernelPlugin<Config>): Plugin<Confi
   type: plugin.type,
   about: plugin.about,
   ...(plugin.versions ? { versions: plugin.versions } : {}),
+  options: plugin.options,
   parse: (conf) => plugin.parse(conf),
   parseForRemoval: (conf) => plugin.parseForRemoval(conf),
   add: (call) => attach(plugin, call),

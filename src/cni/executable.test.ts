@@ -15,7 +15,7 @@ beforeAll(() => {
     `import { runAsExecutable } from ${JSON.stringify(join(here, "executable.ts"))};
     import { emptyHost } from ${JSON.stringify(join(here, "host.ts"))};
     const plugin = {
-      type: "big", about: "a plugin with a long answer", parse: (conf) => conf.raw,
+      type: "big", about: "a plugin with a long answer", options: [], parse: (conf) => conf.raw,
       async add({ config, log }) {
         log("a warning");
         return { interfaces: [], ips: [], routes: [], dns: { search: Array(config.lines).fill("x".repeat(100)) } };

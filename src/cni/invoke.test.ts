@@ -270,6 +270,7 @@ describe("a delegate", () => {
   const ipam: Plugin = {
     type: "ipam",
     about: "ipam",
+    options: [],
     parse: (conf) => conf.raw["ipam"],
     add: async (call) => ({
       ...emptyResult,
@@ -281,6 +282,7 @@ describe("a delegate", () => {
   const main: Plugin = {
     type: "main",
     about: "main",
+    options: [],
     parse: () => undefined,
     add: (call) => call.delegate.add("ipam"),
     del: (call) => call.delegate.del("ipam"),

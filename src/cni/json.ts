@@ -46,7 +46,18 @@ export function withoutKeys(raw: JsonObject, names: readonly string[]): Record<s
 }
 
 /** Turns a value into a `T` or throws config/invalid with `at`, the path of the value. */
-export type Decode<T> = (value: unknown, at: string) => T;
+export interface Decode<T> {
+  (value: unknown, at: string): T;
+  /** What the decoder reads inside its value. Absent: the value is one to it, or has keys that it does not know. */
+  readonly inner?: Inner;
+}
+/** So that a decoder can be asked which keys it knows: one truth for reading, validating and documenting. */
+export type Inner =
+  | { readonly kind: "object"; readonly fields: Shape }
+  | { readonly kind: "list"; readonly item: Decode<unknown> };
+
+const withInner = <T>(decode: (value: unknown, at: string) => T, inner: Inner | undefined): Decode<T> =>
+  inner === undefined ? decode : Object.assign(decode, { inner });
 
 /** A field that always has a value: it must be there, or has a default. */
 export interface Always<T> {
@@ -111,10 +122,19 @@ export const parsed =
     return result.ok ? result.value : invalid(at, result.why);
   };
 
-export const list =
-  <T>(item: Decode<T>): Decode<readonly T[]> =>
-  (value, at) =>
-    Array.isArray(value) ? value.map((v, i) => item(v, `${at}[${i}]`)) : mismatch(at, "a list", value);
+export const list = <T>(item: Decode<T>): Decode<readonly T[]> =>
+  withInner(
+    (value, at) =>
+      Array.isArray(value) ? value.map((v, i) => item(v, `${at}[${i}]`)) : mismatch(at, "a list", value),
+    { kind: "list", item },
+  );
+
+/**
+ * What `decode` reads, looked at once more: turned into something else, or refused with `invalid`. Unlike a function
+ * around `decode`, the result still tells its keys.
+ */
+export const refined = <T, U>(decode: Decode<T>, look: (value: T, at: string) => U): Decode<U> =>
+  withInner((value, at) => look(decode(value, at), at), decode.inner);
 
 /** Any object, its keys as they are. */
 export const anyObject: Decode<JsonObject> = (value, at) =>
@@ -138,7 +158,7 @@ export const withDefault = <T>(decode: Decode<T>, value: T): Always<T> => ({
   otherwise: () => value,
 });
 
-type Shape = Readonly<Record<string, Field<unknown>>>;
+export type Shape = Readonly<Record<string, Field<unknown>>>;
 type ValueOf<F> = F extends Field<infer T> ? T : never;
 export type ObjectOf<S extends Shape> = {
   readonly [K in keyof S as S[K] extends Always<unknown> ? K : never]: ValueOf<S[K]>;
@@ -147,20 +167,24 @@ export type ObjectOf<S extends Shape> = {
 /** An object with these keys, in any case; a key that is absent or null is left out unless `required` or with a default. */
 export function object<const S extends Shape>(shape: S): Decode<ObjectOf<S>> {
   const keys = Object.keys(shape);
-  return (value, at) => {
+  const decode = (value: unknown, at: string): ObjectOf<S> => {
     const raw = foldKeys(anyObject(value, at), keys);
     const out: Record<string, unknown> = {};
     for (const key of keys) {
       const field = shape[key];
       if (field === undefined) continue;
       const here = below(at, key);
-      const decode = typeof field === "function" ? field : field.decode;
-      if (raw[key] !== undefined) out[key] = decode(raw[key], here);
+      if (raw[key] !== undefined) out[key] = decoderOf(field)(raw[key], here);
       else if (typeof field !== "function") out[key] = field.otherwise(here);
     }
     return out as ObjectOf<S>;
   };
+  return withInner(decode, { kind: "object", fields: shape });
 }
+
+/** The decoder of a field, whether it must be there or not. */
+export const decoderOf = (field: Field<unknown>): Decode<unknown> =>
+  typeof field === "function" ? field : field.decode;
 
 const below = (at: string, key: string): string => (at === "" ? key : `${at}.${key}`);
 

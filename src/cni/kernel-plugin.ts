@@ -3,6 +3,7 @@ import { localMac, type Mac } from "../net/mac.ts";
 import type { Context } from "../netstate/context.ts";
 import type { Facts, Needs } from "../netstate/facts.ts";
 import type { NetState } from "../netstate/model.ts";
+import type { Decode } from "./json.ts";
 import type { AddCall, DelCall, NetConf, StatusCall } from "./plugin.ts";
 import type { Result } from "./result.ts";
 import type { Version } from "./version.ts";
@@ -15,6 +16,8 @@ export interface KernelPlugin<Config> {
   readonly type: string;
   readonly about: string;
   readonly versions?: readonly Version[];
+  /** The decoders of its keys, as in `Plugin`. */
+  readonly options: readonly Decode<unknown>[];
   parse(conf: NetConf): Config;
   /** As `parse`, for a configuration that may have become invalid since ADD. */
   parseForRemoval(conf: NetConf): Config;

@@ -1,3 +1,4 @@
+import type { Decode } from "./json.ts";
 import type { Result } from "./result.ts";
 import type { Version } from "./version.ts";
 
@@ -13,6 +14,11 @@ export interface Plugin<Config = unknown> {
   readonly about: string;
   /** Absent: every version. */
   readonly versions?: readonly Version[];
+  /**
+   * The decoders of this plugin's keys, each for the configuration as a whole; those of an IPAM plugin read `ipam`. What
+   * they know is what `heddle cni validate` accepts and what the plugin's README must list.
+   */
+  readonly options: readonly Decode<unknown>[];
   /** Reads this plugin's keys; throws `config/invalid` or `config/unsupported`. Must not read the system. */
   parse(conf: NetConf): Config;
   /**

@@ -147,9 +147,9 @@ describe("the calls", () => {
 
   test.each(["CHECK", "GC", "STATUS"])("%s succeeds when the plugin does not implement it", async (verb) => {
     const { plugin } = recorder();
-    const { type, about, parse, add, del } = plugin;
+    const { type, about, options, parse, add, del } = plugin;
     const out = await serve(
-      { type, about, parse, add, del },
+      { type, about, options, parse, add, del },
       { env: { ...env, CNI_COMMAND: verb }, stdin: conf },
     );
     expect(out.code).toBe(0);

@@ -34,6 +34,7 @@ export function verbs<C>(plugin: Plugin<C>, ipam: unknown, setup: Setup = {}) {
   const conf = confOf(ipam, setup);
   const call = { conf, path: [], args: setup.args ?? "", delegate, log: () => {} };
   const config = (): C => plugin.parse(conf);
+  const removal = (): C => (plugin.parseForRemoval ?? plugin.parse)(conf);
   const attached = (k: AttachmentKey): AddCall<C> => ({
     ...call,
     ...k,
@@ -43,13 +44,13 @@ export function verbs<C>(plugin: Plugin<C>, ipam: unknown, setup: Setup = {}) {
   return {
     conf,
     add: async (k: AttachmentKey, args = call.args): Promise<Result> => plugin.add({ ...attached(k), args }),
-    del: async (k: AttachmentKey): Promise<void> => plugin.del(attached(k)),
+    del: async (k: AttachmentKey): Promise<void> => plugin.del({ ...call, ...k, config: removal() }),
     check: async (k: AttachmentKey, prevResult?: Result): Promise<void> => {
       const c: CheckCall<C> = prevResult ? { ...attached(k), prevResult } : attached(k);
       await plugin.check?.(c);
     },
     gc: async (valid: readonly AttachmentKey[]): Promise<void> =>
-      plugin.gc?.({ ...call, config: config(), valid }),
+      plugin.gc?.({ ...call, config: removal(), valid }),
     status: async (): Promise<void> => plugin.status?.({ ...call, config: config() }),
   };
 }

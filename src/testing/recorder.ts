@@ -24,6 +24,7 @@ export function recorder(overrides: Partial<Plugin> = {}) {
   const plugin: Plugin = {
     type: "recorder",
     about: "CNI recorder plugin",
+    options: [],
     parse: (conf) => conf.raw,
     add: async (call) => {
       await note("ADD")(call);

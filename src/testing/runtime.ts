@@ -51,6 +51,7 @@ export function runtimeFixture(supported: readonly Version[] = versions) {
     plugins.set(type, {
       type,
       about: type,
+      options: [],
       versions: supported,
       parse: () => undefined,
       async add(call) {

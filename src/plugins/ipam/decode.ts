@@ -4,7 +4,17 @@
  */
 import type { Dns, ResultRoute } from "../../cni/result.ts";
 import { NetError } from "../../errors.ts";
-import { type Decode, integer, invalid, list, object, parsed, required, text } from "../../cni/json.ts";
+import {
+  type Decode,
+  integer,
+  invalid,
+  list,
+  object,
+  parsed,
+  refined,
+  required,
+  text,
+} from "../../cni/json.ts";
 import { atLeast, type Version } from "../../cni/version.ts";
 import { type Family, type Ip, type IpPrefix, parseIp, parsePrefix } from "../../net/ip.ts";
 
@@ -29,10 +39,7 @@ const readRoute = object({
   scope: integer({ min: 0, max: 0xff }),
 });
 
-const route: Decode<ResultRoute> = (value, at) => {
-  const { gw, ...rest } = readRoute(value, at);
-  return gw ? { ...rest, gw } : rest;
-};
+const route: Decode<ResultRoute> = refined(readRoute, ({ gw, ...rest }) => (gw ? { ...rest, gw } : rest));
 
 /** `routes` of an `ipam` object, in the order given. */
 export const routes: Decode<readonly ResultRoute[]> = list(route);

@@ -42,7 +42,8 @@ export const dnsOf = (configured: Dns | undefined, leased: Dns): Dns =>
     ? configured
     : leased;
 
-const macSources = object({
+/** Where `macOf` looks beside CNI_ARGS: options of a plugin that calls it. */
+export const macSources = object({
   args: object({ cni: object({ mac: text }) }),
   runtimeConfig: object({ mac: text }),
 });

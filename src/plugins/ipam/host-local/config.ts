@@ -1,10 +1,10 @@
 /** The configuration of `host-local`: where reservations are kept, and the sets of ranges to take addresses from. */
 import { parseCniArgs } from "../../../cni/args.ts";
-import { decodeAs, foldKeys, invalid, isObject, list, object, text } from "../../../cni/json.ts";
+import { decodeAs, foldKeys, invalid, isObject, list, object, required, text } from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
 import type { ResultRoute } from "../../../cni/result.ts";
 import type { Ip } from "../../../net/ip.ts";
-import { type Checked, checked, checkOneEach, ipOrPrefix, routes } from "../decode.ts";
+import { type Checked, checked, checkOneEach, demand, ipOrPrefix, optionalIp, routes } from "../decode.ts";
 import { checkDisjoint, familyOf, makeSet, range, type RangeSet, rangeSet } from "./ranges.ts";
 import { type Place, placeOf } from "./store.ts";
 
@@ -23,19 +23,33 @@ export interface Pool {
 }
 
 const DATA_DIR = "/var/lib/cni/networks";
-const readIpam = object({
-  subnet: text,
-  ranges: list(rangeSet),
-  routes,
-  resolvConf: text,
-  dataDir: text,
-});
 const ips = list(ipOrPrefix);
-const readArgs = object({ cni: object({ ips }) });
-const readRuntime = object({ ipRanges: list(rangeSet), ips });
+export const options = object({
+  ipam: required(
+    object({
+      subnet: text,
+      rangeStart: optionalIp,
+      rangeEnd: optionalIp,
+      gateway: optionalIp,
+      ranges: list(rangeSet),
+      routes,
+      resolvConf: text,
+      dataDir: text,
+    }),
+  ),
+  args: object({ cni: object({ ips }) }),
+  runtimeConfig: object({ ipRanges: list(rangeSet), ips }),
+});
+
+/** Throws `config/invalid` with the key. */
+export function parseConfig(conf: NetConf): HostLocalConfig {
+  const config = parseForRemoval(conf);
+  demand(config.pool);
+  return config;
+}
 
 /** Never throws: where the reservations are is known even if nothing else can be used. */
-export const parseConfig = (conf: NetConf): HostLocalConfig => ({
+export const parseForRemoval = (conf: NetConf): HostLocalConfig => ({
   place: placeOf(dataDirOf(conf), conf.name),
   pool: checked(() => parsePool(conf)),
 });
@@ -47,21 +61,17 @@ function dataDirOf(conf: NetConf): string {
 }
 
 function parsePool(conf: NetConf): Pool {
-  const raw = foldKeys(conf.raw, ["ipam", "args", "runtimeConfig"]);
-  if (raw.ipam === undefined) return invalid("ipam", "is missing");
-  const ipam = readIpam(raw.ipam, "ipam");
-  const args = raw.args === undefined ? {} : readArgs(raw.args, "args");
-  const runtime = raw.runtimeConfig === undefined ? {} : readRuntime(raw.runtimeConfig, "runtimeConfig");
+  const { ipam, args, runtimeConfig } = options(conf.raw, "");
   // The set that is written without a list comes before those of the list; the runtime's come before both.
-  const single = ipam.subnet ? [makeSet("ipam", [range(raw.ipam, "ipam")])] : [];
-  const [first, ...rest] = [...(runtime.ipRanges ?? []), ...single, ...(ipam.ranges ?? [])];
+  const single = ipam.subnet ? [makeSet("ipam", [range(foldKeys(conf.raw, ["ipam"]).ipam, "ipam")])] : [];
+  const [first, ...rest] = [...(runtimeConfig?.ipRanges ?? []), ...single, ...(ipam.ranges ?? [])];
   if (!first) return invalid("ipam.ranges", "there is no range to allocate from");
   const sets: Pool["sets"] = [first, ...rest];
   checkDisjoint("ipam.ranges", sets);
   checkOneEach(conf.cniVersion, sets.map(familyOf), "ipam.ranges");
   return {
     sets,
-    requested: [...(args.cni?.ips ?? []), ...(runtime.ips ?? [])],
+    requested: [...(args?.cni?.ips ?? []), ...(runtimeConfig?.ips ?? [])],
     routes: ipam.routes ?? [],
     ...(ipam.resolvConf && { resolvConf: ipam.resolvConf }),
   };

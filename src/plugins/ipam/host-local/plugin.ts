@@ -8,7 +8,14 @@ import { fromSystem, NetError } from "../../../errors.ts";
 import { readText } from "../../../sys/files.ts";
 import { demand } from "../decode.ts";
 import { allocate, exhausted, wishes } from "./allocate.ts";
-import { type HostLocalConfig, parseConfig, type Pool, requestedByArgs } from "./config.ts";
+import {
+  type HostLocalConfig,
+  options,
+  parseConfig,
+  parseForRemoval,
+  type Pool,
+  requestedByArgs,
+} from "./config.ts";
 import { type Files, realFiles } from "./files.ts";
 import { collectGarbage } from "./garbage.ts";
 import { rangeOf, setText } from "./ranges.ts";
@@ -19,7 +26,9 @@ import { commit, isOwner, openExisting, openStore, ownerOf, releaseAll } from ".
 export const makeHostLocal = (files: Files): Plugin<HostLocalConfig> => ({
   type: "host-local",
   about: "IPAM: addresses from ranges of this host, remembered in files",
+  options: [options],
   parse: parseConfig,
+  parseForRemoval,
   add: (call) =>
     attempt(() => {
       const pool = demand(call.config.pool);

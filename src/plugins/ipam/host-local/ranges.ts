@@ -14,7 +14,7 @@ import {
   toBigInt,
   width,
 } from "../../../net/ip.ts";
-import { type Decode, invalid, list, object, required } from "../../../cni/json.ts";
+import { type Decode, invalid, list, object, refined, required } from "../../../cni/json.ts";
 import { ipPrefix, optionalIp } from "../decode.ts";
 
 export interface Range {
@@ -44,8 +44,7 @@ const readRange = object({
  * after the network's own), `rangeEnd` (default: the last, in IPv4 the one before the broadcast address) and `gateway`
  * (default: the first), each inside the subnet. A gateway may be link-local in IPv6.
  */
-export const range: Decode<Range> = (value, at) => {
-  const o = readRange(value, at);
+export const range: Decode<Range> = refined(readRange, (o, at) => {
   const subnet = network(o.subnet);
   if (subnet.bits > width(subnet.ip) - 2)
     return invalid(`${at}.subnet`, `${o.subnet.text} is too small to allocate from`);
@@ -65,7 +64,7 @@ export const range: Decode<Range> = (value, at) => {
   if (!contains(subnet, gateway) && !(subnet.ip.family === 6 && isLinkLocal6(gateway)))
     return invalid(`${at}.gateway`, `${gateway.text} is not in network ${subnet.text}`);
   return { subnet, gateway, start, end, first, last };
-};
+});
 
 /** Ranges of one set: at least one, all of one family, none overlapping another. */
 export function makeSet(at: string, ranges: readonly Range[]): RangeSet {
@@ -81,7 +80,7 @@ export function makeSet(at: string, ranges: readonly Range[]): RangeSet {
   return set;
 }
 
-export const rangeSet: Decode<RangeSet> = (value, at) => makeSet(at, list(range)(value, at));
+export const rangeSet: Decode<RangeSet> = refined(list(range), (ranges, at) => makeSet(at, ranges));
 
 /** Throws if two sets share an address: each would hand it out. */
 export function checkDisjoint(at: string, sets: readonly RangeSet[]): void {

@@ -7,18 +7,18 @@ import { parseCniArgs } from "../../../cni/args.ts";
 import {
   decodeAs,
   type Decode,
-  foldKeys,
   invalid,
   list,
   object,
   parsed,
+  refined,
   required,
 } from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
 import type { Dns, ResultIp, ResultRoute } from "../../../cni/result.ts";
 import type { Version } from "../../../cni/version.ts";
 import { contains, type IpPrefix, parseIp } from "../../../net/ip.ts";
-import { type Checked, checked, checkOneEach, dns, ipPrefix, optionalIp, routes } from "../decode.ts";
+import { type Checked, checked, checkOneEach, demand, dns, ipPrefix, optionalIp, routes } from "../decode.ts";
 
 export interface StaticConfig {
   readonly cniVersion: Version;
@@ -34,32 +34,37 @@ export interface Sources {
 }
 
 const readAddress = object({ address: required(ipPrefix), gateway: optionalIp });
-const address: Decode<ResultIp> = (value, at) => {
-  const { address: own, gateway } = readAddress(value, at);
+const address: Decode<ResultIp> = refined(readAddress, ({ address: own, gateway }, at) => {
   if (gateway && gateway.family !== own.ip.family)
     return invalid(`${at}.gateway`, `${gateway.text} is not of the family of ${own.text}`);
   return gateway ? { address: own, gateway } : { address: own };
-};
-const readIpam = object({ addresses: list(address), routes, dns });
+});
 const ips = list(ipPrefix);
-const readArgs = object({ cni: object({ ips }) });
-const readRuntime = object({ ips });
+export const options = object({
+  ipam: required(object({ addresses: list(address), routes, dns })),
+  args: object({ cni: object({ ips }) }),
+  runtimeConfig: object({ ips }),
+});
+
+/** Throws `config/invalid` with the key. */
+export function parseConfig(conf: NetConf): StaticConfig {
+  const config = parseForRemoval(conf);
+  demand(config.sources);
+  return config;
+}
 
 /** Never throws, so that DEL succeeds whatever became of the configuration. */
-export const parseConfig = (conf: NetConf): StaticConfig => ({
+export const parseForRemoval = (conf: NetConf): StaticConfig => ({
   cniVersion: conf.cniVersion,
   sources: checked(() => parseSources(conf)),
 });
 
 function parseSources(conf: NetConf): Sources {
-  const raw = foldKeys(conf.raw, ["ipam", "args", "runtimeConfig"]);
-  if (raw.ipam === undefined) return invalid("ipam", "is missing");
-  const ipam = readIpam(raw.ipam, "ipam");
+  const { ipam, args, runtimeConfig } = options(conf.raw, "");
   return {
     addresses: ipam.addresses ?? [],
-    argsIps: (raw.args === undefined ? {} : readArgs(raw.args, "args")).cni?.ips ?? [],
-    runtimeIps:
-      (raw.runtimeConfig === undefined ? {} : readRuntime(raw.runtimeConfig, "runtimeConfig")).ips ?? [],
+    argsIps: args?.cni?.ips ?? [],
+    runtimeIps: runtimeConfig?.ips ?? [],
     routes: ipam.routes ?? [],
     dns: ipam.dns ?? {},
   };

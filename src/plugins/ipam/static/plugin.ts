@@ -5,12 +5,14 @@
 import type { CheckCall, Plugin } from "../../../cni/plugin.ts";
 import { NetError } from "../../../errors.ts";
 import { demand } from "../decode.ts";
-import { addressesOf, parseConfig, type StaticConfig } from "./config.ts";
+import { addressesOf, options, parseConfig, parseForRemoval, type StaticConfig } from "./config.ts";
 
 export const staticIpam: Plugin<StaticConfig> = {
   type: "static",
   about: "IPAM: the addresses that the configuration names",
+  options: [options],
   parse: parseConfig,
+  parseForRemoval,
   async add({ config, args }) {
     const sources = demand(config.sources);
     const ips = addressesOf(sources, args, config.cniVersion);

@@ -32,7 +32,7 @@ const no = withDefault(flag, false);
 /** The empty name is the same as none. */
 const bridgeName: Decode<string> = (value, at) => (value === "" ? DEFAULT_BRIDGE : ifName(value, at));
 
-const fields = object({
+export const options = object({
   bridge: bridgeName,
   isGateway: no,
   isDefaultGateway: no,
@@ -54,7 +54,7 @@ const fields = object({
 
 /** Throws `config/invalid` with the key, or `config/unsupported`. */
 export function parseConfig(conf: NetConf): BridgeConfig {
-  const raw = fields(conf.raw, "");
+  const raw = options(conf.raw, "");
   const refuse = (field: string, why: string): never => {
     throw new NetError("config/invalid", { field, why });
   };

@@ -6,6 +6,7 @@ import { needs, plan } from "./plan.ts";
 export const loopback: Plugin = kernelPlugin<unknown>({
   type: "loopback",
   about: "The container's loopback interface, up",
+  options: [],
   parse: () => undefined,
   parseForRemoval: () => undefined,
   needs,

@@ -16,12 +16,12 @@ export interface PtpConfig {
   readonly dns?: Dns;
 }
 
-const fields = object({ ...masqueradeFields, mtu, ipam: requiredIpam, dns: dnsFields });
+export const options = object({ ...masqueradeFields, mtu, ipam: requiredIpam, dns: dnsFields });
 const removalFields = object({ ipam: ipamField });
 
 /** Throws `config/invalid` with the key. */
 export function parseConfig(conf: NetConf): PtpConfig {
-  const raw = fields(conf.raw, "");
+  const raw = options(conf.raw, "");
   return {
     ipMasq: raw.ipMasq,
     ipMasqBackend: backendOf(raw.ipMasqBackend),

@@ -1,9 +1,9 @@
 import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
-import { macOf } from "../../shared/config.ts";
+import { macOf, macSources } from "../../shared/config.ts";
 import { removeForeignPair } from "../../shared/foreign.ts";
 import { warnOfForwardDrops } from "../../shared/status.ts";
-import { parseConfig, parseForRemoval, type PtpConfig } from "./config.ts";
+import { options, parseConfig, parseForRemoval, type PtpConfig } from "./config.ts";
 import { needs, plan } from "./plan.ts";
 
 /** `ptp`: each container on a link of its own to the host, which routes for it. */
@@ -11,6 +11,7 @@ export const ptp: Plugin<PtpConfig> = kernelPlugin<PtpConfig>({
   type: "ptp",
   about: "Each container on a link of its own to the host",
   makesInterface: true,
+  options: [options, macSources],
   parse: parseConfig,
   parseForRemoval,
   ipam: (config) => config.ipam,

@@ -50,7 +50,7 @@ const hostIp: Decode<AskedMapping["host"]> = (value, at) => {
 
 const mapping = object({ hostPort: port, containerPort: port, protocol: required(protocol), hostIP: hostIp });
 
-const fields = object({
+export const options = object({
   backend: oneOf("iptables", "nftables", ""),
   snat: flag,
   masqAll: flag,
@@ -60,11 +60,11 @@ const fields = object({
   conditionsV6: list(text),
   runtimeConfig: object({ portMappings: list(mapping) }),
 });
-type Raw = ReturnType<typeof fields>;
+type Raw = ReturnType<typeof options>;
 
 /** Throws `config/invalid` with the key, or `config/unsupported`. */
 export function parseConfig(conf: NetConf): PortmapConfig {
-  const raw = fields(conf.raw, "");
+  const raw = options(conf.raw, "");
   const snat = raw.snat ?? true;
   const mappings = (raw.runtimeConfig?.portMappings ?? []).map(({ hostIP, ...rest }) => ({
     ...rest,

@@ -1,13 +1,14 @@
 import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
 import { removeForeignMappings } from "../../shared/foreign.ts";
-import { parseConfig, parseForRemoval, type PortmapConfig } from "./config.ts";
+import { options, parseConfig, parseForRemoval, type PortmapConfig } from "./config.ts";
 import { needs, plan } from "./plan.ts";
 
 /** `portmap`: ports of the host that lead to ports of the container. */
 export const portmap: Plugin<PortmapConfig> = kernelPlugin<PortmapConfig>({
   type: "portmap",
   about: "Ports of the host that lead to ports of the container",
+  options: [options],
   parse: parseConfig,
   parseForRemoval,
   chained: true,

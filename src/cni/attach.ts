@@ -1,16 +1,18 @@
-import { NetError } from "../errors.ts";
+import { failureOf, NetError } from "../errors.ts";
 import { parseMac, type Mac } from "../net/mac.ts";
 import { type ApplyContext, type Context, openContext } from "../netstate/context.ts";
 import { readFacts } from "../netstate/facts.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
-import { apply, RollbackFailed, verify } from "../netstate/interpret.ts";
+import { allOrNothing, apply, loadKinds, RollbackFailed, verify } from "../netstate/interpret.ts";
 import { StaleFacts } from "../netstate/kinds/bridge.ts";
 import { markOf, type Owner, vethName } from "../netstate/owner.ts";
+import type { NetState } from "../netstate/model.ts";
 import { type Lease, type NetnsIdentity, type OpenRecord, openRecord } from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
+import { stringify } from "../netstate/state-json.ts";
 import { findLink } from "../rtnl/link.ts";
 import { ADDRESS_TAKEN, cniCode } from "./errors.ts";
-import { clear, detach, earlier, prune, release } from "./detach.ts";
+import { clear, detach, earlier, prune, release, speaksOverTheLink } from "./detach.ts";
 import { type Fresh, freshNames, type KernelPlugin, type Plan, type PlanInput } from "./kernel-plugin.ts";
 import { foldKeys } from "./json.ts";
 import type { AddCall, CheckCall, Plugin, StatusCall } from "./plugin.ts";
@@ -47,13 +49,17 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
   using spaces = openSpaces(call.netns);
   using record = openRecord(owner);
   const ipam = plugin.ipam?.(call.config);
-  const before = earlier(owner, record.found, spaces);
+  const { container } = spaces;
+  const inside =
+    plugin.makesInterface && container ? findLink(container.socket, { name: call.ifname }) : undefined;
+  const before = earlier(owner, record.found, spaces.host, inside);
   if (before === "live") {
     const { containerId, ifname, network } = owner;
     throw new NetError("attachment/live", { containerId, ifname, network });
   }
   // Before IPAM: what fails after it is given back, and the address may be that of the interface that is there.
-  if (before === "none" && ipam !== undefined) refuseTakenName(spaces, call);
+  if (before === "none" && ipam !== undefined && inside !== undefined)
+    throw new NetError("resource/exists", { what: `interface ${call.ifname}`, where: call.netns });
   const clearDead = async (): Promise<void> => {
     await clear(owner, record.found, plugin.firewalls(call.config));
     // What it had reserved is in the way, too.
@@ -63,11 +69,14 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
   record.begin(identityOf(spaces, call.netns), leaseOf(ipam, call));
   try {
     // From here on the IPAM plugin may have made a reservation, also if it fails.
-    const lease = ipam === undefined ? emptyResult : leased(await reserve(call, ipam, clearDead));
-    const input = inputOf(call, owner, lease);
+    const lease = async (): Promise<Result> =>
+      ipam === undefined ? emptyResult : leased(await reserve(call, ipam, clearDead));
+    const late = speaksOverTheLink(ipam);
+    const input = inputOf(call, owner, late ? emptyResult : await lease());
     const mac = plugin.mac?.(call);
     const named = mac === undefined ? input : { ...input, fresh: { ...input.fresh, containerMac: mac } };
-    return await realise(plugin, named, spaces, record);
+    const lateLease = { take: lease, giveBack: () => release(call.delegate, undefined, ipam) };
+    return await realise(plugin, named, { spaces, record, lease: late ? lateLease : undefined });
   } catch (e) {
     const left = e instanceof RollbackFailed ? [e.left] : [];
     await giveBack(call, ipam, record, left);
@@ -94,11 +103,6 @@ async function reserve(
   }
 }
 
-function refuseTakenName({ container }: Spaces, { ifname, netns }: AddCall<unknown>): void {
-  if (container && findLink(container.socket, { name: ifname }) !== undefined)
-    throw new NetError("resource/exists", { what: `interface ${ifname}`, where: netns });
-}
-
 /** After a failed ADD. What cannot be given back now keeps its record, so that DEL or the next ADD does it. */
 async function giveBack(
   call: AddCall<unknown>,
@@ -117,31 +121,68 @@ async function giveBack(
     call.log(`after the failed ADD something is left for DEL: ${(e as Error).message}`);
 }
 
+/** What one ADD works with. */
+interface Work {
+  readonly spaces: Spaces;
+  readonly record: OpenRecord;
+  /** How to get the lease once the links are up, and how to return it while they are; absent if the input has it. */
+  readonly lease: { take(): Promise<Result>; giveBack(): Promise<void> } | undefined;
+}
+
 /** Plans, applies and commits. On failure the kernel is as it was, or a `RollbackFailed` tells. */
 async function realise<Config>(
   plugin: KernelPlugin<Config>,
   input: PlanInput<Config>,
-  spaces: Spaces,
-  record: OpenRecord,
+  work: Work,
 ): Promise<Result> {
-  const mark = markOf(ownerOf(plugin.type, input));
   for (let attempt = 1; ; attempt++) {
-    const facts = readFacts(spaces, plugin.needs(input));
-    const { state, result } = plugin.plan(input, facts);
-    record.plan(state);
-    using firewalls = await loadFirewalls(state);
-    const context = openContext(mark, spaces, firewalls);
     try {
-      const borrow: ApplyContext["borrow"] = (object, value) =>
-        record.borrow({ object: state.objects.indexOf(object), value });
-      apply(state, { ...context, borrow }, () => record.commit());
-      return result;
+      return await allOrNothing((undo) => attempted(plugin, input, work, undo));
     } catch (e) {
       if (!(e instanceof StaleFacts)) throw e;
       if (attempt === PLANS)
         throw new NetError("try-again", { why: `the host changed ${PLANS} times while this was planned` });
     }
   }
+}
+
+async function attempted<Config>(
+  plugin: KernelPlugin<Config>,
+  input: PlanInput<Config>,
+  { spaces, record, lease }: Work,
+  undo: DisposableStack,
+): Promise<Result> {
+  const mark = markOf(ownerOf(plugin.type, input));
+  const planned = async (from: PlanInput<Config>): Promise<Plan> =>
+    plugin.plan(from, await readFacts(spaces, plugin.needs(from)));
+  const put = async (all: NetState, added: NetState): Promise<void> => {
+    await loadKinds(added);
+    using firewalls = await loadFirewalls(added);
+    const borrow: ApplyContext["borrow"] = (object, value) =>
+      record.borrow({ object: all.objects.indexOf(object), value });
+    apply(added, { ...openContext(mark, spaces, firewalls), borrow, undo });
+  };
+  let plan = await planned(input);
+  record.plan(plan.state);
+  await put(plan.state, plan.state);
+  if (lease !== undefined) {
+    const before = plan.state.objects;
+    try {
+      plan = await planned({ ...input, lease: await lease.take() });
+      const known = new Set(before.map(stringify));
+      const objects = plan.state.objects.filter((o) => !known.has(stringify(o)));
+      // What was borrowed is recorded by its place in the list: the new ones come behind.
+      const all = { objects: [...before, ...objects] };
+      record.extend(all);
+      await put(all, { objects });
+    } catch (e) {
+      // Who asked for it tries again after the links are gone, and tells what failed.
+      await failureOf(() => lease.giveBack());
+      throw e;
+    }
+  }
+  record.commit();
+  return plan.result;
 }
 
 /** What IPAM gave has to have an address; the reservation is given back by the caller. */
@@ -162,14 +203,11 @@ async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCall<Confi
   using spaces = openSpaces(call.netns);
   const owner = ownerOf(plugin.type, call);
   const input = { ...inputOf(call, owner, prevResult), fresh: freshFrom(prevResult, call, owner) };
-  const { state } = planOnce(plugin, input, spaces);
+  const { state } = plugin.plan(input, await readFacts(spaces, plugin.needs(input)));
+  await loadKinds(state);
   using firewalls = await loadFirewalls(state);
   const context: Context = openContext(markOf(owner), spaces, firewalls);
   verify(state, context);
-}
-
-function planOnce<Config>(plugin: KernelPlugin<Config>, input: PlanInput<Config>, spaces: Spaces): Plan {
-  return plugin.plan(input, readFacts(spaces, plugin.needs(input)));
 }
 
 /** In CHECK the final result says what things are called: whoever made them, and whatever changed them since. */

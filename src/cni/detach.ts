@@ -1,9 +1,10 @@
 import { NetError } from "../errors.ts";
 import type { Backend } from "../firewall/model.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
 import { identifyNetns, isAlive } from "../netstate/alive.ts";
 import { type Context, openContext } from "../netstate/context.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
-import { remove } from "../netstate/interpret.ts";
+import { loadKinds, remove } from "../netstate/interpret.ts";
 import { removePair } from "../netstate/kinds/veth.ts";
 import type { NetState } from "../netstate/model.ts";
 import { markOf, markPrefix, type Owner, vethName } from "../netstate/owner.ts";
@@ -14,8 +15,8 @@ import {
   openRecord,
   removeEmptyRecords,
 } from "../netstate/record.ts";
-import { openSpaces, type Spaces } from "../netstate/spaces.ts";
-import { findLink, listLinks, removeLink } from "../rtnl/link.ts";
+import { openSpaces } from "../netstate/spaces.ts";
+import { findLink, type Link, listLinks, removeLink } from "../rtnl/link.ts";
 import type { KernelPlugin } from "./kernel-plugin.ts";
 import type { DelCall, Delegate, GcCall } from "./plugin.ts";
 
@@ -31,16 +32,30 @@ export async function detach<Config>(plugin: KernelPlugin<Config>, call: DelCall
     ifname: call.ifname,
   };
   using record = openRecord(owner);
-  const failures =
-    record.found?.state === undefined
+  const { found } = record;
+  const failures: Error[] = [];
+  const ipam = plugin.ipam?.(call.config);
+  const giveBack = (): Promise<void> => collect(failures, () => release(call.delegate, found?.lease, ipam));
+  const first = speaksOverTheLink(found?.lease?.plugin ?? ipam);
+  if (first) await giveBack();
+  failures.push(
+    ...(found?.state === undefined
       ? await removeMarked(owner, call.netns, plugin.firewalls(call.config), (context) =>
           plugin.removeForeign?.(call, context),
         )
-      : await removeRecorded(record.found, record.found.state);
-  await collect(failures, () => release(call.delegate, record.found?.lease, plugin.ipam?.(call.config)));
+      : await removeRecorded(found, found.state)),
+  );
+  if (!first) await giveBack();
   report(failures, `${plugin.type} of container ${owner.containerId}`);
   record.remove();
 }
+
+/**
+ * True for an IPAM plugin that needs the container's interface to be there and up: `dhcp` talks to a server on its
+ * network. All others reserve before it is made, so that a failure comes early, and release after it is gone, so that
+ * nobody else gets an address that is still in use.
+ */
+export const speaksOverTheLink = (ipam: string | undefined): boolean => ipam === "dhcp";
 
 /** Gives back what ADD was leased: as the record says, and without one as the configuration does now. */
 export async function release(
@@ -53,18 +68,20 @@ export async function release(
 }
 
 /**
- * What an earlier ADD of this key has left. Without a record its link tells: it is alive if its other end is the
- * container's interface.
+ * What an earlier ADD of this key has left. Without a record its link tells: it is alive if it is the container's
+ * interface (`inside`), or the other end of that.
  */
 export function earlier(
   owner: Owner,
   found: AttachmentRecord | undefined,
-  { host, container }: Spaces,
+  host: NetlinkSocket,
+  inside: Link | undefined,
 ): "none" | "live" | "dead" {
   if (found !== undefined) return isAlive(found) ? "live" : "dead";
-  const end = findLink(host, { altName: markOf(owner) });
+  const mark = markOf(owner);
+  if (inside?.altNames.includes(mark)) return "live";
+  const end = findLink(host, { altName: mark });
   if (end === undefined) return "none";
-  const inside = container && findLink(container.socket, { name: owner.ifname });
   return inside?.kind === "veth" && inside.peerIndex === end.index ? "live" : "dead";
 }
 
@@ -87,6 +104,7 @@ export async function clear(
 
 async function removeRecorded(found: AttachmentRecord, state: NetState): Promise<Error[]> {
   using spaces = openSpaces(reachesInside(state) ? liveNetns(found) : undefined);
+  await loadKinds(state);
   using firewalls = await loadFirewalls(state);
   const context = openContext(markOf(found.owner), spaces, firewalls);
   const borrowed = new Map(found.borrowed.map(({ object, value }) => [state.objects[object], value]));
@@ -120,6 +138,7 @@ async function removeMarked(
   const context: Context = openContext(mark, spaces, firewalls);
   for (const backend of backends) await collect(failures, () => firewalls.open(backend).remove(mark));
   await collect(failures, () => removePair({ host: { name: vethName(mark) } }, context));
+  await collect(failures, () => spaces.container && removeLink(spaces.container.socket, { altName: mark }));
   await collect(failures, () => foreign?.(context));
   return failures;
 }

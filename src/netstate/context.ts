@@ -2,7 +2,7 @@ import type { Alive } from "../firewall/model.ts";
 import { NetError } from "../errors.ts";
 import { findLink, type Link } from "../rtnl/link.ts";
 import type { Firewalls } from "./firewalls.ts";
-import type { NetObject, NetObjectKind, Of, Place } from "./model.ts";
+import type { NetObject, Place } from "./model.ts";
 import { socketAt, type Spaces } from "./spaces.ts";
 import { livingOwner } from "./alive.ts";
 
@@ -39,8 +39,6 @@ export interface KindOperations<O extends NetObject> {
   /** Takes back what `apply` made for this attachment alone; nothing there is fine. */
   remove(object: O, context: RemoveContext): void;
 }
-
-export type Operations = { readonly [K in NetObjectKind]: KindOperations<Of<K>> };
 
 /** The link that an object is about. Throws `netlink/refused` ENODEV if it is gone. */
 export function linkOf(context: Context, place: Place, name: string): Link {

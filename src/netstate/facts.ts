@@ -1,7 +1,9 @@
 import type { Ip } from "../net/ip.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
 import { type Address, listAddresses } from "../rtnl/address.ts";
 import { findLink, type Link } from "../rtnl/link.ts";
-import { listRoutes, lookUpRoute } from "../rtnl/route.ts";
+import { listRoutes, lookUpRoute, type Route } from "../rtnl/route.ts";
+import type { RoutingRule } from "../rtnl/rule.ts";
 import { readSysctl } from "../sys/sysctl.ts";
 import type { Place } from "./model.ts";
 import { at, socketAt, type Spaces } from "./spaces.ts";
@@ -13,6 +15,10 @@ export interface Needs {
   /** Links of the host that packets to these addresses leave by. */
   readonly routesTo?: readonly Ip[];
   readonly sysctls?: readonly { readonly place: Place; readonly key: string }[];
+  /** The link that the default route of the namespace leaves by: of IPv4, else of IPv6, the one of the lowest metric. */
+  readonly uplink?: Place;
+  /** Every unicast route of all tables, and every rule, of both families. */
+  readonly routing?: Place;
   /** Links of the host whose IPv6 default route came from a router's advertisement. */
   readonly routerAdvertised?: boolean;
 }
@@ -24,13 +30,17 @@ export interface Facts {
   /** By the printed address. */
   readonly routesTo: ReadonlyMap<string, Link>;
   readonly sysctls: ReadonlyMap<string, string>;
+  readonly uplink?: Link;
+  /** By place. */
+  readonly routes: ReadonlyMap<Place, readonly Route[]>;
+  readonly rules: ReadonlyMap<Place, readonly RoutingRule[]>;
   readonly routerAdvertised: readonly Link[];
 }
 
 /** The key of a fact: `host br0`. */
 export const factKey = (place: Place, name: string): string => `${place} ${name}`;
 
-export function readFacts(spaces: Spaces, needs: Needs): Facts {
+export async function readFacts(spaces: Spaces, needs: Needs): Promise<Facts> {
   const links = new Map<string, Link>();
   const addresses = new Map<string, readonly Address[]>();
   const routesTo = new Map<string, Link>();
@@ -51,8 +61,26 @@ export function readFacts(spaces: Spaces, needs: Needs): Facts {
     const value = at(spaces, place, () => readSysctl(key));
     if (value !== undefined) sysctls.set(factKey(place, key), value);
   }
-  const routerAdvertised = needs.routerAdvertised ? listeningLinks(spaces) : [];
-  return { links, addresses, routesTo, sysctls, routerAdvertised };
+  return {
+    links,
+    addresses,
+    routesTo,
+    sysctls,
+    ...(await routingFacts(spaces, needs)),
+    routerAdvertised: needs.routerAdvertised ? listeningLinks(spaces) : [],
+  };
+}
+
+async function routingFacts(
+  spaces: Spaces,
+  { uplink, routing }: Needs,
+): Promise<Pick<Facts, "uplink" | "routes" | "rules">> {
+  if (uplink === undefined && routing === undefined) return { routes: new Map(), rules: new Map() };
+  const { allRoutes, allRules, findUplink } = await import("./routing-facts.ts");
+  const found = uplink && findUplink(socketAt(spaces, uplink));
+  const of = <T>(list: (socket: NetlinkSocket) => readonly T[]): ReadonlyMap<Place, readonly T[]> =>
+    new Map(routing === undefined ? [] : [[routing, list(socketAt(spaces, routing))]]);
+  return { ...(found ? { uplink: found } : {}), routes: of(allRoutes), rules: of(allRules) };
 }
 
 function listeningLinks(spaces: Spaces): readonly Link[] {

@@ -1,45 +1,9 @@
 import { describe, expect } from "bun:test";
 import type { FirewallRule } from "../firewall/model.ts";
-import { snapshot } from "../testing/host-snapshot.ts";
 import { kernelTest } from "../testing/needs.ts";
-import { type TestNetns, testNetns } from "../testing/netns.ts";
-import { interpretIn, type Loan, type Step, type StepOutcome } from "../testing/netstate-child.ts";
+import { MARK, stage } from "../testing/netstate-stage.ts";
 import { fresh, mac, prefixOf } from "../testing/plan.ts";
-import { inside } from "../testing/traffic.ts";
-import { run } from "../testing/run.ts";
 import type { NetObject, Of } from "./model.ts";
-
-const MARK = "heddle-test-0123456789ab-0123456789abcdef";
-
-interface Stage extends AsyncDisposable {
-  readonly host: TestNetns;
-  readonly container: TestNetns;
-  do(verb: Step["verb"], objects: readonly NetObject[], borrowed?: readonly Loan[]): Promise<StepOutcome>;
-  lines(): Promise<readonly string[]>;
-}
-
-async function stage(): Promise<Stage> {
-  const stack = new AsyncDisposableStack();
-  const [host, container] = [stack.use(await testNetns()), stack.use(await testNetns())];
-  await container.exec(["ip", "link", "set", "lo", "down"]);
-  const on = {
-    net: host.path,
-    exec: (argv: readonly string[], options = {}) => run([...inside(host.path), ...argv], options),
-    directories: [],
-  };
-  return {
-    host,
-    container,
-    do: (verb, objects, borrowed) =>
-      interpretIn(host.path, container.path, MARK, {
-        verb,
-        state: { objects },
-        ...(borrowed ? { borrowed } : {}),
-      }),
-    lines: () => snapshot(on, [container.path]),
-    [Symbol.asyncDispose]: () => stack.disposeAsync(),
-  };
-}
 
 const bridge: Of<"bridge"> = {
   kind: "bridge",

@@ -1,12 +1,10 @@
 import { NetError } from "../errors.ts";
-import type { ApplyContext, Context, KindOperations, Operations, RemoveContext } from "./context.ts";
+import type { ApplyContext, Context, KindOperations, RemoveContext } from "./context.ts";
 import { address, waitForUniqueness } from "./kinds/address.ts";
 import { bridge } from "./kinds/bridge.ts";
 import { firewall } from "./kinds/firewall.ts";
 import { linkUp } from "./kinds/link-up.ts";
-import { neighbour } from "./kinds/neighbour.ts";
 import { route } from "./kinds/route.ts";
-import { rule } from "./kinds/rule.ts";
 import { sysctl } from "./kinds/sysctl.ts";
 import { veth, waitForwarding } from "./kinds/veth.ts";
 import type { NetObject, NetObjectKind, NetState, Of } from "./model.ts";
@@ -15,52 +13,71 @@ import type { NetObject, NetObjectKind, NetState, Of } from "./model.ts";
  * The three interpreters of a state. They go through its objects kind by kind, in the order in which one needs the
  * other, and back again to remove.
  */
-const operations = {
+const order: readonly NetObjectKind[] = [
+  "bridge",
+  "link",
+  "veth",
+  // Before sysctls: the guard of 127.0.0.0/8 has to stand before `route_localnet` opens the way.
+  "firewall",
+  "sysctl",
+  "link-up",
+  "address",
+  "neighbour",
+  "route",
+  "rule",
+];
+
+type Kind = KindOperations<NetObject>;
+
+/** What most attachments consist of; the code of the others is loaded when a state has such an object. */
+const loaded: { [K in NetObjectKind]?: Kind } = {
   bridge,
   veth,
-  // Before sysctls: the guard of 127.0.0.0/8 has to stand before `route_localnet` opens the way.
   firewall,
   sysctl,
   "link-up": linkUp,
   address,
-  neighbour,
   route,
-  rule,
-} as const satisfies Operations;
+};
+
+const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
+  link: async () => (await import("./kinds/link.ts")).link,
+  neighbour: async () => (await import("./kinds/neighbour.ts")).neighbour,
+  rule: async () => (await import("./kinds/rule.ts")).rule,
+};
+
+/** Has to come before a state is applied, verified or removed, since these do not wait for anything. */
+export async function loadKinds({ objects }: NetState): Promise<void> {
+  for (const { kind } of objects) {
+    const operations = loaded[kind] ?? (await rare[kind]?.());
+    if (operations !== undefined) loaded[kind] = operations;
+  }
+}
 
 /** Throws `feature/missing` for what a later release has recorded. */
 function operationsOf(o: NetObject): KindOperations<NetObject> {
-  if (!Object.hasOwn(operations, o.kind))
-    throw new NetError("feature/missing", {
-      feature: `an object of the kind "${o.kind}", which the record of this attachment names,`,
-      needs: "the release that made the attachment",
-    });
-  return operations[o.kind];
+  const operations = loaded[o.kind];
+  if (operations !== undefined) return operations;
+  if (order.includes(o.kind)) throw new TypeError(`the code for objects of kind ${o.kind} was not loaded`);
+  throw new NetError("feature/missing", {
+    feature: `an object of the kind "${o.kind as string}", which the record of this attachment names,`,
+    needs: "the release that made the attachment",
+  });
 }
 
 /** The objects in the order of `operations`; of one kind, in the order of the plan. */
 function ordered(state: NetState): readonly NetObject[] {
-  const rank = Object.keys(operations) as NetObjectKind[];
-  return state.objects.toSorted((a, b) => rank.indexOf(a.kind) - rank.indexOf(b.kind));
+  return state.objects.toSorted((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
 }
 
 /**
- * Puts the state into the kernel; `commit` is the last step. If one object or that step fails, what was made before is
- * taken back in reverse order and the failure is thrown, as the cause of a `RollbackFailed` if not all could be.
+ * Runs `work`, which applies states and notes on the stack how to take each step back. If it fails, that is done in
+ * reverse order and the failure is thrown, as the cause of a `RollbackFailed` if not all could be taken back.
  */
-export function apply(
-  state: NetState,
-  context: Omit<ApplyContext, "undo" | "indexes">,
-  commit: () => void = () => {},
-): void {
+export async function allOrNothing<T>(work: (undo: DisposableStack) => T | Promise<T>): Promise<T> {
   const undo = new DisposableStack();
   try {
-    const working = { ...context, undo, indexes: new Map<string, number>() };
-    for (const object of ordered(state)) operationsOf(object).apply(object, working);
-    for (const object of state.objects)
-      if (object.kind === "veth" && isUp(state, object)) waitForwarding(object, context);
-    for (const object of state.objects) if (object.kind === "address") waitForUniqueness(object, working);
-    commit();
+    return await work(undo);
   } catch (e) {
     try {
       undo.dispose();
@@ -69,6 +86,15 @@ export function apply(
     }
     throw e;
   }
+}
+
+/** Puts the state into the kernel, inside `allOrNothing`. Its kinds are loaded by then. */
+export function apply(state: NetState, context: Omit<ApplyContext, "indexes">): void {
+  const working = { ...context, indexes: new Map<string, number>() };
+  for (const object of ordered(state)) operationsOf(object).apply(object, working);
+  for (const object of state.objects)
+    if (object.kind === "veth" && isUp(state, object)) waitForwarding(object, context);
+  for (const object of state.objects) if (object.kind === "address") waitForUniqueness(object, working);
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { FirewallState } from "../firewall/model.ts";
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
+import type { LinkType } from "../rtnl/kinds.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
 
 /**
@@ -25,6 +26,7 @@ interface Owned<P extends Possession> {
 
 export type NetObject =
   | BridgeObject
+  | LinkObject
   | VethObject
   | SysctlObject
   | LinkUpObject
@@ -49,6 +51,22 @@ export interface BridgeObject extends Owned<"shared"> {
   readonly promiscuous: boolean;
   /** False: one that is made looks for nobody else with its link-local address. Absent: as the kernel does. */
   readonly dad?: false;
+}
+
+/**
+ * A link of one end, such as a macvlan: made in its place with its final name, and down. A shared one is made if it is
+ * missing and brought up.
+ */
+export interface LinkObject extends Owned<"exclusive" | "shared"> {
+  readonly kind: "link";
+  readonly place: Place;
+  readonly name: string;
+  readonly type: LinkType;
+  /** The link that it hangs on; `place` may differ from the link's own. */
+  readonly lower?: { readonly place: Place; readonly name: string };
+  readonly mac?: Mac;
+  readonly mtuBytes?: number;
+  readonly txQueueLength?: number;
 }
 
 /** A pair of virtual Ethernet links, one end in the host and one in the container. */

@@ -145,6 +145,16 @@ describe("a record", () => {
     }
     expect(peekRecord(mark)).toMatchObject({ state: { objects: [] }, borrowed: [] });
   });
+  test("keeps what was borrowed when a plan goes on, and not when it is made anew", () => {
+    using record = openRecord(owner);
+    record.begin(netns);
+    record.plan(state);
+    record.borrow({ object: 0, value: "down" });
+    record.extend({ objects: [...state.objects, ...state.objects] });
+    expect(peekRecord(mark)?.borrowed).toEqual([{ object: 0, value: "down" }]);
+    record.plan(state);
+    expect(peekRecord(mark)?.borrowed).toEqual([]);
+  });
 });
 
 describe("a record cut short at any byte", () => {

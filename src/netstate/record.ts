@@ -84,6 +84,8 @@ export interface OpenRecord extends Disposable {
   /** Begins a journal; what was found is gone after this. */
   begin(netns: NetnsIdentity, lease?: Lease): void;
   plan(state: NetState): void;
+  /** A plan that goes on with the last one: its objects, which stay what and where they are, and more behind them. */
+  extend(state: NetState): void;
   borrow(borrowed: Borrowed): void;
   /** The last step of ADD. */
   commit(): void;
@@ -114,6 +116,7 @@ export function openRecord(owner: Owner): OpenRecord {
       state = "begun";
     },
     plan: (plan) => append({ state: plan }),
+    extend: (plan) => append({ state: plan, goesOn: true }),
     borrow: (borrowed) => append({ borrowed }),
     commit() {
       renameFile(pending, path);
@@ -149,7 +152,7 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
   const lines = text.split("\n").slice(0, -1);
   let record: AttachmentRecord | undefined;
   for (const line of lines) {
-    let entry: Partial<Head> & { state?: NetState; borrowed?: Borrowed };
+    let entry: Partial<Head> & { state?: NetState; goesOn?: boolean; borrowed?: Borrowed };
     try {
       entry = parse(line) as typeof entry;
     } catch {
@@ -164,7 +167,7 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
         borrowed: [],
       };
     else if (record && Array.isArray(entry.state?.objects))
-      record = { ...record, state: entry.state, borrowed: [] };
+      record = { ...record, state: entry.state, borrowed: entry.goesOn ? record.borrowed : [] };
     else if (record && entry.borrowed) record = { ...record, borrowed: [...record.borrowed, entry.borrowed] };
   }
   return record;

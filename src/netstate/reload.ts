@@ -3,7 +3,7 @@ import { findLink } from "../rtnl/link.ts";
 import { isAlive } from "./alive.ts";
 import { openContext } from "./context.ts";
 import { loadFirewalls } from "./firewalls.ts";
-import { restore } from "./interpret.ts";
+import { loadKinds, restore } from "./interpret.ts";
 import type { NetObject } from "./model.ts";
 import { markOf, type Owner } from "./owner.ts";
 import { type AttachmentRecord, listRecords, openRecord } from "./record.ts";
@@ -41,6 +41,7 @@ export async function reload(): Promise<readonly Reloaded[]> {
 async function putBack(owner: Owner, objects: readonly NetObject[]): Promise<void> {
   using spaces = openSpaces(undefined);
   const state = { objects: objects.map((o) => asItIs(o, spaces)) };
+  await loadKinds(state);
   using firewalls = await loadFirewalls(state);
   const [first, ...more] = restore(state, openContext(markOf(owner), spaces, firewalls));
   if (first === undefined) return;

@@ -13,7 +13,14 @@ export const ifinfomsg = struct("ifinfomsg", 16, {
 export type IfInfo = Value<typeof ifinfomsg>;
 
 /** Interface flags (linux/if.h). */
-export const IFF = { UP: 0x1, LOOPBACK: 0x8, RUNNING: 0x40, PROMISC: 0x100, LOWER_UP: 0x10000 } as const;
+export const IFF = {
+  UP: 0x1,
+  LOOPBACK: 0x8,
+  RUNNING: 0x40,
+  PROMISC: 0x100,
+  ALLMULTI: 0x200,
+  LOWER_UP: 0x10000,
+} as const;
 
 /** RFC 2863 states of `IFLA_OPERSTATE`. */
 export const operState = [
@@ -46,10 +53,13 @@ export const linkAttrs = attrs("IFLA", {
   mtu: [4, fixedAttr(u32)],
   link: [5, fixedAttr(u32)],
   master: [10, fixedAttr(u32)],
+  txQueueLength: [13, fixedAttr(u32)],
   operState: [16, fixedAttr(u8)],
   linkInfo: [18, linkInfo],
+  alias: [20, cstr],
   netnsFd: [28, fixedAttr(u32)],
   extMask: [29, fixedAttr(u32)],
+  linkNetnsId: [37, fixedAttr(i32)],
   propList: [52, attrs("IFLA_PROP_LIST", { altNames: [53, repeated(cstr)] })],
   altName: [53, cstr],
 });

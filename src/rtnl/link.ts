@@ -34,8 +34,16 @@ export interface Link {
   readonly master?: number;
   /** Index of the other end (veth) or of the lower link, in that link's own namespace. */
   readonly peerIndex?: number;
+  /** Namespace of the other end or lower link, by the number that this one's namespace has for it; absent: the same. */
+  readonly peerNetnsId?: number;
   /** `bridge`, `veth`, …; absent for hardware and for the loopback. */
   readonly kind?: string;
+  /** Parameters of kinds other than `bridge` and `veth`; `linkTypeOf` reads them. */
+  readonly kindData?: Uint8Array;
+  readonly alias?: string;
+  readonly allMulticast: boolean;
+  /** Packets that may wait in front of the link. */
+  readonly txQueueLength: number;
   readonly bridge?: { readonly vlanFiltering: boolean };
   readonly port?: {
     readonly hairpin: boolean;
@@ -53,36 +61,44 @@ const showRef = (ref: LinkRef): string =>
   "index" in ref ? `#${ref.index}` : "name" in ref ? ref.name : ref.altName;
 
 type LinkAttrs = ReturnType<typeof linkAttrs.decode>;
-interface Head {
+interface LinkHead {
   readonly index?: number;
   readonly family?: number;
   readonly up?: boolean;
   readonly promiscuous?: boolean;
+  readonly allMulticast?: boolean;
 }
 
-function body(head: Head, attributes: LinkAttrs): Uint8Array {
+/** The body of a link message. */
+export function linkBody(head: LinkHead, attributes: LinkAttrs): Uint8Array {
   const tail = linkAttrs.encode(attributes);
   const out = new Uint8Array(ifinfomsg.size + tail.length);
   const bit = (value: boolean | undefined, flag: number): [number, number] =>
     value === undefined ? [0, 0] : [value ? flag : 0, flag];
   const [up, upMask] = bit(head.up, IFF.UP);
   const [promisc, promiscMask] = bit(head.promiscuous, IFF.PROMISC);
+  const [allmulti, allmultiMask] = bit(head.allMulticast, IFF.ALLMULTI);
   ifinfomsg.set(viewOf(out), 0, {
     family: head.family ?? 0,
     type: 0,
     index: head.index ?? 0,
-    flags: up | promisc,
-    change: upMask | promiscMask,
+    flags: up | promisc | allmulti,
+    change: upMask | promiscMask | allmultiMask,
   });
   out.set(tail, ifinfomsg.size);
   return out;
 }
 
-const refHead = (ref: LinkRef): Head => ("index" in ref ? { index: ref.index } : {});
+const refHead = (ref: LinkRef): LinkHead => ("index" in ref ? { index: ref.index } : {});
 const refAttrs = (ref: LinkRef): LinkAttrs =>
   "name" in ref ? { name: ref.name } : "altName" in ref ? { altName: ref.altName } : {};
 
-const request = (verb: keyof typeof RTM, on: string, flags: number, payload: Uint8Array): Request => ({
+export const linkRequest = (
+  verb: keyof typeof RTM,
+  on: string,
+  flags: number,
+  payload: Uint8Array,
+): Request => ({
   type: RTM[verb],
   flags,
   body: payload,
@@ -111,7 +127,14 @@ export function decodeLink(m: Pick<Message, "body">): Link {
     operState: operState[a.operState ?? 0] ?? "unknown",
     ...(a.master ? { master: a.master } : {}),
     ...(a.link ? { peerIndex: a.link } : {}),
+    ...(a.linkNetnsId === undefined ? {} : { peerNetnsId: a.linkNetnsId }),
     ...(kind ? { kind } : {}),
+    ...(kind && kind !== "bridge" && kind !== "veth" && a.linkInfo?.data
+      ? { kindData: a.linkInfo.data }
+      : {}),
+    ...(a.alias ? { alias: a.alias } : {}),
+    allMulticast: (info.flags & IFF.ALLMULTI) !== 0,
+    txQueueLength: a.txQueueLength ?? 0,
     ...(bridge ? { bridge: { vlanFiltering: bridge.vlanFiltering === 1 } } : {}),
     ...(port
       ? {
@@ -129,8 +152,8 @@ const none = new Uint8Array(0);
 
 /** The link, or undefined if there is none of that name or index. */
 export function findLink(socket: NetlinkSocket, ref: LinkRef): Link | undefined {
-  const payload = body(refHead(ref), { ...refAttrs(ref), extMask: SKIP_STATS });
-  const answer = socket.tryRequest(request("GETLINK", showRef(ref), 0, payload), "ENODEV");
+  const payload = linkBody(refHead(ref), { ...refAttrs(ref), extMask: SKIP_STATS });
+  const answer = socket.tryRequest(linkRequest("GETLINK", showRef(ref), 0, payload), "ENODEV");
   return answer === "ENODEV" || answer[0] === undefined ? undefined : decodeLink(answer[0]);
 }
 
@@ -144,7 +167,7 @@ export function getLink(socket: NetlinkSocket, ref: LinkRef): Link {
 
 /** The kernel's own messages, for captures. */
 export const linkDump = (socket: NetlinkSocket): Message[] =>
-  socket.dump(request("GETLINK", "all", 0, body({}, { extMask: SKIP_STATS })));
+  socket.dump(linkRequest("GETLINK", "all", 0, linkBody({}, { extMask: SKIP_STATS })));
 
 export const listLinks = (socket: NetlinkSocket): Link[] => linkDump(socket).map(decodeLink);
 
@@ -154,11 +177,11 @@ export function createBridge(
   bridge: { name: string; mac: Mac; mtuBytes?: number },
 ): void {
   socket.request(
-    request(
+    linkRequest(
       "NEWLINK",
       bridge.name,
       NLM_F.CREATE | NLM_F.EXCL,
-      body(
+      linkBody(
         {},
         {
           name: bridge.name,
@@ -197,11 +220,11 @@ export function createVeth(
     attrs: { ...end(there), netnsFd: there.netnsFd },
   };
   socket.request(
-    request(
+    linkRequest(
       "NEWLINK",
       `${here.name} (peer ${there.name})`,
       NLM_F.CREATE | NLM_F.EXCL,
-      body(here.up === undefined ? {} : { up: here.up }, {
+      linkBody(here.up === undefined ? {} : { up: here.up }, {
         ...end(here),
         ...(here.master ? { master: here.master } : {}),
         linkInfo: { kind: vethKind.name, data: vethKind.data.encode({ peer }) },
@@ -213,30 +236,41 @@ export function createVeth(
 export interface LinkChange {
   readonly up?: boolean;
   readonly promiscuous?: boolean;
+  readonly allMulticast?: boolean;
   readonly mac?: Mac;
   readonly mtuBytes?: number;
+  readonly txQueueLength?: number;
+  /** Index of the bridge, bond or VRF that the link is to belong to; 0: to none. */
+  readonly master?: number;
+  /** Empty: none. */
+  readonly alias?: string;
+  /** Moves the link to this namespace, in the same step as the new name if there is one. It is down then. */
+  readonly netnsFd?: number;
+  readonly name?: string;
 }
 
-/** Changes what `change` names and nothing else. */
+/** Changes what `change` names and nothing else. A link is named by its index if it is to get another name. */
 export function setLink(socket: NetlinkSocket, ref: LinkRef, change: LinkChange): void {
-  const { mac, mtuBytes, up, promiscuous } = change;
+  const { mac, mtuBytes, up, promiscuous, allMulticast, ...rest } = change;
   const attributes = {
     ...refAttrs(ref),
     ...(mac ? { address: macToBytes(mac) } : {}),
     ...(mtuBytes ? { mtu: mtuBytes } : {}),
+    ...rest,
   };
   const head = {
     ...refHead(ref),
     ...(up === undefined ? {} : { up }),
     ...(promiscuous === undefined ? {} : { promiscuous }),
+    ...(allMulticast === undefined ? {} : { allMulticast }),
   };
-  socket.request(request("NEWLINK", showRef(ref), 0, body(head, attributes)));
+  socket.request(linkRequest("NEWLINK", showRef(ref), 0, linkBody(head, attributes)));
 }
 
 /** Gives the link a second name of at most 127 bytes (ALTIFNAMSIZ), by which it can be found and removed. */
 export function addAltName(socket: NetlinkSocket, ref: LinkRef, altName: string): void {
-  const payload = body(refHead(ref), { ...refAttrs(ref), propList: { altNames: [altName] } });
-  socket.request(request("NEWLINKPROP", showRef(ref), NLM_F.CREATE | NLM_F.EXCL | NLM_F.APPEND, payload));
+  const payload = linkBody(refHead(ref), { ...refAttrs(ref), propList: { altNames: [altName] } });
+  socket.request(linkRequest("NEWLINKPROP", showRef(ref), NLM_F.CREATE | NLM_F.EXCL | NLM_F.APPEND, payload));
 }
 
 /** Sets flags of a bridge port. */
@@ -246,12 +280,12 @@ export function setBridgePort(
   port: { readonly hairpin: boolean; readonly isolated: boolean },
 ): void {
   const data = bridgePortAttrs.encode({ hairpin: Number(port.hairpin), isolated: Number(port.isolated) });
-  const payload = body({ index }, { linkInfo: { slaveKind: "bridge", slaveData: data } });
-  socket.request(request("NEWLINK", `#${index} (bridge port)`, 0, payload));
+  const payload = linkBody({ index }, { linkInfo: { slaveKind: "bridge", slaveData: data } });
+  socket.request(linkRequest("NEWLINK", `#${index} (bridge port)`, 0, payload));
 }
 
 /** Removes a link. Returns false if there was none. */
 export function removeLink(socket: NetlinkSocket, ref: LinkRef): boolean {
-  const payload = body(refHead(ref), refAttrs(ref));
-  return socket.tryRequest(request("DELLINK", showRef(ref), 0, payload), "ENODEV") !== "ENODEV";
+  const payload = linkBody(refHead(ref), refAttrs(ref));
+  return socket.tryRequest(linkRequest("DELLINK", showRef(ref), 0, payload), "ENODEV") !== "ENODEV";
 }

@@ -5,7 +5,7 @@
 import { NetError } from "../errors.ts";
 import { openContext } from "../netstate/context.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
-import { apply, remove, RollbackFailed, verify } from "../netstate/interpret.ts";
+import { allOrNothing, apply, loadKinds, remove, RollbackFailed, verify } from "../netstate/interpret.ts";
 import type { NetObject, NetState } from "../netstate/model.ts";
 import { openSpaces } from "../netstate/spaces.ts";
 import { parse, stringify } from "../netstate/state-json.ts";
@@ -46,6 +46,7 @@ export async function interpretIn(
 
 async function perform(mark: string, container: string | undefined, step: Step): Promise<StepOutcome> {
   using spaces = openSpaces(container);
+  await loadKinds(step.state);
   using firewalls = await loadFirewalls(step.state);
   const context = openContext(mark, spaces, firewalls);
   const { objects } = step.state;
@@ -55,7 +56,7 @@ async function perform(mark: string, container: string | undefined, step: Step):
   const borrowed = (object: NetObject): string | undefined =>
     step.borrowed?.find((b) => objects[b.object] === object)?.value;
   try {
-    if (step.verb === "apply") apply(step.state, { ...context, borrow });
+    if (step.verb === "apply") await allOrNothing((undo) => apply(step.state, { ...context, borrow, undo }));
     else if (step.verb === "verify") verify(step.state, context);
     else for (const failure of remove(step.state, { ...context, borrowed })) throw failure;
     return { borrowed: loans };

@@ -9,6 +9,7 @@ import { type Mac, parseMac } from "../net/mac.ts";
 import { type IpPrefix, parsePrefix } from "../net/ip.ts";
 import type { Facts } from "../netstate/facts.ts";
 import type { NetObjectKind, NetState, Of } from "../netstate/model.ts";
+import type { Link } from "../rtnl/link.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -41,11 +42,28 @@ export const fresh = {
   bridgeMac: mac("02:00:00:00:00:03"),
 } as const;
 
+/** A link that is up, as facts have it. */
+export const linkFact = (name: string, more: Partial<Link> = {}): Link => ({
+  index: 7,
+  name,
+  altNames: [],
+  mtuBytes: 1500,
+  up: true,
+  loopback: false,
+  promiscuous: false,
+  allMulticast: false,
+  txQueueLength: 1000,
+  operState: "up",
+  ...more,
+});
+
 export const noFacts: Facts = {
   links: new Map(),
   addresses: new Map(),
   routesTo: new Map(),
   sysctls: new Map(),
+  routes: new Map(),
+  rules: new Map(),
   routerAdvertised: [],
 };
 

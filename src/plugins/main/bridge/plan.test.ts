@@ -1,7 +1,16 @@
 import { describe, expect, test } from "bun:test";
 import { isNetError } from "../../../errors.ts";
 import type { Facts } from "../../../netstate/facts.ts";
-import { confOf, fresh, inputOf, mac, noFacts, objectsOf, prefixOf } from "../../../testing/plan.ts";
+import {
+  confOf,
+  fresh,
+  inputOf,
+  linkFact,
+  mac,
+  noFacts,
+  objectsOf,
+  prefixOf,
+} from "../../../testing/plan.ts";
 import { macOf } from "../../shared/config.ts";
 import { parseConfig, parseForRemoval } from "./config.ts";
 import { needs, plan } from "./plan.ts";
@@ -18,21 +27,7 @@ const planOf = (raw: object, lease: Readonly<Record<string, unknown>> | undefine
 const found = (name: string, ...addresses: readonly string[]): Facts => ({
   ...noFacts,
   links: new Map([
-    [
-      `host ${name}`,
-      {
-        index: 7,
-        name,
-        altNames: [],
-        mac: mac("02:00:00:00:00:09"),
-        mtuBytes: 9000,
-        up: true,
-        loopback: false,
-        promiscuous: false,
-        operState: "up" as const,
-        kind: "bridge",
-      },
-    ],
+    [`host ${name}`, linkFact(name, { mac: mac("02:00:00:00:00:09"), mtuBytes: 9000, kind: "bridge" })],
   ]),
   addresses: new Map([
     [

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { isNetError } from "../../../errors.ts";
 import type { Facts } from "../../../netstate/facts.ts";
-import { confOf, inputOf, noFacts, objectsOf } from "../../../testing/plan.ts";
+import { confOf, inputOf, linkFact, noFacts, objectsOf } from "../../../testing/plan.ts";
 import { parseConfig, parseForRemoval } from "./config.ts";
 import { mappingsOf, needs, plan } from "./plan.ts";
 
@@ -107,21 +107,7 @@ describe("the plan of portmap", () => {
   test("opens the way from 127.0.0.1 only where a mapping needs it", () => {
     const route: Facts = {
       ...noFacts,
-      routesTo: new Map([
-        [
-          "10.1.2.3",
-          {
-            index: 3,
-            name: "br0",
-            altNames: [],
-            mtuBytes: 1500,
-            up: true,
-            loopback: false,
-            promiscuous: false,
-            operState: "up",
-          },
-        ],
-      ]),
+      routesTo: new Map([["10.1.2.3", linkFact("br0")]]),
     };
     const keys = (mappings: readonly Json[], raw: object = {}) =>
       objectsOf(plan(of(mappings, raw), route).state, "sysctl").map((s) => s.key);

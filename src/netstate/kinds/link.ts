@@ -1,0 +1,130 @@
+import { NetError } from "../../errors.ts";
+import { createLink } from "../../rtnl/create-link.ts";
+import { type LinkType, linkTypeOf } from "../../rtnl/kinds.ts";
+import { addAltName, findLink, type Link, removeLink, setLink } from "../../rtnl/link.ts";
+import {
+  type ApplyContext,
+  type Context,
+  expectSame,
+  findForIndex,
+  type KindOperations,
+  linkIndex,
+  linkOf,
+} from "../context.ts";
+import type { LinkObject } from "../model.ts";
+import { socketAt } from "../spaces.ts";
+
+/**
+ * A link of one end. An exclusive one carries its owner's mark as an altname, in the namespace where it is; a shared one
+ * has none and stays.
+ */
+function apply(o: LinkObject, context: ApplyContext): void {
+  if (o.possession === "shared") return ensure(o, context);
+  try {
+    create(o, context);
+  } catch (cause) {
+    if (isErrno(cause, "EEXIST")) throw taken(o, context, cause as Error);
+    if (isErrno(cause, "EOPNOTSUPP")) throw missingKind(o, cause as Error);
+    // The request may have been served and only its answer lost.
+    context.undo.defer(() => remove(o, context));
+    throw cause;
+  }
+  context.undo.defer(() => remove(o, context));
+  addAltName(socketAt(context.spaces, o.place), { name: o.name }, context.mark);
+}
+
+function create(o: LinkObject, context: ApplyContext): void {
+  const { name, type, mac, mtuBytes, txQueueLength, lower, place } = o;
+  const from = lower?.place ?? place;
+  // The lower link is named by its index in the socket's namespace, which may be another than the new link's.
+  const elsewhere = from !== place;
+  createLink(socketAt(context.spaces, from), {
+    name,
+    type,
+    ...(mac ? { mac } : {}),
+    ...(mtuBytes ? { mtuBytes } : {}),
+    ...(txQueueLength === undefined ? {} : { txQueueLength }),
+    ...(lower ? { lowerIndex: linkIndex(context, lower.place, lower.name) } : {}),
+    ...(elsewhere && context.spaces.container ? { netnsFd: context.spaces.container.netns.fd } : {}),
+  });
+}
+
+/** A link that several attachments use, made by the first of them. */
+function ensure(o: LinkObject, context: ApplyContext): void {
+  const socket = socketAt(context.spaces, o.place);
+  if (findLink(socket, { name: o.name }) === undefined) {
+    try {
+      create(o, context);
+    } catch (cause) {
+      if (isErrno(cause, "EOPNOTSUPP")) throw missingKind(o, cause as Error);
+      // Another ADD made it at the same time.
+      if (!isErrno(cause, "EEXIST")) throw cause;
+    }
+  }
+  const link = findForIndex(context, o.place, o.name);
+  const difference = differs(o.type, link);
+  if (difference !== undefined)
+    throw new NetError("resource/exists", {
+      what: `a link ${o.name} that is ${difference}, not ${show(o.type)}`,
+      where: `the ${o.place}`,
+    });
+  if (!link.up) setLink(socket, { index: link.index }, { up: true });
+}
+
+const isErrno = (e: unknown, errno: string): boolean =>
+  e instanceof NetError && e.is("netlink/refused") && e.detail.errno === errno;
+
+const taken = (o: LinkObject, { spaces }: Context, cause: Error): NetError => {
+  const where = o.place === "host" ? "the host" : (spaces.container?.netns.path ?? "the container");
+  return new NetError("resource/exists", { what: `interface ${o.name}`, where }, { cause });
+};
+
+const missingKind = ({ type }: LinkObject, cause: Error): NetError =>
+  new NetError(
+    "feature/missing",
+    { feature: `links of kind ${type.kind}`, needs: `a kernel with the module ${type.kind}` },
+    { cause },
+  );
+
+/** What a person calls a type: `macvlan, mode bridge`. */
+const show = ({ kind, ...parameters }: LinkType): string =>
+  [kind, ...Object.entries(parameters).map(([key, value]) => `${key} ${value}`)].join(", ");
+
+/** What the link is instead; undefined if it is of this type. A parameter that is not asked for may be any. */
+function differs(wanted: LinkType, link: Link): string | undefined {
+  const found = linkTypeOf(link);
+  if (found === undefined) return link.kind ?? "hardware";
+  const has = new Map<string, unknown>(Object.entries(found));
+  const same = Object.entries(wanted).every(
+    ([key, value]) => key === "broadcastQueueLength" || has.get(key) === value,
+  );
+  return same ? undefined : show(found);
+}
+
+function verify(o: LinkObject, context: Context): void {
+  const link = linkOf(context, o.place, o.name);
+  const difference = differs(o.type, link);
+  if (difference !== undefined)
+    throw new NetError("check/differs", {
+      what: `kind of ${o.name}`,
+      wanted: show(o.type),
+      found: difference,
+    });
+  if (o.mac) expectSame(`MAC address of ${o.name}`, o.mac, link.mac ?? "none");
+}
+
+/**
+ * Removes the link by its mark, or by its name if ADD was ended before it could set the mark. A link of that name
+ * that carries another mark of ours, or is of another kind, is somebody else's.
+ */
+function remove(o: LinkObject, { mark, spaces }: Context): void {
+  // What was in a namespace is gone with it.
+  if (o.possession === "shared" || (o.place === "container" && spaces.container === undefined)) return;
+  const socket = socketAt(spaces, o.place);
+  if (removeLink(socket, { altName: mark })) return;
+  const link = findLink(socket, { name: o.name });
+  if (link?.kind === o.type.kind && !link.altNames.some((n) => n.startsWith("heddle-")))
+    removeLink(socket, { index: link.index });
+}
+
+export const link: KindOperations<LinkObject> = { apply, verify, remove };

@@ -1,0 +1,45 @@
+import { type Mac, macToBytes } from "../net/mac.ts";
+import { NLM_F } from "../netlink/message.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import { encodeLinkType, type LinkType } from "./kinds.ts";
+import { linkBody, linkRequest } from "./link.ts";
+
+/** A link to be made. What is absent is the kernel's default. */
+export interface NewLink {
+  readonly name: string;
+  readonly type: LinkType;
+  readonly mac?: Mac;
+  readonly mtuBytes?: number;
+  /** Packets that may wait in front of the link. */
+  readonly txQueueLength?: number;
+  /** Index of the link below, in the namespace of the socket. */
+  readonly lowerIndex?: number;
+  /** The namespace to make it in, if not that of the socket. */
+  readonly netnsFd?: number;
+  readonly up?: boolean;
+}
+
+/** The kernel reads a number of zero bytes as one that is not given. */
+const orNothing = <T>(key: string, value: T | undefined): Record<string, T> =>
+  value === undefined ? {} : { [key]: value };
+
+/**
+ * Makes a link in one request, with its final name, in the namespace where it is to be.
+ * @throws NetError `netlink/refused` EEXIST if the name is taken there, EOPNOTSUPP if the kernel has no such kind,
+ *   EBUSY or EINVAL if the lower link cannot carry it
+ */
+export function createLink(socket: NetlinkSocket, link: NewLink): void {
+  const data = encodeLinkType(link.type);
+  const payload = linkBody(link.up === undefined ? {} : { up: link.up }, {
+    name: link.name,
+    linkInfo: { kind: link.type.kind, ...(data.length > 0 ? { data } : {}) },
+    ...(link.mac === undefined ? {} : { address: macToBytes(link.mac) }),
+    ...orNothing("mtu", link.mtuBytes),
+    ...orNothing("txQueueLength", link.txQueueLength),
+    ...orNothing("link", link.lowerIndex),
+    ...orNothing("netnsFd", link.netnsFd),
+  });
+  socket.request(
+    linkRequest("NEWLINK", `${link.name} (${link.type.kind})`, NLM_F.CREATE | NLM_F.EXCL, payload),
+  );
+}

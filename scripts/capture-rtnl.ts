@@ -8,7 +8,9 @@ import type { Message } from "../src/netlink/message.ts";
 import { type NetlinkSocket, openNetlink } from "../src/netlink/socket.ts";
 import { stringify } from "../src/netstate/state-json.ts";
 import { addressDump, decodeAddress } from "../src/rtnl/address.ts";
-import { decodeLink, linkDump } from "../src/rtnl/link.ts";
+import { decodeFilter, filterDump } from "../src/rtnl/filter.ts";
+import { decodeLink, getLink, linkDump } from "../src/rtnl/link.ts";
+import { decodeQdisc, qdiscDump } from "../src/rtnl/qdisc.ts";
 import { decodeRoute, routeDump } from "../src/rtnl/route.ts";
 import { inNetns, openNetns } from "../src/sys/netns.ts";
 import { run } from "../src/testing/run.ts";
@@ -30,6 +32,17 @@ const setUp: readonly string[] = [
   "route add default via fd00:1::9",
 ];
 
+/** Without counters that change while they are read: nothing is sent over these links. */
+const trafficControl: readonly string[] = [
+  "qdisc add dev br0 root handle 6864: tbf rate 8mbit burst 100kb latency 25ms",
+  "qdisc add dev veth1 root handle 1: tbf rate 80gbit burst 8mb limit 250000000 peakrate 90gbit mtu 64kb",
+  "qdisc add dev br0 clsact",
+  "qdisc add dev veth0 ingress",
+  "filter add dev br0 ingress prio 10 protocol ip u32 match ip dst 192.0.2.1 action mirred egress redirect dev veth1",
+  "filter add dev br0 ingress prio 20 protocol all u32 match u32 0 0 action mirred egress mirror dev veth1",
+  "filter add dev br0 ingress prio 65000 protocol all u32 match u32 0 0 action mirred egress redirect dev veth1",
+];
+
 interface Subject {
   readonly file: string;
   readonly command: string;
@@ -45,6 +58,13 @@ const subjects: readonly Subject[] = [
     list: (s) => [...routeDump(s, 4), ...routeDump(s, 6)],
     meaning: decodeRoute,
   },
+  { file: "qdisc", command: "tc qdisc show", list: qdiscDump, meaning: decodeQdisc },
+  {
+    file: "filter",
+    command: "tc filter show dev br0 ingress",
+    list: (s) => filterDump(s, getLink(s, { name: "br0" }).index),
+    meaning: decodeFilter,
+  },
 ];
 
 const words = (bytes: Uint8Array): string =>
@@ -56,6 +76,7 @@ const words = (bytes: Uint8Array): string =>
 
 await using netns = await testNetns();
 for (const command of setUp) await run(["ip", "-n", netns.name, ...command.split(" ")]);
+for (const command of trafficControl) await run(["tc", "-n", netns.name, ...command.split(" ")]);
 using opened = openNetns(netns.path);
 using socket = inNetns(opened, () => openNetlink("route"));
 for (const { file, command, list, meaning } of subjects) {

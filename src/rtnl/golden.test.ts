@@ -2,11 +2,14 @@ import { describe, expect, test } from "bun:test";
 import { parse } from "../netstate/state-json.ts";
 import { readGolden } from "../testing/golden.ts";
 import { addressAttrs, decodeAddress } from "./address.ts";
+import { decodeFilter } from "./filter.ts";
 import { decodeLink } from "./link.ts";
 import { linkAttrs } from "./link-attrs.ts";
 import { decodeNeighbour, neighbourAttrs } from "./neighbour.ts";
+import { decodeQdisc } from "./qdisc.ts";
 import { decodeRoute, routeAttrs } from "./route.ts";
 import { decodeRule, ruleAttrs } from "./rule.ts";
+import { tcAttrs } from "./traffic-control.ts";
 
 const subjects = [
   { file: "golden/link.txt", head: 16, attrs: linkAttrs, meaning: decodeLink },
@@ -14,6 +17,8 @@ const subjects = [
   { file: "golden/route.txt", head: 12, attrs: routeAttrs, meaning: decodeRoute },
   { file: "golden/rule.txt", head: 12, attrs: ruleAttrs, meaning: decodeRule },
   { file: "golden/neighbour.txt", head: 12, attrs: neighbourAttrs, meaning: decodeNeighbour },
+  { file: "golden/qdisc.txt", head: 20, attrs: tcAttrs, meaning: decodeQdisc },
+  { file: "golden/filter.txt", head: 20, attrs: tcAttrs, meaning: decodeFilter },
 ] as const;
 
 /** The attributes of one level as text, in an order of their own: the kernel's order carries no meaning. */

@@ -25,6 +25,16 @@ export const u32: Fixed<number> = {
   get: (v, at) => v.getUint32(at, true),
   set: (v, at, x) => v.setUint32(at, x, true),
 };
+export const u64: Fixed<bigint> = {
+  size: 8,
+  get: (v, at) => v.getBigUint64(at, true),
+  set: (v, at, x) => v.setBigUint64(at, x, true),
+};
+export const i16: Fixed<number> = {
+  size: 2,
+  get: (v, at) => v.getInt16(at, true),
+  set: (v, at, x) => v.setInt16(at, x, true),
+};
 export const i32: Fixed<number> = {
   size: 4,
   get: (v, at) => v.getInt32(at, true),

@@ -14,6 +14,7 @@ if (isPluginType(name)) {
     import("./cni/executable.ts"),
     registry[name].load(),
   ]);
+  if (name === "heddle-chain") (await import("./netstate/firewalls.ts")).keepFirewallsUntilExit();
   await runAsExecutable(plugin, pluginHost(true));
 } else {
   const { runCommandLine } = await import("./cli/program.ts");

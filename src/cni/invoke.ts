@@ -69,7 +69,12 @@ export async function invoke(call: Invocation, host: Host): Promise<string> {
   const env = { ...call.env, CNI_COMMAND: call.command };
   const plugin = host.inProcess && sameFile(id, host.self) ? await host.load(call.type) : undefined;
   if (plugin) {
-    const { code, stdout, stderr } = await serve(plugin, { env, stdin: call.stdin, host });
+    const { code, stdout, stderr } = await serve(plugin, {
+      env,
+      stdin: call.stdin,
+      host,
+      ...(call.signal ? { signal: call.signal } : {}),
+    });
     if (stderr !== "") call.log?.(stderr);
     if (code !== 0) throw pluginError(call, code, stdout, stderr);
     return stdout;

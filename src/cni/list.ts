@@ -28,6 +28,12 @@ import type { Result } from "./result.ts";
 import { checkNetworkName } from "./validate.ts";
 import { highestCommon, type Version } from "./version.ts";
 
+/**
+ * The type of an entry that holds other entries and runs them in one process. To them it is what the list is, so it
+ * alone is told of `capabilities`.
+ */
+export const CHAIN_TYPE = "heddle-chain";
+
 /** One entry of a list. */
 export interface PluginConf {
   readonly type: string;
@@ -58,7 +64,8 @@ const pluginShape = object({
   type: required(nonEmpty),
   capabilities: withDefault(dictionary(flag), {}),
 });
-const readPlugin: Decode<PluginConf> = (value, at) => {
+/** Reads one entry. */
+export const readPlugin: Decode<PluginConf> = (value, at) => {
   const { type, capabilities } = pluginShape(value, at);
   return { type, capabilities, raw: anyObject(value, at) };
 };
@@ -146,7 +153,11 @@ export interface RequestExtras {
  * The text on a plugin's standard input: its entry with the list's name and version, without `capabilities`, and
  * with what the runtime adds. Keys that the runtime sets replace the same keys of any case.
  */
-export function requestText(network: NetworkList, plugin: PluginConf, extras: RequestExtras = {}): string {
+export function requestText(
+  network: Pick<NetworkList, "name" | "cniVersion">,
+  plugin: PluginConf,
+  extras: RequestExtras = {},
+): string {
   const set: Record<string, unknown> = { cniVersion: network.cniVersion, name: network.name };
   const wanted = Object.entries(extras.capabilityArgs ?? {}).filter(
     ([key]) => plugin.capabilities[key] === true,
@@ -159,13 +170,18 @@ export function requestText(network: NetworkList, plugin: PluginConf, extras: Re
     set[VALID_ATTACHMENTS] = keys;
     set[VALID_ATTACHMENTS_ALIAS] = keys;
   }
-  return JSON.stringify({ ...withoutKeys(plugin.raw, [...Object.keys(set), "capabilities"]), ...set });
+  const replaced = [...Object.keys(set), ...(plugin.type === CHAIN_TYPE ? [] : ["capabilities"])];
+  return JSON.stringify({ ...withoutKeys(plugin.raw, replaced), ...set });
 }
 
-/** The capabilities that some plugin of the list wants, sorted. */
-export function capabilitiesOf(network: NetworkList): readonly string[] {
-  const names = network.plugins.flatMap((p) =>
-    Object.keys(p.capabilities).filter((c) => p.capabilities[c] === true),
-  );
+/** The capabilities that some of the plugins want, sorted. */
+export function capabilitiesOf(plugins: readonly PluginConf[]): readonly string[] {
+  const names = plugins.flatMap((p) => Object.keys(p.capabilities).filter((c) => p.capabilities[c] === true));
   return [...new Set(names)].toSorted();
 }
+
+const chainShape = object({ plugins: list(readPlugin) });
+
+/** The entry itself, or those that it holds. */
+export const unpacked = (plugin: PluginConf, at: string): readonly PluginConf[] =>
+  plugin.type === CHAIN_TYPE ? (chainShape(plugin.raw, at).plugins ?? []) : [plugin];

@@ -87,4 +87,6 @@ export interface Delegate {
   check(type: string): Promise<void>;
   gc(type: string): Promise<void>;
   status(type: string): Promise<void>;
+  /** Runs the plugin with another configuration, given as text, and gives what it printed. */
+  run(type: string, command: string, stdin: string): Promise<string>;
 }

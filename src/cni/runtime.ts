@@ -6,9 +6,6 @@
  * One network's GC must not run beside another operation on it; the caller sees to that, as the specification asks.
  */
 import { NetError } from "../errors.ts";
-import { openNetlink } from "../netlink/socket.ts";
-import { findLink } from "../rtnl/link.ts";
-import { inNetns, openNetns } from "../sys/netns.ts";
 import { joinCniArgs } from "./args.ts";
 import {
   type CacheEntry,
@@ -21,21 +18,31 @@ import {
   removeDrafts,
   writeCache,
 } from "./cache.ts";
-import { ATTACHMENT_LIVE, cniCode, errorText } from "./errors.ts";
+import { errorText } from "./errors.ts";
 import { type Env, type Host, netnsId, sameNetns } from "./host.ts";
-import { findPlugin, invoke, pluginVersions, resultOfPlugin, splitPath } from "./invoke.ts";
+import { findPlugin, invoke, pluginVersions, splitPath } from "./invoke.ts";
 import type { JsonObject } from "./json.ts";
 import {
   capabilitiesOf,
+  CHAIN_TYPE,
   type NetworkList,
   parseNetworkList,
-  type PluginConf,
-  type RequestExtras,
   requestText,
+  unpacked,
 } from "./list.ts";
 import type { AttachmentKey } from "./plugin.ts";
 import { decodeResult, encodeResult } from "./result-codec.ts";
 import type { Result } from "./result.ts";
+import {
+  addAll,
+  attempting,
+  delAll,
+  gcAll,
+  hasInterface,
+  runEach,
+  type Sequence,
+  throwAll,
+} from "./sequence.ts";
 import { checkContainerId, checkIfName, checkNetworkName } from "./validate.ts";
 import { atLeast, knownVersion, newestVersion, type Version, versions } from "./version.ts";
 
@@ -71,13 +78,8 @@ const cacheKey = (network: NetworkList, { containerId, ifname }: AttachmentKey):
   ifname,
 });
 
-function runPlugin(
-  runtime: Runtime,
-  network: NetworkList,
-  plugin: PluginConf,
-  command: string,
-  { attachment, ...extras }: RequestExtras & { readonly attachment?: Attachment } = {},
-): Promise<string> {
+/** The plugins of a list, with all that a call to one of them needs. */
+function sequenceOf(runtime: Runtime, network: NetworkList, attachment?: Attachment): Sequence {
   const env = {
     ...runtime.env,
     CNI_PATH: runtime.path,
@@ -87,10 +89,21 @@ function runPlugin(
     CNI_ARGS: attachment && joinCniArgs(attachment.args ?? []),
   };
   const capabilities = attachment?.capabilityArgs ? { capabilityArgs: attachment.capabilityArgs } : {};
-  const stdin = requestText(network, plugin, { ...extras, ...capabilities });
-  const { log, signal } = runtime;
-  const options = { ...(log ? { log } : {}), ...(signal ? { signal } : {}) };
-  return invoke({ type: plugin.type, command, env, stdin, ...options }, runtime.host);
+  const { host, log, signal } = runtime;
+  return {
+    cniVersion: network.cniVersion,
+    plugins: network.plugins,
+    ready({ type }) {
+      signal?.throwIfAborted();
+      findPlugin(type, splitPath(runtime.path));
+    },
+    run(plugin, command, { undoing = false, ...extras }) {
+      const stdin = requestText(network, plugin, { ...extras, ...capabilities });
+      // The signal that stopped ADD must not stop the cleaning up after it.
+      const options = { ...(log ? { log } : {}), ...(signal && !undoing ? { signal } : {}) };
+      return invoke({ type: plugin.type, command, env, stdin, ...options }, host);
+    },
+  };
 }
 
 /**
@@ -109,64 +122,11 @@ export async function addNetworkList(
   checkIfName(attachment.ifname);
   const key = cacheKey(network, attachment);
   refuseLive(runtime, key, attachment);
-  const occupied = hasInterface(attachment);
-  const ran: PluginConf[] = [];
-  let prevResult: Result | undefined;
-  try {
-    for (const plugin of network.plugins) {
-      // What never starts has nothing to take back.
-      runtime.signal?.throwIfAborted();
-      findPlugin(plugin.type, splitPath(runtime.path));
-      ran.unshift(plugin);
-      const stdout = await runPlugin(runtime, network, plugin, "ADD", {
-        attachment,
-        ...optional(prevResult),
-      });
-      prevResult = resultOfPlugin(plugin.type, stdout, network.cniVersion);
-    }
-    const result = prevResult ?? decodeResult(undefined, network.cniVersion);
-    remember(runtime, network, attachment, result);
-    return result;
-  } catch (e) {
-    // The plugin that finds the attachment alive has made nothing; the first to find it means none has.
-    // Nor may a first plugin that met an interface which nobody remembers take that interface away.
-    const untouched = cniCode(e) === ATTACHMENT_LIVE || (occupied && ran.length === 1);
-    const undo = untouched ? ran.slice(1) : ran;
-    const undone = await detach(withoutSignal(runtime), network, undo, attachment, prevResult);
-    // What stopped ADD (a namespace that is none) often stops DEL in the same words: saying it once is enough.
-    const failures = undone.filter((f) => reasonOf(f) !== reasonOf(e));
-    if (failures.length === 0) throw e;
-    throw new AggregateError([e, ...failures], `${errorText(e)}; taking it back failed too`, { cause: e });
-  }
+  const sequence = sequenceOf(runtime, network, attachment);
+  return addAll(sequence, { occupied: hasInterface(attachment) }, (result) =>
+    remember(runtime, network, attachment, result),
+  );
 }
-
-/** The plugin's own words, without the verb in which it failed. */
-const reasonOf = (e: unknown): string =>
-  e instanceof NetError && e.is("plugin/failed") ? `${e.detail.type}: ${e.detail.msg}` : errorText(e);
-
-/** True if the container has the interface already, whoever made it. */
-function hasInterface({ netns: path, ifname }: Attachment): boolean {
-  if (path === undefined) return false;
-  try {
-    using netns = openNetns(path);
-    using socket = inNetns(netns, () => openNetlink("route"));
-    return findLink(socket, { name: ifname }) !== undefined;
-  } catch {
-    return false; // The plugin says what is wrong with the namespace.
-  }
-}
-
-const optional = (prevResult: Result | undefined): { readonly prevResult?: Result } =>
-  prevResult === undefined ? {} : { prevResult };
-
-// The signal that stopped ADD must not stop the cleaning up after it.
-const withoutSignal = ({ host, path, env, cacheDir, log }: Runtime): Runtime => ({
-  host,
-  path,
-  env,
-  ...(cacheDir === undefined ? {} : { cacheDir }),
-  ...(log ? { log } : {}),
-});
 
 function refuseLive(runtime: Runtime, key: CacheKey, attachment: Attachment): void {
   const cached = readCache(cacheDirOf(runtime), key);
@@ -191,32 +151,6 @@ function remember(runtime: Runtime, network: NetworkList, attachment: Attachment
     ...(capabilityArgs ? { capabilityArgs } : {}),
     result: encodeResult(result, network.cniVersion),
   });
-}
-
-/** Runs DEL of the plugins in the given order, all of them, and gives what failed. */
-async function detach(
-  runtime: Runtime,
-  network: NetworkList,
-  plugins: readonly PluginConf[],
-  attachment: Attachment,
-  prevResult: Result | undefined,
-): Promise<readonly unknown[]> {
-  const failures: unknown[] = [];
-  const prev = atLeast(network.cniVersion, "0.4.0") ? optional(prevResult) : {};
-  for (const plugin of plugins) {
-    try {
-      await runPlugin(runtime, network, plugin, "DEL", { attachment, ...prev });
-    } catch (e) {
-      failures.push(e);
-    }
-  }
-  return failures;
-}
-
-/** The one failure, or all of them as one error; nothing if there is none. */
-function throwAll(failures: readonly unknown[]): void {
-  if (failures.length === 1) throw failures[0];
-  if (failures.length > 1) throw new AggregateError(failures, failures.map(errorText).join("; "));
 }
 
 /** The arguments of ADD stand in for those that the caller does not give. */
@@ -246,8 +180,7 @@ export async function delNetworkList(
   } catch (e) {
     runtime.log?.(`DEL goes on without the cached result: ${errorText(e)}`);
   }
-  const reverse = network.plugins.toReversed();
-  throwAll(await detach(runtime, network, reverse, withCachedArgs(attachment, entry), prevResult));
+  throwAll(await delAll(sequenceOf(runtime, network, withCachedArgs(attachment, entry)), prevResult));
   removeCache(cacheDirOf(runtime), key);
 }
 
@@ -276,11 +209,7 @@ export async function checkNetworkList(
   if (cached.kind === "broken") throw cached.error;
   const entry = cached.kind === "entry" ? cached.entry : undefined;
   const prev = entry?.result ? { prevResult: decodeResult(entry.result, network.cniVersion) } : {};
-  for (const plugin of network.plugins)
-    await runPlugin(runtime, network, plugin, "CHECK", {
-      attachment: withCachedArgs(attachment, entry),
-      ...prev,
-    });
+  await runEach(sequenceOf(runtime, network, withCachedArgs(attachment, entry)), "CHECK", prev);
 }
 
 /**
@@ -296,13 +225,7 @@ export async function gcNetworkList(
 ): Promise<void> {
   if (network.disableGC) return;
   const failures: unknown[] = [];
-  const attempt = async (run: () => Promise<unknown>): Promise<void> => {
-    try {
-      await run();
-    } catch (e) {
-      failures.push(e);
-    }
-  };
+  const attempt = attempting(failures);
   const isValid = (key: CacheKey): boolean =>
     (valid ?? []).some((v) => v.containerId === key.containerId && v.ifname === key.ifname);
   await attempt(async () => {
@@ -314,8 +237,7 @@ export async function gcNetworkList(
   });
   removeDrafts(cacheDirOf(runtime), network.name);
   if (atLeast(network.cniVersion, "1.1.0"))
-    for (const plugin of network.plugins)
-      await attempt(() => runPlugin(runtime, network, plugin, "GC", valid ? { valid } : {}));
+    failures.push(...(await gcAll(sequenceOf(runtime, network), valid)));
   throwAll(failures);
 }
 
@@ -340,7 +262,7 @@ function cachedList(entry: CacheEntry): NetworkList | undefined {
  */
 export async function statusNetworkList(runtime: Runtime, network: NetworkList): Promise<void> {
   if (!atLeast(network.cniVersion, "1.1.0")) return;
-  for (const plugin of network.plugins) await runPlugin(runtime, network, plugin, "STATUS");
+  await runEach(sequenceOf(runtime, network), "STATUS");
 }
 
 /**
@@ -352,7 +274,11 @@ export async function validateNetworkList(
   network: NetworkList,
 ): Promise<readonly string[]> {
   const failures: unknown[] = [];
-  for (const { type } of network.plugins) {
+  const plugins = network.plugins.flatMap((p, i) => [
+    ...(p.type === CHAIN_TYPE ? [p] : []),
+    ...unpacked(p, `plugins[${i}]`),
+  ]);
+  for (const { type } of plugins) {
     try {
       const { env, host, signal, path } = runtime;
       const call = { type, env: { ...env, CNI_PATH: path }, ...(signal ? { signal } : {}) };
@@ -364,7 +290,7 @@ export async function validateNetworkList(
     }
   }
   throwAll(failures);
-  return capabilitiesOf(network);
+  return capabilitiesOf(network.plugins);
 }
 
 /** What ADD left in the cache for one attachment, as an attachment and a list that DEL accepts. */

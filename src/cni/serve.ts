@@ -29,6 +29,8 @@ export interface ServeInput {
   readonly stdin: string | (() => string);
   /** Where delegates come from; without one every delegate is executed. */
   readonly host?: Host;
+  /** Ends delegates that run as processes, DEL excepted. */
+  readonly signal?: AbortSignal;
 }
 export interface ServeOutput {
   readonly code: 0 | 1;
@@ -86,7 +88,8 @@ export async function serve(plugin: Plugin, input: ServeInput): Promise<ServeOut
     checkNetns(command, input.env);
     const log = (message: string): void =>
       void logged.push(message.endsWith("\n") ? message : `${message}\n`);
-    const context = { env: input.env, stdin, host: input.host ?? emptyHost, conf, log };
+    const { env, host = emptyHost, signal } = input;
+    const context = { env, stdin, host, conf, log, ...(signal ? { signal } : {}) };
     return done(0, await perform(plugin, command, context));
   } catch (thrown) {
     const e = fromSystem(thrown);
@@ -138,6 +141,7 @@ interface Context {
   readonly host: Host;
   readonly conf: NetConf;
   readonly log: (message: string) => void;
+  readonly signal?: AbortSignal;
 }
 
 /** Runs the verb's function and gives what goes to standard output. */
@@ -215,26 +219,32 @@ async function printed(plugin: Plugin, result: Result, call: Parameters<Plugin["
 const NOT_STARTED: ReadonlySet<ErrorCode> = new Set(["env/invalid", "config/invalid", "plugin/not-found"]);
 
 /** What finds and runs other plugins is loaded when the first delegate is called. */
-function delegateOf({ env, stdin, host, conf, log }: Context): Delegate {
-  const run = async (type: string, command: Verb, ipam?: unknown): Promise<string> => {
+function delegateOf({ env, stdin, host, conf, log, signal }: Context): Delegate {
+  const run: Delegate["run"] = async (type, command, text) => {
     if ((env["CNI_PATH"] ?? "") === "")
       throw new NetError("env/invalid", {
         variables: ["CNI_PATH"],
         why: `required to find the plugin "${type}"`,
       });
+    if (signal?.aborted && command !== "DEL")
+      throw new NetError(
+        "program/failed",
+        { program: type, why: "not started, because the caller gave up" },
+        { cause: signal.reason },
+      );
     const { invoke } = await import("./invoke.ts");
-    const text = ipam === undefined ? stdin : JSON.stringify({ ...withoutKeys(conf.raw, ["ipam"]), ipam });
-    return invoke({ type, command, env, stdin: text, log }, host);
+    const ended = signal && command !== "DEL" ? { signal } : {};
+    return invoke({ type, command, env, stdin: text, log, ...ended }, host);
   };
   const silent =
     (command: Verb) =>
     async (type: string): Promise<void> =>
-      void (await run(type, command));
+      void (await run(type, command, stdin));
   // What could not be found has reserved nothing, so rolling back does not have to find it.
   const neverRan = new Set<string>();
   return {
     async add(type) {
-      const stdout = await run(type, "ADD").catch((e: unknown) => {
+      const stdout = await run(type, "ADD", stdin).catch((e: unknown) => {
         if (e instanceof NetError && NOT_STARTED.has(e.code)) neverRan.add(type);
         throw e;
       });
@@ -242,10 +252,13 @@ function delegateOf({ env, stdin, host, conf, log }: Context): Delegate {
       return resultOfPlugin(type, stdout, conf.cniVersion);
     },
     del: async (type, ipam) => {
-      if (!neverRan.has(type)) await run(type, "DEL", ipam);
+      if (neverRan.has(type)) return;
+      const text = ipam === undefined ? stdin : JSON.stringify({ ...withoutKeys(conf.raw, ["ipam"]), ipam });
+      await run(type, "DEL", text);
     },
     check: silent("CHECK"),
     gc: silent("GC"),
     status: silent("STATUS"),
+    run,
   };
 }

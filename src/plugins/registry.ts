@@ -6,7 +6,7 @@ import { type Host, selfId } from "../cni/host.ts";
 import type { Plugin } from "../cni/plugin.ts";
 
 export interface PluginEntry {
-  /** `main` makes interfaces, `ipam` hands out addresses, `meta` changes what another plugin made. */
+  /** `main` makes interfaces, `ipam` hands out addresses, `meta` changes what another plugin made, or runs others. */
   readonly kind: "main" | "ipam" | "meta";
   load(): Promise<Plugin>;
 }
@@ -22,6 +22,7 @@ export const registry = {
   ptp: entry("main", async () => (await import("./main/ptp/plugin.ts")).ptp),
   loopback: entry("main", async () => (await import("./main/loopback/plugin.ts")).loopback),
   portmap: entry("meta", async () => (await import("./meta/portmap/plugin.ts")).portmap),
+  "heddle-chain": entry("meta", async () => (await import("./meta/heddle-chain/plugin.ts")).heddleChain),
   "host-local": entry("ipam", async () => (await import("./ipam/host-local/plugin.ts")).hostLocal),
   static: entry("ipam", async () => (await import("./ipam/static/plugin.ts")).staticIpam),
 } as const satisfies Record<string, PluginEntry>;

@@ -12,7 +12,14 @@ import type { Files } from "../plugins/ipam/host-local/files.ts";
 import { parseIp } from "../net/ip.ts";
 
 const refuse = (): Promise<never> => Promise.reject(new Error("an IPAM plugin delegates nothing"));
-const delegate: Delegate = { add: refuse, del: refuse, check: refuse, gc: refuse, status: refuse };
+const delegate: Delegate = {
+  add: refuse,
+  del: refuse,
+  check: refuse,
+  gc: refuse,
+  status: refuse,
+  run: refuse,
+};
 
 export interface Setup {
   readonly cniVersion?: Version;

@@ -38,8 +38,11 @@ export function runtimeFixture(supported: readonly Version[] = versions) {
   const before = new Map<string, () => void>();
   const logs: string[] = [];
   const plugins = new Map<string, Plugin>();
+  const install = (plugin: Plugin): void => {
+    symlinkSync(self, join(bin, plugin.type));
+    plugins.set(plugin.type, plugin);
+  };
   for (const [n, type] of ["a", "b", "c"].entries()) {
-    symlinkSync(self, join(bin, type));
     const step =
       (verb: string) =>
       async (call: { readonly conf: NetConf }): Promise<void> => {
@@ -48,7 +51,7 @@ export function runtimeFixture(supported: readonly Version[] = versions) {
         const error = fails.get(`${verb} ${type}`);
         if (error) throw error;
       };
-    plugins.set(type, {
+    install({
       type,
       about: type,
       options: [],
@@ -82,6 +85,8 @@ export function runtimeFixture(supported: readonly Version[] = versions) {
     before,
     logs,
     runtime,
+    /** Puts one more plugin into the program. */
+    install,
     steps: () => seen.splice(0).map((s) => s.step),
     /** A file that plays a namespace. */
     netns(name: string): string {

@@ -141,6 +141,17 @@ export const scenarios: readonly Scenario[] = [
   alone("bridge by iptables", "bridge", bridgeConf({ ipMasq: true, ipMasqBackend: "iptables" })),
   alone("ptp", "ptp", (on) => ({ ...NETWORK, type: "ptp", ipMasq: true, ipam: ipam(on, DUAL) })),
   alone("loopback", "loopback", () => ({ ...NETWORK, type: "loopback" })),
+  alone("a chain of loopback, bridge and portmap", "heddle-chain", (on) => ({
+    ...NETWORK,
+    type: "heddle-chain",
+    capabilities: { portMappings: true },
+    runtimeConfig: { portMappings: PORTS },
+    plugins: [
+      { type: "loopback" },
+      bridgeConf({ ipMasq: true })(on),
+      { type: "portmap", capabilities: { portMappings: true } },
+    ],
+  })),
   portmap("portmap", "nftables"),
   portmap("portmap by iptables", "iptables"),
   listed("the list through heddle cni", "nftables"),

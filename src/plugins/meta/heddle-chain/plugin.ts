@@ -1,0 +1,79 @@
+import { VALID_ATTACHMENTS, VALID_ATTACHMENTS_ALIAS } from "../../../cni/conf.ts";
+import { findPlugin } from "../../../cni/invoke.ts";
+import { foldKeys } from "../../../cni/json.ts";
+import { CHAIN_TYPE, requestText } from "../../../cni/list.ts";
+import type {
+  AddCall,
+  CheckCall,
+  DelCall,
+  GcCall,
+  NetConf,
+  Plugin,
+  StatusCall,
+} from "../../../cni/plugin.ts";
+import {
+  addAll,
+  delAll,
+  gcAll,
+  hasInterface,
+  runEach,
+  type Sequence,
+  throwAll,
+} from "../../../cni/sequence.ts";
+import { type ChainConfig, options, parseConfig, parseForRemoval } from "./config.ts";
+
+/** `heddle-chain`: one entry of a list that runs the plugins of a whole list, those of this executable in one process. */
+export const heddleChain: Plugin<ChainConfig> = {
+  type: CHAIN_TYPE,
+  about: "Several plugins as one entry of a list, in one process",
+  options: [options],
+  parse: parseConfig,
+  parseForRemoval,
+  async add(call) {
+    const { prevResult, netns, ifname } = call;
+    // After another plugin the interface is that one's work.
+    const occupied = prevResult === undefined && hasInterface({ netns, ifname });
+    return addAll(sequenceOf(call), { occupied, ...(prevResult ? { prevResult } : {}) });
+  },
+  async del(call) {
+    throwAll(await delAll(sequenceOf(call), call.prevResult));
+  },
+  async check(call) {
+    const { prevResult } = call;
+    await runEach(sequenceOf(call), "CHECK", prevResult ? { prevResult } : {});
+  },
+  async gc(call) {
+    throwAll(await gcAll(sequenceOf(call), namesValid(call.conf) ? call.valid : undefined));
+  },
+  status: (call) => runEach(sequenceOf(call), "STATUS"),
+};
+
+/** False if the runtime names no list of attachments, which is not the same to every plugin as an empty one. */
+const namesValid = ({ raw }: NetConf): boolean =>
+  Object.keys(foldKeys(raw, [VALID_ATTACHMENTS, VALID_ATTACHMENTS_ALIAS])).length > 0;
+
+type Call =
+  | AddCall<ChainConfig>
+  | DelCall<ChainConfig>
+  | CheckCall<ChainConfig>
+  | GcCall<ChainConfig>
+  | StatusCall<ChainConfig>;
+
+/** Each plugin gets what the list would have given it: its own entry, with the network's name and version. */
+function sequenceOf({ conf, config: { plugins, capabilityArgs }, path, delegate }: Call): Sequence {
+  return {
+    cniVersion: conf.cniVersion,
+    plugins,
+    ready: ({ type }) => void findPlugin(type, path),
+    run: (plugin, command, { prevResult, valid }) =>
+      delegate.run(
+        plugin.type,
+        command,
+        requestText(conf, plugin, {
+          capabilityArgs,
+          ...(prevResult ? { prevResult } : {}),
+          ...(valid ? { valid } : {}),
+        }),
+      ),
+  };
+}

@@ -15,6 +15,8 @@ export interface Needs {
   /** Links of the host that packets to these addresses leave by. */
   readonly routesTo?: readonly Ip[];
   readonly sysctls?: readonly { readonly place: Place; readonly key: string }[];
+  /** One of `links` in the container: the other end of its pair, if that is in the host. */
+  readonly hostEndOf?: string;
   /** The link that the default route of the namespace leaves by: of IPv4, else of IPv6, the one of the lowest metric. */
   readonly uplink?: Place;
   /** Every unicast route of all tables, and every rule, of both families. */
@@ -30,6 +32,7 @@ export interface Facts {
   /** By the printed address. */
   readonly routesTo: ReadonlyMap<string, Link>;
   readonly sysctls: ReadonlyMap<string, string>;
+  readonly hostEnd?: Link;
   readonly uplink?: Link;
   /** By place. */
   readonly routes: ReadonlyMap<Place, readonly Route[]>;
@@ -66,9 +69,22 @@ export async function readFacts(spaces: Spaces, needs: Needs): Promise<Facts> {
     addresses,
     routesTo,
     sysctls,
+    ...(await hostEndFact(spaces, needs, links)),
     ...(await routingFacts(spaces, needs)),
     routerAdvertised: needs.routerAdvertised ? listeningLinks(spaces) : [],
   };
+}
+
+async function hostEndFact(
+  spaces: Spaces,
+  { hostEndOf }: Needs,
+  links: Facts["links"],
+): Promise<Pick<Facts, "hostEnd">> {
+  const inside = hostEndOf === undefined ? undefined : links.get(factKey("container", hostEndOf));
+  if (inside === undefined) return {};
+  const { findHostEnd } = await import("./host-end.ts");
+  const hostEnd = findHostEnd(spaces, inside);
+  return hostEnd === undefined ? {} : { hostEnd };
 }
 
 async function routingFacts(

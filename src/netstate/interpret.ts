@@ -20,11 +20,15 @@ const order: readonly NetObjectKind[] = [
   // Before sysctls: the guard of 127.0.0.0/8 has to stand before `route_localnet` opens the way.
   "firewall",
   "sysctl",
+  // Before links come up: on one that is up the kernel waits until nobody uses the qdisc that was there.
+  "qdisc",
   "link-up",
   "address",
   "neighbour",
   "route",
   "rule",
+  // Last: from then on packets take another way.
+  "filter",
 ];
 
 type Kind = KindOperations<NetObject>;
@@ -44,6 +48,8 @@ const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
   link: async () => (await import("./kinds/link.ts")).link,
   neighbour: async () => (await import("./kinds/neighbour.ts")).neighbour,
   rule: async () => (await import("./kinds/rule.ts")).rule,
+  qdisc: async () => (await import("./kinds/qdisc.ts")).qdisc,
+  filter: async () => (await import("./kinds/filter.ts")).filter,
 };
 
 /** Has to come before a state is applied, verified or removed, since these do not wait for anything. */

@@ -3,6 +3,7 @@ import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { LinkType } from "../rtnl/kinds.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
+import type { TokenBucket } from "../rtnl/token-bucket.ts";
 
 /**
  * A network as data. A plan makes a `NetState` and reads nothing; `apply`, `verify` and `remove` are its only
@@ -34,6 +35,8 @@ export type NetObject =
   | RouteObject
   | RuleObject
   | NeighbourObject
+  | QdiscObject
+  | FilterObject
   | FirewallObject;
 
 export type NetObjectKind = NetObject["kind"];
@@ -67,6 +70,8 @@ export interface LinkObject extends Owned<"exclusive" | "shared"> {
   readonly mac?: Mac;
   readonly mtuBytes?: number;
   readonly txQueueLength?: number;
+  /** A name by which another implementation looks for it; it does without if the name is taken. */
+  readonly alsoNamed?: string;
 }
 
 /** A pair of virtual Ethernet links, one end in the host and one in the container. */
@@ -145,6 +150,29 @@ export interface NeighbourObject extends Owned<"exclusive"> {
   readonly link: string;
   readonly ip: Ip;
   readonly mac: Mac;
+}
+
+/**
+ * The queueing discipline at the root of a link: what happens to the packets that it is to send. On a link of this state it
+ * is exclusive and goes with it; on another link it stands for the kernel's own, which comes back. What a person or
+ * another program put there is never replaced.
+ */
+export interface QdiscObject extends Owned<"exclusive" | "borrowed"> {
+  readonly kind: "qdisc";
+  readonly place: Place;
+  readonly link: string;
+  readonly qdisc: TokenBucket;
+}
+
+/**
+ * Everything that a link receives goes through another link of the same place first, which can queue it. The hook that
+ * filters need is made if there is none, and goes again if nobody else uses it then.
+ */
+export interface FilterObject extends Owned<"borrowed"> {
+  readonly kind: "filter";
+  readonly place: Place;
+  readonly link: string;
+  readonly through: string;
 }
 
 /** Rules of the host's firewall, marked with their owner. */

@@ -23,3 +23,6 @@ export const markOf = (o: Owner): string =>
 
 /** The name of the host's end of a pair: "veth" and eight hex digits, as people know it, here from the mark. */
 export const vethName = (mark: string): string => `veth${hash([mark], 8)}`;
+
+/** The name of the link that shapes what a container sends, from the mark: it differs for each of its interfaces. */
+export const shaperName = (mark: string): string => `bwp${hash([mark], 12)}`;

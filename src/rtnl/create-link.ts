@@ -43,3 +43,13 @@ export function createLink(socket: NetlinkSocket, link: NewLink): void {
     linkRequest("NEWLINK", `${link.name} (${link.type.kind})`, NLM_F.CREATE | NLM_F.EXCL, payload),
   );
 }
+
+/** An address that no link can have, with which the kernel refuses a kind that it knows. */
+const MULTICAST = Uint8Array.of(1, 0, 0, 0, 0, 0);
+
+/** True if the kernel has links of that kind. It is asked to make one with an impossible address, so that none is made. */
+export function knowsLinkKind(socket: NetlinkSocket, kind: "ifb"): boolean {
+  const payload = linkBody({}, { name: "heddle-probe", linkInfo: { kind }, address: MULTICAST });
+  const request = linkRequest("NEWLINK", `of kind ${kind}`, NLM_F.CREATE | NLM_F.EXCL, payload);
+  return socket.tryRequest(request, "EADDRNOTAVAIL", "EOPNOTSUPP") !== "EOPNOTSUPP";
+}

@@ -58,9 +58,10 @@ async function network(where: string, net: string): Promise<readonly string[]> {
     // One JSON document a command, each on lines of its own; a command with nothing to say prints an empty list.
     return stdout.split("\n").flatMap((line) => (line.trim() === "" ? [] : [JSON.parse(line) as unknown]));
   };
-  const [four, six] = await Promise.all([
+  const [four, six, queues] = await Promise.all([
     batch([], ["link show", "address show", "route show table all", "rule show"]),
     batch(["-6"], ["route show table all", "rule show"]),
+    trafficControl(net),
   ]);
   const [links, addresses, routes4, rules4] = four;
   const [routes6, rules6] = six;
@@ -71,8 +72,33 @@ async function network(where: string, net: string): Promise<readonly string[]> {
       .filter(isConfigured)
       .map((r) => `route ${fieldsOf(r)}`),
     ...[...(rules4 as Route[]), ...(rules6 as Route[])].map((r) => `rule ${fieldsOf(r)}`),
+    ...queues,
   ];
   return lines.map((line) => `${where}: ${line}`);
+}
+
+interface Queue {
+  readonly kind: string;
+  readonly handle: string;
+  readonly dev: string;
+}
+
+/** What the kernel has put there by itself has the handle zero. */
+async function trafficControl(net: string): Promise<readonly string[]> {
+  const tc = (...words: readonly string[]): Promise<Outcome> => run(["nsenter", net, "--", "tc", ...words]);
+  const { stdout } = await tc("-json", "qdisc", "show");
+  const made = (JSON.parse(stdout) as Queue[]).filter((q) => q.handle !== "0:");
+  const hooks = made.filter((q) => q.kind === "clsact" || q.kind === "ingress");
+  const points = hooks.flatMap((q) => ["ingress", "egress"].map((point) => [q.dev, point] as const));
+  const filters = points.map(async ([dev, point]) => {
+    const shown = await tc("filter", "show", "dev", dev, point);
+    return shown.stdout
+      .split("\n")
+      .filter((line) => line.startsWith("filter"))
+      .map((line) => `${line.trim()} of ${dev}, ${point}`);
+  });
+  const queues = made.map((q) => `qdisc ${q.kind} ${q.handle} of ${q.dev}`);
+  return [...queues, ...(await Promise.all(filters)).flat()];
 }
 
 /** A bridge gets another address each time that it is made. */

@@ -31,6 +31,15 @@ function apply(o: LinkObject, context: ApplyContext): void {
   }
   context.undo.defer(() => remove(o, context));
   addAltName(socketAt(context.spaces, o.place), { name: o.name }, context.mark);
+  if (o.alsoNamed !== undefined) addIfFree(o.alsoNamed, o, context);
+}
+
+function addIfFree(altName: string, { name, place }: LinkObject, { spaces }: Context): void {
+  try {
+    addAltName(socketAt(spaces, place), { name }, altName);
+  } catch (e) {
+    if (!isErrno(e, "EEXIST")) throw e;
+  }
 }
 
 function create(o: LinkObject, context: ApplyContext): void {

@@ -168,7 +168,7 @@ describe("the answers of ours are those of the reference", () => {
   kernel("VERSION, of every plugin that both have", async () => {
     await using stack = new AsyncDisposableStack();
     const on = await players(stack);
-    for (const type of ["bridge", "ptp", "loopback", "portmap", "host-local", "static"]) {
+    for (const type of ["bridge", "ptp", "loopback", "bandwidth", "portmap", "host-local", "static"]) {
       const [reference, ours] = await Promise.all(
         on.map((p) => p.host.call(p.file(type), { command: "VERSION" }, { cniVersion: "1.0.0" })),
       );
@@ -192,7 +192,7 @@ describe("the answers of ours are those of the reference", () => {
       );
     for (const type of ["bridge", "ptp"]) expect((await status(type, ipamOf(ours, "v4"))).code).toBe(0);
     expect((await status("bridge", {})).code).toBe(0);
-    for (const type of ["loopback", "portmap"]) expect((await status(type, {})).code).toBe(0);
+    for (const type of ["loopback", "bandwidth", "portmap"]) expect((await status(type, {})).code).toBe(0);
     // Two addresses: the gateway's and one more.
     const full = {
       ipam: { type: "host-local", dataDir: join(ours.host.dir, "full"), subnet: "10.96.1.0/30" },

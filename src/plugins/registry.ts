@@ -21,6 +21,7 @@ export const registry = {
   bridge: entry("main", async () => (await import("./main/bridge/plugin.ts")).bridge),
   ptp: entry("main", async () => (await import("./main/ptp/plugin.ts")).ptp),
   loopback: entry("main", async () => (await import("./main/loopback/plugin.ts")).loopback),
+  bandwidth: entry("meta", async () => (await import("./meta/bandwidth/plugin.ts")).bandwidth),
   portmap: entry("meta", async () => (await import("./meta/portmap/plugin.ts")).portmap),
   "heddle-chain": entry("meta", async () => (await import("./meta/heddle-chain/plugin.ts")).heddleChain),
   "host-local": entry("ipam", async () => (await import("./ipam/host-local/plugin.ts")).hostLocal),

@@ -17,14 +17,12 @@ const order: readonly NetObjectKind[] = [
   "bridge",
   "link",
   "veth",
-  // The gateway after the port that needs it: one that goes looks for such ports.
-  "port-vlans",
-  "vlan-gateway",
   // Before sysctls: the guard of 127.0.0.0/8 has to stand before `route_localnet` opens the way.
   "firewall",
   "sysctl",
   // Before links come up: on one that is up the kernel waits until nobody uses the qdisc that was there.
   "qdisc",
+  "link-attributes",
   "link-up",
   "address",
   "neighbour",
@@ -49,8 +47,7 @@ const loaded: { [K in NetObjectKind]?: Kind } = {
 
 const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
   link: async () => (await import("./kinds/link.ts")).link,
-  "port-vlans": async () => (await import("./kinds/port-vlans.ts")).portVlans,
-  "vlan-gateway": async () => (await import("./kinds/vlan-gateway.ts")).vlanGateway,
+  "link-attributes": async () => (await import("./kinds/link-attributes.ts")).linkAttributes,
   neighbour: async () => (await import("./kinds/neighbour.ts")).neighbour,
   rule: async () => (await import("./kinds/rule.ts")).rule,
   qdisc: async () => (await import("./kinds/qdisc.ts")).qdisc,

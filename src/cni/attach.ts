@@ -46,6 +46,7 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
       why: `${plugin.type} comes after another plugin and needs its result`,
     });
   if (call.prevResult && plugin.idle?.(call.config)) return call.prevResult;
+  plugin.admit?.(call);
   using spaces = openSpaces(call.netns);
   using record = openRecord(owner);
   const ipam = plugin.ipam?.(call.config);
@@ -137,9 +138,7 @@ async function realise<Config>(
 ): Promise<Result> {
   for (let attempt = 1; ; attempt++) {
     try {
-      // What is opened stays open for the rollback.
-      using opened = new DisposableStack();
-      return await allOrNothing((undo) => attempted(plugin, input, work, { undo, opened }));
+      return await allOrNothing((undo) => attempted(plugin, input, work, undo));
     } catch (e) {
       if (!(e instanceof StaleFacts)) throw e;
       if (attempt === PLANS)
@@ -152,14 +151,14 @@ async function attempted<Config>(
   plugin: KernelPlugin<Config>,
   input: PlanInput<Config>,
   { spaces, record, lease }: Work,
-  { undo, opened }: { readonly undo: DisposableStack; readonly opened: DisposableStack },
+  undo: DisposableStack,
 ): Promise<Result> {
   const mark = markOf(ownerOf(plugin.type, input));
   const planned = async (from: PlanInput<Config>): Promise<Plan> =>
     plugin.plan(from, await readFacts(spaces, plugin.needs(from)));
   const put = async (all: NetState, added: NetState): Promise<void> => {
     await loadKinds(added);
-    const firewalls = opened.use(await loadFirewalls(added));
+    using firewalls = await loadFirewalls(added);
     const borrow: ApplyContext["borrow"] = (object, value) =>
       record.borrow({ object: all.objects.indexOf(object), value });
     apply(added, { ...openContext(mark, spaces, firewalls), borrow, undo });
@@ -227,7 +226,6 @@ function freshFrom(result: Result, call: CheckCall<unknown>, owner: Owner): Fres
     hostMac: macOf(false, (n) => n.startsWith("veth")) ?? fresh.hostMac,
     containerMac: macOf(true, (n) => n === call.ifname) ?? fresh.containerMac,
     bridgeMac: fresh.bridgeMac,
-    gatewayMac: fresh.gatewayMac,
   };
 }
 

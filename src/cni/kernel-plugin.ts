@@ -27,6 +27,8 @@ export interface KernelPlugin<Config> {
   readonly makesInterface?: boolean;
   /** True for a plugin that comes after another one and cannot work alone. */
   readonly chained?: boolean;
+  /** The host's own say about a configuration, in ADD alone and before anything is done; throws if it refuses. */
+  admit?(call: AddCall<Config>): void;
   needs(input: PlanInput<Config>): Needs;
   /** Reads nothing but its arguments. */
   plan(input: PlanInput<Config>, facts: Facts): Plan;
@@ -34,8 +36,6 @@ export interface KernelPlugin<Config> {
   firewalls(config: Config): readonly Backend[];
   /** Removes what another implementation of the plugin made, when there is no record of ours. */
   removeForeign?(call: DelCall<Config>, context: Context): Promise<void>;
-  /** GC: removes what attachments of the configuration shared and nobody uses any more. */
-  removeUnused?(config: Config, context: Pick<Context, "spaces">): Promise<void>;
   /** The MAC address that the configuration asks for. */
   mac?(call: AddCall<Config>): Mac | undefined;
   /** True if there is nothing to do in ADD but to pass the previous result on. */
@@ -66,8 +66,6 @@ export interface Fresh {
   readonly hostMac: Mac;
   readonly containerMac: Mac;
   readonly bridgeMac: Mac;
-  /** Of the host's interface in a VLAN of the bridge. */
-  readonly gatewayMac: Mac;
 }
 
 export interface Plan {
@@ -76,7 +74,7 @@ export interface Plan {
 }
 
 export function freshNames(hostLink: string): Fresh {
-  const random = crypto.getRandomValues(new Uint8Array(24));
+  const random = crypto.getRandomValues(new Uint8Array(18));
   const mac = (at: number): Mac => localMac(random.subarray(at, at + 6));
-  return { hostLink, hostMac: mac(0), containerMac: mac(6), bridgeMac: mac(12), gatewayMac: mac(18) };
+  return { hostLink, hostMac: mac(0), containerMac: mac(6), bridgeMac: mac(12) };
 }

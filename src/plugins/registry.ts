@@ -24,6 +24,7 @@ export const registry = {
   bandwidth: entry("meta", async () => (await import("./meta/bandwidth/plugin.ts")).bandwidth),
   portmap: entry("meta", async () => (await import("./meta/portmap/plugin.ts")).portmap),
   "heddle-chain": entry("meta", async () => (await import("./meta/heddle-chain/plugin.ts")).heddleChain),
+  tuning: entry("meta", async () => (await import("./meta/tuning/plugin.ts")).tuning),
   "host-local": entry("ipam", async () => (await import("./ipam/host-local/plugin.ts")).hostLocal),
   static: entry("ipam", async () => (await import("./ipam/static/plugin.ts")).staticIpam),
 } as const satisfies Record<string, PluginEntry>;

@@ -17,6 +17,7 @@ const open = () =>
     __errno_location: { args: [], returns: FFIType.ptr },
     socket: { args: [i32, i32, i32], returns: i32 },
     bind: { args: [i32, buffer, length], returns: i32 },
+    connect: { args: [i32, buffer, length], returns: i32 },
     sendto: { args: [i32, buffer, length, i32, buffer, length], returns: i64 },
     recvfrom: { args: [i32, buffer, length, i32, buffer, buffer], returns: i64 },
     setsockopt: { args: [i32, i32, i32, buffer, length], returns: i32 },

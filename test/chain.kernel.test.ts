@@ -215,6 +215,30 @@ describe("a live attachment", () => {
   });
 });
 
+kernel("a list that heddle cni packed attaches, and the list itself detaches", async () => {
+  await using on = await site();
+  const nets = join(on.host.dir, "net.d");
+  mkdirSync(nets);
+  const file = join(nets, "10.conflist");
+  const list = { cniVersion: "1.1.0", name: "chained", plugins: plain(on.host) };
+  writeFileSync(file, JSON.stringify(list));
+  const cni = async (...args: readonly string[]): Promise<string> => {
+    const env = { NETCONFPATH: nets, CAP_ARGS: JSON.stringify(PORTS) };
+    const { code, stdout, stderr } = await on.host.cli(["cni", ...args], env);
+    expect([args, code, stderr]).toEqual([args, 0, ""]);
+    return stdout;
+  };
+  await cni("pack", "chained", "--output", file);
+  expect(JSON.parse(readFileSync(file, "utf8"))).toEqual({ ...list, plugins: packed(on.host) });
+  await cni("validate", nets);
+  expect(await cni("add", "chained", on.container.path)).toContain("10.89.0.2/24");
+  expect((await on.host.exec(["nft", "list", "ruleset"])).stdout).toContain("9696");
+  writeFileSync(file, JSON.stringify(list));
+  await cni("check", "chained", on.container.path);
+  await cni("del", "chained", on.container.path);
+  expect((await on.host.exec(["nft", "list", "ruleset"])).stdout).not.toContain("9696");
+});
+
 kernel("a plugin that is not in this executable is executed, with the result of the one before", async () => {
   await using on = await site();
   const bin = join(on.host.dir, "bin");

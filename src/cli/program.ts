@@ -10,6 +10,7 @@ import { addAttachmentCommands } from "./attachments.ts";
 import { addCniCommands } from "./cni.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addInstallCommand } from "./install.ts";
+import { addListCommands } from "./lists.ts";
 import { complain, printExactly } from "./output.ts";
 import { addPluginsCommand } from "./plugins.ts";
 import { describeFailure } from "./report.ts";
@@ -36,8 +37,11 @@ export function makeProgram(name: ProgramName): Command {
   if (name === "cnitool")
     return addCniCommands(program, "cnitool").description("Attach network namespaces to CNI networks");
   program.description("Container networking in one executable: CNI plugins, and a runtime for them");
-  const cni = program.command("cni").description("Attach network namespaces to networks, as cnitool does");
+  const cni = program
+    .command("cni")
+    .description("Attach network namespaces to networks, as cnitool does; check and pack lists");
   addCniCommands(cni, "heddle");
+  addListCommands(cni);
   addAttachmentCommands(program);
   addInstallCommand(program);
   addPluginsCommand(program);

@@ -15,7 +15,8 @@ export const isObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Lower case as simple Unicode folding sees ASCII: the long s and the Kelvin sign are letters of ours too. */
-const fold = (key: string): string => key.replaceAll("\u017f", "s").replaceAll("\u212a", "k").toLowerCase();
+export const fold = (key: string): string =>
+  key.replaceAll("\u017f", "s").replaceAll("\u212a", "k").toLowerCase();
 
 /**
  * The values of the known keys under their own spelling. An exact key wins over one of another case; among

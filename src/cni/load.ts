@@ -21,7 +21,8 @@ const sysError = (call: string, on: string, e: unknown): NetError =>
     { cause: e },
   );
 
-function readText(path: string): string {
+/** @throws sys/call, decode/malformed if it is too large */
+export function readText(path: string): string {
   try {
     if (statSync(path).size > JSON_TEXT_LIMIT)
       throw new NetError("decode/malformed", { what: path, why: `larger than ${JSON_TEXT_LIMIT} bytes` });

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { list, object, refined, required, text } from "../cni/json.ts";
+import { readmeOf } from "../testing/plugin-readme.ts";
 import { optionPaths } from "./options.ts";
 import { pluginTypes, registry } from "./registry.ts";
 
@@ -23,9 +22,6 @@ describe("optionPaths", () => {
  * specification's own.
  */
 const explainedElsewhere = /^(?:type|args|runtimeConfig|ipam\.type)$|^args\.cni$|(?:^|\.)dns\./;
-
-const readmeOf = (type: keyof typeof registry): string =>
-  readFileSync(join(import.meta.dir, registry[type].kind, type, "README.md"), "utf8");
 
 /** The names in the first column of each table whose first heading is "Key …" or "Option …". */
 function tabled(readme: string): readonly string[] {

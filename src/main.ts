@@ -9,13 +9,22 @@ const calledAs = (argv0: string): string =>
   argv0.slice(Math.max(argv0.lastIndexOf("/"), argv0.lastIndexOf("\\")) + 1).replace(/\.exe$/i, "");
 
 const name = calledAs(process.argv0);
-if (isPluginType(name)) {
+const [, , word, ...rest] = process.argv;
+if (name === "dhcp" && word === "daemon") {
+  // As the reference's daemon is started.
+  const { runCommandLine } = await import("./cli/program.ts");
+  process.exitCode = await runCommandLine("heddle", ["dhcp-daemon", ...rest]);
+} else if (isPluginType(name)) {
   const [{ runAsExecutable }, plugin] = await Promise.all([
     import("./cni/executable.ts"),
     registry[name].load(),
   ]);
   if (name === "heddle-chain") (await import("./netstate/firewalls.ts")).keepFirewallsUntilExit();
   await runAsExecutable(plugin, pluginHost(true));
+} else if (word === "dhcp-exchange") {
+  // What the DHCP daemon starts for one exchange in a namespace: at once, before anything starts a thread.
+  const { runChild } = await import("./dhcp/child.ts");
+  runChild();
 } else {
   const { runCommandLine } = await import("./cli/program.ts");
   process.exitCode = await runCommandLine(name === "cnitool" ? "cnitool" : "heddle", process.argv.slice(2));

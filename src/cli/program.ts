@@ -9,6 +9,7 @@ import { fromSystem, NetError } from "../errors.ts";
 import { addAttachmentCommands } from "./attachments.ts";
 import { addCniCommands } from "./cni.ts";
 import { addCompletionCommand } from "./completion.ts";
+import { addDhcpDaemonCommand, withTwoDashes } from "./dhcp-daemon.ts";
 import { addInstallCommand } from "./install.ts";
 import { addListCommands } from "./lists.ts";
 import { complain, printExactly } from "./output.ts";
@@ -43,6 +44,7 @@ export function makeProgram(name: ProgramName): Command {
   addCniCommands(cni, "heddle");
   addListCommands(cni);
   addAttachmentCommands(program);
+  addDhcpDaemonCommand(program);
   addInstallCommand(program);
   addPluginsCommand(program);
   addVersionCommand(program);
@@ -58,7 +60,7 @@ export async function runCommandLine(name: ProgramName, args: readonly string[])
   const program = makeProgram(name);
   try {
     if (args.length === 0) program.outputHelp();
-    else await program.parseAsync(helpLast(program, args), { from: "user" });
+    else await program.parseAsync(helpLast(program, withTwoDashes(args)), { from: "user" });
     // A command that did several things and failed at one has said so and set the code.
     return process.exitCode === 1 ? 1 : 0;
   } catch (e) {

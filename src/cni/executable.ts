@@ -25,7 +25,7 @@ const CHUNK = 16 * 1024;
  * Everything on standard input, up to a little more than the limit, so that a longer text is noticed.
  * @throws sys/call
  */
-function readStdin(): string {
+export function readStdin(): string {
   const chunks: Uint8Array[] = [];
   let length = 0;
   while (length <= JSON_TEXT_LIMIT) {

@@ -22,10 +22,9 @@ export const registry = {
   ptp: entry("main", async () => (await import("./main/ptp/plugin.ts")).ptp),
   loopback: entry("main", async () => (await import("./main/loopback/plugin.ts")).loopback),
   bandwidth: entry("meta", async () => (await import("./meta/bandwidth/plugin.ts")).bandwidth),
-  firewall: entry("meta", async () => (await import("./meta/firewall/plugin.ts")).firewall),
   portmap: entry("meta", async () => (await import("./meta/portmap/plugin.ts")).portmap),
   "heddle-chain": entry("meta", async () => (await import("./meta/heddle-chain/plugin.ts")).heddleChain),
-  tuning: entry("meta", async () => (await import("./meta/tuning/plugin.ts")).tuning),
+  dhcp: entry("ipam", async () => (await import("./ipam/dhcp/plugin.ts")).dhcp),
   "host-local": entry("ipam", async () => (await import("./ipam/host-local/plugin.ts")).hostLocal),
   static: entry("ipam", async () => (await import("./ipam/static/plugin.ts")).staticIpam),
 } as const satisfies Record<string, PluginEntry>;

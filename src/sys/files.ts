@@ -224,6 +224,12 @@ export function setModified(path: string, seconds: number): void {
   call("utimensat", path, (libc) => libc.utimensat(AT_FDCWD, name, times, 0));
 }
 
+/** Waits until what was written to the file, or the names in the directory, are on the disk. */
+export function syncPath(path: string): void {
+  using fd = openFile(path, O.RDONLY);
+  call("fsync", path, (libc) => libc.fsync(fd.raw));
+}
+
 /** The names in a directory. Rare on a plugin's way, so that it may load what can list one. */
 export function listDir(path: string): readonly { readonly name: string; readonly isFile: boolean }[] {
   const entries = process.getBuiltinModule("node:fs").readdirSync(path, { withFileTypes: true });

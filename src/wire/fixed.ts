@@ -57,6 +57,16 @@ export const be64: Fixed<bigint> = {
   set: (v, at, x) => v.setBigUint64(at, x),
 };
 
+/** Bytes of a fixed number; reading copies them, writing a shorter value fills up with zeros. */
+export const octets = (size: number): Fixed<Uint8Array> => ({
+  size,
+  get: (v, at) => new Uint8Array(v.buffer, v.byteOffset + at, size).slice(),
+  set: (v, at, x) => {
+    const room = new Uint8Array(v.buffer, v.byteOffset + at, size);
+    room.fill(0).set(x.subarray(0, size));
+  },
+});
+
 /** Reserved bytes: written as zero, never shown to callers. Name the field with a leading underscore. */
 export const pad = (size: number): Fixed<undefined> => ({
   size,

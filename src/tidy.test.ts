@@ -41,7 +41,7 @@ describe("layers", () => {
     ["wire"],
     ["sys"],
     ["netlink"],
-    ["rtnl", "nft", "nfnl"],
+    ["rtnl", "nft", "nfnl", "dbus"],
     ["firewall"],
     ["netstate"],
     ["cni"],

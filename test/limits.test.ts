@@ -3,7 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { JSON_DEPTH_LIMIT, JSON_TEXT_LIMIT } from "../src/cni/json.ts";
 import { projectDir } from "../scripts/paths.ts";
 import type { FirewallRule } from "../src/firewall/model.ts";
-import { LAYOUT_COMMENT, markedSets, plan } from "../src/firewall/nftables-layout.ts";
+import { markedSets, plan } from "../src/firewall/nftables-layout.ts";
+import { LAYOUT_COMMENT } from "../src/firewall/nftables-parts.ts";
 import { IF_NAME_BYTES, parseIfName } from "../src/net/ifname.ts";
 import { parseIp, parsePrefix } from "../src/net/ip.ts";
 import { parseMac } from "../src/net/mac.ts";
@@ -30,6 +31,9 @@ const rules: readonly FirewallRule[] = [
     masquerade: "local",
   },
   { kind: "mac-check", link: valueOf(parseIfName("veth0")), mac: valueOf(parseMac("02:00:00:00:00:01")) },
+  { kind: "ingress-policy", bridge: "br0", address: target, isolated: false },
+  { kind: "ingress-policy", bridge: "br0", address: valueOf(parseIp("10.0.0.3")), isolated: true },
+  { kind: "port-isolation", link: "veth0" },
 ];
 
 describe("docs/limits.md", () => {
@@ -55,7 +59,8 @@ describe("docs/limits.md", () => {
     expect(page).toContain(`\`${LAYOUT_COMMENT}\``);
     for (const { name, base } of groups.flatMap((g) => g.chains))
       if (base === undefined) expect(page).toContain(`\`${name}\``);
-    for (const { name } of chains) expect(page).toContain(`\`${name.replace(subnet.text, "SUBNET")}\``);
+    for (const { name } of chains)
+      expect(page).toContain(`\`${name.replace(subnet.text, "SUBNET").replace("br0", "BRIDGE")}\``);
     for (const { set } of markedSets) expect(page).toContain(`\`${set.name.replace(/[46]$/, "")}\``);
   });
 

@@ -46,6 +46,7 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
       why: `${plugin.type} comes after another plugin and needs its result`,
     });
   if (call.prevResult && plugin.idle?.(call.config)) return call.prevResult;
+  plugin.admit?.(call);
   using spaces = openSpaces(call.netns);
   using record = openRecord(owner);
   const ipam = plugin.ipam?.(call.config);

@@ -27,6 +27,8 @@ export interface KernelPlugin<Config> {
   readonly makesInterface?: boolean;
   /** True for a plugin that comes after another one and cannot work alone. */
   readonly chained?: boolean;
+  /** The host's own say about a configuration, in ADD alone and before anything is done; throws if it refuses. */
+  admit?(call: AddCall<Config>): void;
   needs(input: PlanInput<Config>): Needs;
   /** Reads nothing but its arguments. */
   plan(input: PlanInput<Config>, facts: Facts): Plan;

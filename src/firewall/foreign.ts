@@ -2,8 +2,8 @@ import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { NftFamily } from "../nft/attrs.ts";
 import type { Expr } from "../nft/expr.ts";
 import { listChains, listRules } from "../nft/list.ts";
-import type { ChainInfo, Rule } from "../nft/model.ts";
-import { inetTable } from "./nftables-layout.ts";
+import type { Rule } from "../nft/model.ts";
+import { inetTable } from "./nftables-parts.ts";
 
 /**
  * What others have loaded beside us, as far as it decides over containers. A packet passes only if every chain at a hook
@@ -29,27 +29,30 @@ export function findForwardDrops(socket: NetlinkSocket): ForwardDrop[] {
   return listChains(socket).flatMap((c) => {
     if (c.base?.hook !== "forward" || c.base.type !== "filter" || !ROUTED.includes(c.family)) return [];
     if (c.family === inetTable.family && c.table === inetTable.table) return [];
-    const by = dropsBy(socket, c, c.base.policy);
+    const by = dropsBy(c.base.policy, listRules(socket, c, c.chain));
     return by === undefined ? [] : [{ family: c.family, table: c.table, chain: c.chain, by }];
   });
 }
 
-function dropsBy(
-  socket: NetlinkSocket,
-  c: ChainInfo,
-  policy: "accept" | "drop",
-): ForwardDrop["by"] | undefined {
-  const last = listRules(socket, c, c.chain).at(-1);
+/** How a chain with this policy and these rules drops what no rule of it accepts; undefined if it does not. */
+export function dropsBy(policy: "accept" | "drop", rules: readonly Rule[]): ForwardDrop["by"] | undefined {
+  const last = rules.at(-1);
   if (last && isFinal(last, isAccept)) return undefined;
   if (last && isFinal(last, isRefusal)) return "last rule";
   return policy === "drop" ? "policy" : undefined;
 }
 
+/** Whether iptables loaded this extension: the name of a match or target is in its data as text. */
+const isExtension = (e: Expr, kind: "match" | "target", name: string): boolean =>
+  e.kind === "opaque" && e.name === kind && Buffer.from(e.bytes).includes(`${name}\0`);
 /** Expressions that let every packet go on to the next expression. */
-const idle = (e: Expr): boolean => e.kind === "counter" || (e.kind === "opaque" && e.name === "log");
+const idle = (e: Expr): boolean =>
+  e.kind === "counter" || (e.kind === "opaque" && e.name === "log") || isExtension(e, "match", "comment");
 const isAccept = (e: Expr): boolean => e.kind === "immediate" && e.verdict === "accept";
 const isRefusal = (e: Expr): boolean =>
-  (e.kind === "immediate" && e.verdict === "drop") || (e.kind === "opaque" && e.name === "reject");
+  (e.kind === "immediate" && e.verdict === "drop") ||
+  (e.kind === "opaque" && e.name === "reject") ||
+  isExtension(e, "target", "REJECT");
 
 /** True if the rule does this to every packet. */
 const isFinal = (r: Rule, does: (e: Expr) => boolean): boolean =>

@@ -11,6 +11,16 @@ export const shared = {
   guard: "CNI-HOSTPORT-GUARD",
 } as const;
 
+/** Chains in table `filter` that decide over forwarded packets of containers. */
+export const forward = {
+  accept: "CNI-FORWARD",
+  admin: "CNI-ADMIN",
+  stage1: "CNI-ISOLATION-STAGE-1",
+  stage2: "CNI-ISOLATION-STAGE-2",
+  /** No packet enters it: its rules note which attachment the rules of the others are for. The reference has none. */
+  owners: "CNI-FORWARD-OWNERS",
+} as const;
+
 export const MASQUERADE_PREFIX = "CNI-";
 export const PORT_MAP_PREFIX = "CNI-DN-";
 
@@ -43,3 +53,8 @@ export const portMapComment = (network: string, containerId: string): string =>
   cut(`dnat name: "${network}" id: "${containerId}"`);
 export const SET_MARK_COMMENT = "CNI portfwd masquerade mark";
 export const MASQUERADE_COMMENT = "CNI portfwd requiring masquerade";
+export const FORWARD_COMMENT = "CNI firewall plugin rules";
+export const ADMIN_COMMENT = "CNI firewall plugin admin overrides";
+/** Of what all policies share, and of the rule of one policy. */
+export const ingressComment = (policy: "same-bridge|isolated" | "same-bridge" | "isolated"): string =>
+  `${FORWARD_COMMENT} (ingressPolicy: ${policy})`;

@@ -55,7 +55,8 @@ export function removalLines(table: SavedTable, chains: ReadonlySet<string>): st
   return [...lines, ...[...chains].map((c) => `-F ${c}`), ...[...chains].map((c) => `-X ${c}`)];
 }
 
-const tableText = (table: string, lines: readonly string[]): string =>
+/** The text of one table for iptables-restore; empty if nothing is to be done. */
+export const tableText = (table: string, lines: readonly string[]): string =>
   lines.length === 0 ? "" : [`*${table}`, ...lines, "COMMIT", ""].join("\n");
 
 /** The text that removes chains of table `nat`; empty if there is nothing to remove. */
@@ -128,7 +129,12 @@ export function hasWords(found: Words, wanted: Words): boolean {
 export const isThere = (table: SavedTable, rule: SharedRule): boolean =>
   (table.get(rule.chain) ?? []).some((found) => sameWords(found.words, rule.words));
 
-function sharedLines(table: SavedTable, chains: readonly string[], rules: readonly SharedRule[]): string[] {
+/** The lines that make what is missing of these. */
+export function sharedLines(
+  table: SavedTable,
+  chains: readonly string[],
+  rules: readonly SharedRule[],
+): string[] {
   return [
     ...chains.filter((c) => !table.has(c)).map((c) => `-N ${c}`),
     ...rules

@@ -13,11 +13,16 @@ import { MASQUERADE_PREFIX, shared } from "./iptables-names.ts";
 export const nftFamily = { 4: "ip", 6: "ip6" } as const;
 
 /**
- * Whether there are chains of containers, or if `names` is given, any of those; true, too, if it cannot be known.
+ * Whether table `nat` has chains of containers, or if `names` is given, a table any of those; true, too, if it cannot be
+ * known.
  */
-export function mayHaveChains(family: Family, names?: readonly string[]): boolean {
-  if (legacyNatLoaded(family)) return true;
-  const table = { family: nftFamily[family], table: "nat" };
+export function mayHaveChains(
+  family: Family,
+  names?: readonly string[],
+  name: "nat" | "filter" = "nat",
+): boolean {
+  if (legacyLoaded(family, name)) return true;
+  const table = { family: nftFamily[family], table: name };
   const ours: readonly string[] = Object.values(shared);
   try {
     using socket = openRuleSet();
@@ -35,11 +40,11 @@ export function mayHaveChains(family: Family, names?: readonly string[]): boolea
 /** The chain that host ports are entered in, whoever made them. */
 export const PORT_CHAINS: readonly string[] = [shared.dnat];
 
-/** Whether this process's namespace has the legacy table `nat`; it appears with the first program that looks at it. */
-export function legacyNatLoaded(family: Family): boolean {
+/** Whether this process's namespace has that legacy table; it appears with the first program that looks at it. */
+export function legacyLoaded(family: Family, table: "nat" | "filter"): boolean {
   try {
     const names = readText(`/proc/net/ip${family === 4 ? "" : "6"}_tables_names`);
-    return names.split("\n").includes("nat");
+    return names.split("\n").includes(table);
   } catch {
     return false; // The kernel has no legacy tables.
   }

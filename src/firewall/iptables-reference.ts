@@ -1,15 +1,16 @@
 import { NetError } from "../errors.ts";
-import type { Family } from "../net/ip.ts";
+import type { Family, Ip } from "../net/ip.ts";
 import type { Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { commit, deleteChain, deleteRules } from "../nft/batch.ts";
 import type { Expr } from "../nft/expr.ts";
 import { findChain, findTable, generation, listRules } from "../nft/list.ts";
 import type { RuleInfo, TableRef } from "../nft/model.ts";
-import { masqueradeChain, portMapChain } from "./iptables-names.ts";
+import { referenceForwardText } from "./iptables-forward.ts";
+import { forward, masqueradeChain, portMapChain } from "./iptables-names.ts";
 import { markOf, natOf, removalText } from "./iptables-plan.ts";
-import { legacyNatLoaded, nftFamily } from "./iptables-probe.ts";
-import { type Run, runProgram, save, settle } from "./iptables-run.ts";
+import { legacyLoaded, nftFamily } from "./iptables-probe.ts";
+import { type Run, runProgram, save, settle, variant } from "./iptables-run.ts";
 import { parseSave } from "./iptables-save.ts";
 
 /**
@@ -90,12 +91,12 @@ function removeRules(
 }
 
 function removeChains(socket: NetlinkSocket | undefined, chain: string, options: ReferenceOptions): void {
-  const legacyNat = options.legacyNat ?? legacyNatLoaded;
+  const legacyNat = options.legacyNat ?? ((family: Family) => legacyLoaded(family, "nat"));
   for (const family of FAMILIES) {
     const table: TableRef = { family: nftFamily[family], table: "nat" };
     if (socket !== undefined && findChain(socket, table, chain) !== undefined)
       transact(socket, () => chainRemoval(table, chain, listRules(socket, table)));
-    if (legacyNat(family)) removeLegacy(legacy(options.run ?? runProgram), family, chain);
+    if (legacyNat(family)) removeLegacy(variant(options.run ?? runProgram, "legacy"), family, chain);
   }
 }
 
@@ -124,11 +125,38 @@ const decides = (e: Expr): boolean =>
   e.kind === "nat" ||
   (e.kind === "opaque" && e.name === "target");
 
-/** The legacy programs by their own names, since the usual names may be those over nftables. */
-const legacy =
-  (run: Run): Run =>
-  (program, args, stdin) =>
-    run(program.replace("tables-", "tables-legacy-"), args, stdin) ?? run(program, args, stdin);
+/** What the reference's `firewall` was told by the result before it. */
+export interface ReferenceForward {
+  readonly addresses: readonly Ip[];
+  /** The bridge, if nobody is left on it: the reference never removes the rules of a policy. */
+  readonly bridge?: string;
+}
+
+/** Removes what the reference's `firewall` made in table `filter` for these addresses, and for the bridge. */
+export function removeReferenceForward(
+  socket: NetlinkSocket | undefined,
+  { addresses, bridge }: ReferenceForward,
+  options: ReferenceOptions = {},
+): void {
+  const run = options.run ?? runProgram;
+  for (const family of FAMILIES) {
+    const own = addresses.filter((a) => a.family === family);
+    if (own.length === 0 && bridge === undefined) continue;
+    const table: TableRef = { family: nftFamily[family], table: "filter" };
+    const inNft = [forward.accept, forward.stage1].some(
+      (chain) => socket !== undefined && findChain(socket, table, chain) !== undefined,
+    );
+    const programs = [
+      ...(inNft ? [variant(run, "nft")] : []),
+      ...(legacyLoaded(family, "filter") ? [variant(run, "legacy")] : []),
+    ];
+    for (const program of programs)
+      settle(program, family, () => {
+        const saved = parseSave(save(program, family, "filter") ?? "").get("filter");
+        return saved === undefined ? "" : referenceForwardText(saved, own, bridge);
+      });
+  }
+}
 
 function removeLegacy(run: Run, family: Family, chain: string): void {
   settle(run, family, () => {

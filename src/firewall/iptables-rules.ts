@@ -24,7 +24,7 @@ export interface OwnedChain {
   readonly jumps: readonly { readonly chain: string; readonly words: Words }[];
 }
 
-/** The two kinds of a state's rules, for one family. */
+/** The two kinds of a state's rules in table `nat`, for one family. */
 export interface FamilyRules {
   readonly masquerades: readonly Extract<FirewallRule, { kind: "masquerade" }>[];
   readonly mappings: readonly PortMapping[];
@@ -36,17 +36,18 @@ const MULTI_PORTS = 15;
 const DEFAULT_MARK_BIT = 13;
 
 /**
- * The state's rules of that family; undefined if it has none. A `mac-check` cannot be expressed in iptables, and a
+ * The state's rules of that family in table `nat`; undefined if it has none. What concerns frames cannot be expressed, and a
  * host address of another family than its target cannot be met: both are mistakes of the caller (`TypeError`).
  */
 export function rulesOf(state: FirewallState, family: Family): FamilyRules | undefined {
   const masquerades: Extract<FirewallRule, { kind: "masquerade" }>[] = [];
   const mappings: PortMapping[] = [];
   for (const rule of state.rules) {
-    if (rule.kind === "mac-check") throw new TypeError("iptables cannot check MAC addresses of bridge ports");
+    if (rule.kind === "mac-check" || rule.kind === "port-isolation")
+      throw new TypeError(`iptables sees no frames between ports of a bridge: ${rule.kind}`);
     if (rule.kind === "masquerade") {
       if (rule.address.family === family) masquerades.push(rule);
-    } else if (rule.target.family === family) {
+    } else if (rule.kind === "port-mapping" && rule.target.family === family) {
       if (wantedHostIp(rule)?.family === (family === 4 ? 6 : 4))
         throw new TypeError(`host address ${rule.hostIp?.text} cannot lead to ${rule.target.text}`);
       mappings.push(rule);
@@ -64,6 +65,7 @@ export function unwritable(options: IptablesOptions = {}): string | undefined {
     externalSetMarkChain: [options.externalSetMarkChain ?? ""],
     conditionsV4: options.conditionsV4 ?? [],
     conditionsV6: options.conditionsV6 ?? [],
+    iptablesAdminChainName: [options.adminChain ?? ""],
   };
   return Object.entries(words).find(([, list]) => list.some((w) => /[\n\r\0]/.test(w)))?.[0];
 }

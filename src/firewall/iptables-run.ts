@@ -33,8 +33,15 @@ const RESOURCE_PROBLEM = 4;
 /** Other programs change the tables, too: what was read can be old when it is used. */
 const TRIES = 4;
 
+const pathOf = (program: string): string | undefined =>
+  TRUSTED.map((folder) => `${folder}/${program}`).find((p) => existsSync(p));
+
+/** Whether the host has the programs of that family. */
+export const hasPrograms = (family: Family): boolean =>
+  ["save", "restore"].every((verb) => pathOf(`${prefix(family)}-${verb}`) !== undefined);
+
 export const runProgram: Run = (program, args, stdin, held) => {
-  const path = TRUSTED.map((folder) => `${folder}/${program}`).find((p) => existsSync(p));
+  const path = pathOf(program);
   if (path === undefined) return undefined;
   const child = Bun.spawnSync([path, ...args], {
     stdio: [Buffer.from(stdin), "pipe", "pipe", ...(held === undefined ? [] : [held])],
@@ -48,6 +55,15 @@ export const runProgram: Run = (program, args, stdin, held) => {
     stderr: child.exitCode === null ? `ended by ${child.signalCode}` : (child.stderr?.toString() ?? ""),
   };
 };
+
+/**
+ * The programs over nftables, or the older ones, by their own names, since the usual names may be those of the other
+ * kind. A host without these names has one kind alone.
+ */
+export const variant =
+  (run: Run, kind: "nft" | "legacy"): Run =>
+  (program, args, stdin) =>
+    run(program.replace("tables-", `tables-${kind}-`), args, stdin) ?? run(program, args, stdin);
 
 const prefix = (family: Family): string => (family === 4 ? "iptables" : "ip6tables");
 

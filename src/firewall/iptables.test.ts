@@ -117,10 +117,11 @@ describe("the iptables backend", () => {
       return done;
     };
     using folder = tempDir("iptables");
-    const asked: Family[] = [];
-    const probe = (family: Family): boolean => asked.push(family) < 0;
+    const asked: string[] = [];
+    const probe = (family: Family, _?: readonly string[], table = "nat"): boolean =>
+      asked.push(`${table} ${family}`) < 0;
     openIptables({ run, lockPath: folder.in("lock"), probe }).remove(MARK);
-    expect([asked, calls]).toEqual([[4, 6], []]);
+    expect([asked.sort(), calls]).toEqual([["filter 4", "filter 6", "nat 4", "nat 6"], []]);
   });
 
   test("what iptables cannot express is the caller's mistake, and nothing is run", () => {

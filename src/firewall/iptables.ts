@@ -28,10 +28,18 @@ import {
   unwritable,
   wantsGuard,
 } from "./iptables-rules.ts";
+import {
+  applyForward,
+  forwardFamilies,
+  type Probe,
+  removeForward,
+  sweepForward,
+  verifyForward,
+} from "./iptables-filter.ts";
 import { mayHaveChains } from "./iptables-probe.ts";
 import { missing, restore, type Run, runProgram, save, settle } from "./iptables-run.ts";
 import { parseSave, type SavedTable } from "./iptables-save.ts";
-import type { FirewallBackend, FirewallState, Mark } from "./model.ts";
+import type { Alive, FirewallBackend, FirewallState, Mark } from "./model.ts";
 
 /**
  * The iptables backend, for hosts whose people look at `iptables-save`: chains named and shaped as the reference
@@ -47,7 +55,7 @@ export interface IptablesBackendOptions {
   /** Between reading the tables and changing them nobody else of ours may do so. */
   readonly lockPath?: string;
   /** Whether a family may have chains of containers, or these; false saves the process that would find none. */
-  readonly probe?: (family: Family, names?: readonly string[]) => boolean;
+  readonly probe?: Probe;
 }
 
 const FAMILIES: readonly Family[] = [4, 6];
@@ -75,21 +83,15 @@ function lockedPrograms(options: IptablesBackendOptions): LockedPrograms {
   };
 }
 
+/** The tables of one host, read and changed by the programs. */
+interface Tables {
+  readonly run: Run;
+  readonly probe: Probe;
+}
+
 export function openIptables(options: IptablesBackendOptions = {}): FirewallBackend {
   const { run, locked } = lockedPrograms(options);
-  const probe = options.probe ?? mayHaveChains;
-  const read = (family: Family, table?: string): Saved | undefined => {
-    const text = save(run, family, table);
-    return text === undefined ? undefined : parseSave(text);
-  };
-  const sweep = (family: Family, wanted: (mark: Mark) => boolean): void => {
-    if (!probe(family)) return;
-    settle(run, family, () => {
-      const saved = read(family, "nat");
-      return saved === undefined ? "" : removalText(saved, chainsOf(natOf(saved), wanted));
-    });
-  };
-
+  const tables: Tables = { run, probe: options.probe ?? mayHaveChains };
   return {
     apply(state, mark, alive) {
       const wanted = wantedFamilies(state);
@@ -98,19 +100,16 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
       locked(() => {
         const applied: Family[] = [];
         try {
-          for (const { family, rules } of wanted) {
-            const further = probe(family, furtherNames(state, family, rules, mark));
-            const fresh = further ? undefined : freshText(state, family, rules, mark);
-            if (fresh === undefined || restore(run, family, fresh) !== undefined)
-              settle(run, family, () => {
-                const saved = read(family, wantsGuard(rules) ? undefined : "nat");
-                if (saved === undefined) throw missing(family);
-                return applyText(saved, state, family, rules, mark, alive);
-              });
-            applied.push(family);
+          for (const one of wanted) {
+            applyNat(tables, state, one, mark, alive);
+            applied.push(one.family);
+          }
+          for (const one of forwardFamilies(state)) {
+            applyForward(run, state, one, mark);
+            applied.push(one.family);
           }
         } catch (e) {
-          for (const family of applied) sweep(family, (m) => m === mark);
+          for (const family of applied) sweep(tables, family, (m) => m === mark);
           throw e;
         }
       });
@@ -118,37 +117,82 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
 
     refuseTaken(state, mark, alive) {
       for (const { family, rules } of wantedFamilies(state)) {
-        if (rules.mappings.length === 0 || !probe(family)) continue;
-        const saved = read(family, "nat");
+        if (rules.mappings.length === 0 || !tables.probe(family)) continue;
+        const saved = read(run, family, "nat");
         if (saved !== undefined) refuseHeld(saved, rules.mappings, mark, alive);
       }
     },
 
     verify(state, mark) {
       for (const { family, rules } of wantedFamilies(state)) {
-        const saved = read(family, wantsGuard(rules) ? undefined : "nat");
+        const saved = read(run, family, wantsGuard(rules) ? undefined : "nat");
         if (saved === undefined) throw missing(family);
         verifyFamily(saved, state, family, rules, mark);
       }
+      verifyForward(run, state, mark);
     },
 
     remove(mark, state) {
-      const wanted = state === undefined ? FAMILIES.map((family) => ({ family })) : wantedFamilies(state);
-      locked(() =>
-        eachOf(wanted, (w: { family: Family; rules?: FamilyRules }) => {
-          // A configuration that became unusable after ADD must not keep what ADD made.
-          const usable = unwritable(state?.iptables) === undefined;
-          const undo = usable && state && w.rules && undoText(state, w.family, w.rules, mark);
-          if (undo && restore(run, w.family, undo) === undefined) return;
-          sweep(w.family, (m) => m === mark);
-        }),
-      );
+      const steps: readonly (() => void)[] =
+        state === undefined
+          ? FAMILIES.map((family) => () => sweep(tables, family, (m) => m === mark))
+          : [
+              ...wantedFamilies(state).map((one) => () => removeNat(tables, state, one, mark)),
+              ...forwardFamilies(state).map((one) => () => removeForward(run, one, mark)),
+            ];
+      locked(() => eachOf(steps, (step) => step()));
     },
 
     prune(prefix, valid) {
-      locked(() => eachOf(FAMILIES, (family) => sweep(family, (m) => m.startsWith(prefix) && !valid.has(m))));
+      const stale = (m: Mark): boolean => m.startsWith(prefix) && !valid.has(m);
+      locked(() => eachOf(FAMILIES, (family) => sweep(tables, family, stale)));
     },
   };
+}
+
+function read(run: Run, family: Family, table?: string): Saved | undefined {
+  const text = save(run, family, table);
+  return text === undefined ? undefined : parseSave(text);
+}
+
+/** Removes the chains and rules of such marks from every table. */
+function sweep({ run, probe }: Tables, family: Family, wanted: (mark: Mark) => boolean): void {
+  sweepForward(run, family, probe, wanted);
+  if (!probe(family)) return;
+  settle(run, family, () => {
+    const saved = read(run, family, "nat");
+    return saved === undefined ? "" : removalText(saved, chainsOf(natOf(saved), wanted));
+  });
+}
+
+interface Wanted {
+  readonly family: Family;
+  readonly rules: FamilyRules;
+}
+
+function applyNat(
+  { run, probe }: Tables,
+  state: FirewallState,
+  { family, rules }: Wanted,
+  mark: Mark,
+  alive: Alive,
+): void {
+  const further = probe(family, furtherNames(state, family, rules, mark));
+  const fresh = further ? undefined : freshText(state, family, rules, mark);
+  if (fresh !== undefined && restore(run, family, fresh) === undefined) return;
+  settle(run, family, () => {
+    const saved = read(run, family, wantsGuard(rules) ? undefined : "nat");
+    if (saved === undefined) throw missing(family);
+    return applyText(saved, state, family, rules, mark, alive);
+  });
+}
+
+function removeNat(tables: Tables, state: FirewallState, { family, rules }: Wanted, mark: Mark): void {
+  // A configuration that became unusable after ADD must not keep what ADD made.
+  const usable = unwritable(state.iptables) === undefined;
+  const undo = usable && undoText(state, family, rules, mark);
+  if (undo && restore(tables.run, family, undo) === undefined) return;
+  sweep(tables, family, (m) => m === mark);
 }
 
 function underLock(path: string, work: (fd: number) => void): void {
@@ -157,7 +201,7 @@ function underLock(path: string, work: (fd: number) => void): void {
   work(lock.fd);
 }
 
-function wantedFamilies(state: FirewallState): { family: Family; rules: FamilyRules }[] {
+function wantedFamilies(state: FirewallState): Wanted[] {
   return FAMILIES.flatMap((family) => {
     const rules = rulesOf(state, family);
     return rules === undefined ? [] : [{ family, rules }];

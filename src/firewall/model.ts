@@ -11,7 +11,23 @@ export type FirewallRule =
   /** What reaches `hostPort` on this host goes to the container. */
   | PortMapping
   /** Frames that enter the bridge by port `link` with another source address than `mac` are dropped. */
-  | { readonly kind: "mac-check"; readonly link: string; readonly mac: Mac };
+  | { readonly kind: "mac-check"; readonly link: string; readonly mac: Mac }
+  /** Where forwarded packets are dropped unless allowed, those from `address` and the answers to them are allowed. */
+  | { readonly kind: "accept-forward"; readonly address: Ip }
+  | IngressPolicy
+  /** Frames from one port of a bridge to another are dropped if both ports have this rule. */
+  | { readonly kind: "port-isolation"; readonly link: string };
+
+/**
+ * What is routed to `address`, which is behind `bridge`, from another link with a policy is dropped; with `isolated`,
+ * also what is routed from the same link. Links without a policy, such as the uplink, are not concerned.
+ */
+export interface IngressPolicy {
+  readonly kind: "ingress-policy";
+  readonly bridge: string;
+  readonly address: Ip;
+  readonly isolated: boolean;
+}
 
 export interface PortMapping {
   readonly kind: "port-mapping";
@@ -28,7 +44,8 @@ export interface PortMapping {
   readonly masquerade: "none" | "local" | "all";
 }
 
-export type Backend = "nftables" | "iptables";
+/** `firewalld` can do one thing, which no other can do for it: let packets through its own chains. */
+export type Backend = "nftables" | "iptables" | "firewalld";
 
 /** The rules of one attachment, made and removed together. */
 export interface FirewallState {
@@ -38,6 +55,8 @@ export interface FirewallState {
   readonly network: string;
   readonly containerId: string;
   readonly iptables?: IptablesOptions;
+  /** The zone of firewalld that the addresses become sources of; `trusted` if absent. */
+  readonly firewalldZone?: string;
 }
 
 /** What only the iptables layout can express. */
@@ -49,6 +68,8 @@ export interface IptablesOptions {
   /** More matches, as words of iptables-restore, in front of every entry rule. */
   readonly conditionsV4?: readonly string[];
   readonly conditionsV6?: readonly string[];
+  /** The chain of the operator's own rules, which come before those of containers; `CNI-ADMIN` if absent. */
+  readonly adminChain?: string;
 }
 
 /**

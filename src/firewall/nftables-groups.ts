@@ -6,7 +6,7 @@ import type { Expr } from "../nft/expr.ts";
 import { findChain, findTable, listRules } from "../nft/list.ts";
 import type { Rule, TableRef } from "../nft/model.ts";
 import { rule } from "../nft/statement.ts";
-import { type ChainSpec, type Group, LAYOUT_COMMENT } from "./nftables-layout.ts";
+import { type ChainSpec, type Group, LAYOUT_COMMENT } from "./nftables-parts.ts";
 
 /**
  * The shared part of the layout: telling whether a group of chains is whole, and the changes that make or mend it.

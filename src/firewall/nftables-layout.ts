@@ -1,43 +1,37 @@
 import { NetError } from "../errors.ts";
 import { type Ip, type IpPrefix, ipFromBytes, isUnspecified, network, prefix } from "../net/ip.ts";
-import { type KeyType, protocolNumbers } from "../nft/data-types.ts";
-import type { Base, Element, SetSpec, TableRef } from "../nft/model.ts";
+import { protocolNumbers } from "../nft/data-types.ts";
+import type { Element, SetSpec, TableRef } from "../nft/model.ts";
 import type { Field, Statement } from "../nft/statement.ts";
 import type { FirewallRule, Mark, PortMapping } from "./model.ts";
+import {
+  ingressGroup,
+  ingressSets,
+  isolatedPorts,
+  isolationGroup,
+  planIngress,
+  planIsolation,
+} from "./nftables-ingress.ts";
+import {
+  bridgeTable,
+  type ChainSpec,
+  type Group,
+  inetTable,
+  type Placed,
+  type Planned,
+  set,
+} from "./nftables-parts.ts";
 
 /**
  * The layout of Heddle's nftables tables, as data: which chains and maps there are, and which elements one rule of the
  * model becomes. Base chains are made once; an attachment is elements only, in plain hash maps, so that its cost does
  * not grow with the number of others. Nothing here allows a packet: the tables drop or translate.
  */
-export const inetTable: TableRef = { family: "inet", table: "heddle" };
-export const bridgeTable: TableRef = { family: "bridge", table: "heddle" };
-
-/** In the table's comment. A base chain cannot change its priority later: another layout needs another number. */
-export const LAYOUT_COMMENT = "heddle layout 1";
-
 /**
  * Priorities stand a little behind the usual ones (raw -300, dstnat -100, srcnat 100; bridge dstnat -300): among NAT
  * chains the first that translates wins, and that must not depend on who was loaded last.
  */
 const priority = { guard: -295, dstnat: -95, hairpin: 104, masquerade: 105, bridge: -295 } as const;
-
-/** A chain with its rules as statements: they are compiled when they are needed, which is once in a host's life. */
-export interface ChainSpec {
-  readonly name: string;
-  readonly base?: Base;
-  readonly rules: readonly (readonly Statement[])[];
-}
-
-/** Chains and sets that are made together, when the first rule needs them. */
-export interface Group {
-  readonly name: "masquerade" | "portmap" | "mac-check";
-  readonly table: TableRef;
-  readonly chains: readonly ChainSpec[];
-  readonly sets: readonly SetSpec[];
-  /** The chain whose use count (own rules, and jumps to it) tells whether the group is there, and was not flushed. */
-  readonly witness: { readonly chain: string; readonly uses: number };
-}
 
 // From bytes: reading an IPv6 address from text takes half a millisecond the first time, and every process loads this.
 const known = (bits: number, ...bytes: readonly number[]): IpPrefix =>
@@ -47,11 +41,6 @@ const multicast6 = known(8, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 const loopback4 = known(8, 127, 0, 0, 0);
 
 const port = ["inet_proto", "inet_service"] as const;
-const set = (name: string, key: KeyType, data?: SetSpec["data"]): SetSpec => ({
-  name,
-  key,
-  ...(data === undefined ? {} : { data }),
-});
 
 /** The sets of one address family. */
 const perFamily = (v: 4 | 6, address: "ipv4_addr" | "ipv6_addr") => ({
@@ -179,36 +168,26 @@ export const markedSets: readonly { readonly table: TableRef; readonly set: SetS
   ...[sets4, sets6]
     .flatMap((s) => [s.masquerade, s.specific, s.wildcard, s.hairpin])
     .map((s) => ({ table: inetTable, set: s })),
-  ...[checkedPorts, allowedMacs].map((s) => ({ table: bridgeTable, set: s })),
+  ...ingressSets.map((s) => ({ table: inetTable, set: s })),
+  ...[checkedPorts, allowedMacs, isolatedPorts].map((s) => ({ table: bridgeTable, set: s })),
 ];
-
-/** One element and where it belongs. */
-export interface Placed {
-  readonly table: TableRef;
-  readonly set: SetSpec;
-  readonly element: Element;
-  /** Shared: made if missing, without a mark, and never a conflict. */
-  readonly shared?: true;
-  /** The mapping that it came from, to name it to people. */
-  readonly mapping?: PortMapping;
-}
 
 /** What a list of rules becomes. */
 export interface Wanted {
   readonly groups: readonly Group[];
-  /** Chains that elements go to: one for each subnet, shared by its containers. */
+  /** Chains that elements go to: one for each subnet or bridge, shared by its containers. */
   readonly chains: readonly ChainSpec[];
   readonly elements: readonly Placed[];
 }
 
-const CHAIN_PREFIXES = ["masq_", "hairpin_"] as const;
-/** Chains that go when no element leads to them any more. */
+const CHAIN_PREFIXES = ["masq_", "hairpin_", "ingress_", "isolate_"] as const;
+/** Chains of subnets and of bridges: they go when no element leads to them any more. */
 export const isSubnetChain = (name: string): boolean => CHAIN_PREFIXES.some((p) => name.startsWith(p));
-/** No subnet chain has more rules than this. */
+/** No such chain has more rules than this. */
 export const SUBNET_CHAIN_RULES = 2;
 
 /** nft reads no colon in a name, and `heddle` prints none: `masq_fd00-10--/64`. */
-const chainName = (kind: (typeof CHAIN_PREFIXES)[number], subnet: IpPrefix): string =>
+const chainName = (kind: "masq_" | "hairpin_", subnet: IpPrefix): string =>
   `${kind}${network(subnet).text.replaceAll(":", "-")}`;
 
 const direction = (ip: Ip, to: "saddr" | "daddr") => `${ip.family === 4 ? "ip" : "ip6"} ${to}` as const;
@@ -240,7 +219,27 @@ export function showPort(m: PortMapping): string {
   return `${ip.includes(":") ? `[${ip}]` : ip}:${m.hostPort}/${m.protocol}`;
 }
 
-function planMapping(m: PortMapping, mark: Mark): { chains: ChainSpec[]; elements: Placed[] } {
+type RuleOf<K extends FirewallRule["kind"]> = Extract<FirewallRule, { kind: K }>;
+
+function planMasquerade(r: RuleOf<"masquerade">, mark: Mark): Planned {
+  const chain = masqueradeChain(r.subnet);
+  const element: Element = { key: [r.address], data: { goto: chain.name }, comment: mark };
+  return {
+    chains: [chain],
+    elements: [{ table: inetTable, set: setsOf(r.address.family).masquerade, element }],
+  };
+}
+
+function planMacCheck(r: RuleOf<"mac-check">, mark: Mark): Planned {
+  const placed = (set: SetSpec, key: Element["key"]): Placed => ({
+    table: bridgeTable,
+    set,
+    element: { key, comment: mark },
+  });
+  return { chains: [], elements: [placed(checkedPorts, [r.link]), placed(allowedMacs, [r.link, r.mac])] };
+}
+
+function planMapping(m: PortMapping, mark: Mark): Planned {
   const ip = specificIp(m);
   if ((m.hostIp ?? m.target).family !== m.target.family)
     throw new NetError("config/invalid", {
@@ -307,29 +306,18 @@ export function plan(rules: readonly FirewallRule[], mark: Mark): Wanted {
   const wantedGroups = new Set<Group>();
   const chains = new Map<string, ChainSpec>();
   const elements: Placed[] = [];
+  const take = (group: Group, planned: Planned): void => {
+    wantedGroups.add(group);
+    for (const c of planned.chains) chains.set(c.name, c);
+    elements.push(...planned.elements);
+  };
   for (const r of rules) {
-    if (r.kind === "masquerade") {
-      const chain = masqueradeChain(r.subnet);
-      wantedGroups.add(groups.masquerade);
-      chains.set(chain.name, chain);
-      elements.push({
-        table: inetTable,
-        set: setsOf(r.address.family).masquerade,
-        element: { key: [r.address], data: { goto: chain.name }, comment: mark },
-      });
-    } else if (r.kind === "port-mapping") {
-      wantedGroups.add(groups.portmap);
-      const planned = planMapping(r, mark);
-      for (const c of planned.chains) chains.set(c.name, c);
-      elements.push(...planned.elements);
-    } else {
-      wantedGroups.add(groups.macCheck);
-      for (const [s, key] of [
-        [checkedPorts, [r.link]],
-        [allowedMacs, [r.link, r.mac]],
-      ] as const)
-        elements.push({ table: bridgeTable, set: s, element: { key, comment: mark } });
-    }
+    if (r.kind === "masquerade") take(groups.masquerade, planMasquerade(r, mark));
+    else if (r.kind === "port-mapping") take(groups.portmap, planMapping(r, mark));
+    else if (r.kind === "mac-check") take(groups.macCheck, planMacCheck(r, mark));
+    else if (r.kind === "ingress-policy") take(ingressGroup, planIngress(r, mark));
+    else if (r.kind === "port-isolation") take(isolationGroup, planIsolation(r, mark));
+    // What is left is to allow something, which no table of ours can.
   }
   return { groups: [...wantedGroups], chains: [...chains.values()], elements: unique(elements) };
 }

@@ -17,7 +17,8 @@ import {
   stateOf,
 } from "../testing/nftables.ts";
 import { tempDir } from "../testing/temp-dir.ts";
-import { bridgeTable, inetTable, sets4 } from "./nftables-layout.ts";
+import { sets4 } from "./nftables-layout.ts";
+import { bridgeTable, inetTable } from "./nftables-parts.ts";
 
 /** The nftables backend in the kernel: what is there afterwards, what is mended, and what is gone again. */
 const kernel = describeWith({ root: true, programs: ["ip", "nft"] });

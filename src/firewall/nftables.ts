@@ -9,12 +9,11 @@ import { makeDirs } from "../sys/files.ts";
 import { lockFile } from "../sys/flock.ts";
 import type { Alive, FirewallBackend, FirewallState, Mark } from "./model.ts";
 import { buildGroup, buildSubnetChain, isWhole, missingFeature, verifyChain } from "./nftables-groups.ts";
+import { leftWithout } from "./nftables-ingress.ts";
 import {
-  inetTable,
   isSubnetChain,
   keyOf,
   markedSets,
-  type Placed,
   plan,
   setsOf,
   sets4,
@@ -24,6 +23,7 @@ import {
   SUBNET_CHAIN_RULES,
   type Wanted,
 } from "./nftables-layout.ts";
+import { inetTable, type Placed } from "./nftables-parts.ts";
 
 /**
  * The firewall by nftables over netlink: puts the layout's elements in, compares them, and takes them out by their
@@ -287,10 +287,17 @@ function removeAll(socket: NetlinkSocket, alone: Alone, find: () => Placed[]): v
     const last = attempt === 0 && unusedWithout(socket, found).length > 0;
     const take = (): boolean => {
       const chains = last ? unusedWithout(socket, found) : [];
-      return fits(socket, [...deletions(found), ...chains.map((c) => deleteChain(inetTable, c))]);
+      return fits(socket, [...deletions(found), ...chainRemovals(socket, chains)]);
     };
     return (last ? alone("layout", take) : take()) ? "done" : "again";
   });
+}
+
+/** Removes chains that nothing leads to, and the shared elements that stand for them. */
+function chainRemovals(socket: NetlinkSocket, chains: readonly string[]): Request[] {
+  const exists = (chain: string): boolean => findChain(socket, inetTable, chain) !== undefined;
+  const left = leftWithout(chains, exists).filter((p) => findElement(socket, p.table, p.set, p.element.key));
+  return [...deletions(left), ...chains.map((c) => deleteChain(inetTable, c))];
 }
 
 /** Subnet chains that nothing leads to once these elements are gone. */
@@ -313,7 +320,7 @@ function pruneShared(socket: NetlinkSocket): void {
   const chains = listChains(socket, "inet").filter((c) => c.table === inetTable.table);
   for (const { chain } of chains)
     // Somebody who uses it again at this moment makes the removal fail, which is right.
-    if (isSubnetChain(chain) && isUnused(socket, chain, 0)) fits(socket, [deleteChain(inetTable, chain)]);
+    if (isSubnetChain(chain) && isUnused(socket, chain, 0)) fits(socket, chainRemovals(socket, [chain]));
   for (const { specific, hostAddresses } of [sets4, sets6]) {
     const used = new Set(listElements(socket, inetTable, specific).map((e) => showData(e.key.slice(0, 1))));
     const unused = listElements(socket, inetTable, hostAddresses).filter((e) => !used.has(showData(e.key)));

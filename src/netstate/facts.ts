@@ -1,3 +1,4 @@
+import type { ForwardKeeper } from "../firewall/forward-keeper.ts";
 import type { Ip } from "../net/ip.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { type Address, listAddresses } from "../rtnl/address.ts";
@@ -23,6 +24,8 @@ export interface Needs {
   readonly routing?: Place;
   /** Links of the host whose IPv6 default route came from a router's advertisement. */
   readonly routerAdvertised?: boolean;
+  /** Who drops forwarded packets of the host that nobody allowed. */
+  readonly forwardKeeper?: true;
 }
 
 /** What was found, by the names in `Needs`. What is not there is absent. */
@@ -38,6 +41,7 @@ export interface Facts {
   readonly routes: ReadonlyMap<Place, readonly Route[]>;
   readonly rules: ReadonlyMap<Place, readonly RoutingRule[]>;
   readonly routerAdvertised: readonly Link[];
+  readonly forwardKeeper?: ForwardKeeper;
 }
 
 /** The key of a fact: `host br0`. */
@@ -72,6 +76,7 @@ export async function readFacts(spaces: Spaces, needs: Needs): Promise<Facts> {
     ...(await hostEndFact(spaces, needs, links)),
     ...(await routingFacts(spaces, needs)),
     routerAdvertised: needs.routerAdvertised ? listeningLinks(spaces) : [],
+    ...(needs.forwardKeeper ? { forwardKeeper: await forwardKeeper() } : {}),
   };
 }
 
@@ -97,6 +102,11 @@ async function routingFacts(
   const of = <T>(list: (socket: NetlinkSocket) => readonly T[]): ReadonlyMap<Place, readonly T[]> =>
     new Map(routing === undefined ? [] : [[routing, list(socketAt(spaces, routing))]]);
   return { ...(found ? { uplink: found } : {}), routes: of(allRoutes), rules: of(allRules) };
+}
+
+async function forwardKeeper(): Promise<ForwardKeeper> {
+  const { findForwardKeeper } = await import("../firewall/forward-keeper.ts");
+  return findForwardKeeper();
 }
 
 function listeningLinks(spaces: Spaces): readonly Link[] {

@@ -32,6 +32,10 @@ const openers: { readonly [B in Backend]: () => Promise<Opener> } = {
     const { openIptables } = await import("../firewall/iptables.ts");
     return () => openIptables({ lockPath: `${runDir()}/lock/iptables` });
   },
+  firewalld: async () => {
+    const { openFirewalld } = await import("../firewall/firewalld.ts");
+    return openFirewalld;
+  },
 };
 
 /** The mappings whose flows the kernel goes on to translate as before until they are ended. */

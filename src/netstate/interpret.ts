@@ -22,6 +22,7 @@ const order: readonly NetObjectKind[] = [
   "sysctl",
   // Before links come up: on one that is up the kernel waits until nobody uses the qdisc that was there.
   "qdisc",
+  "link-attributes",
   "link-up",
   "address",
   "neighbour",
@@ -46,6 +47,7 @@ const loaded: { [K in NetObjectKind]?: Kind } = {
 
 const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
   link: async () => (await import("./kinds/link.ts")).link,
+  "link-attributes": async () => (await import("./kinds/link-attributes.ts")).linkAttributes,
   neighbour: async () => (await import("./kinds/neighbour.ts")).neighbour,
   rule: async () => (await import("./kinds/rule.ts")).rule,
   qdisc: async () => (await import("./kinds/qdisc.ts")).qdisc,

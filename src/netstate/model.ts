@@ -30,6 +30,7 @@ export type NetObject =
   | LinkObject
   | VethObject
   | SysctlObject
+  | LinkAttributesObject
   | LinkUpObject
   | AddressObject
   | RouteObject
@@ -92,6 +93,23 @@ export interface SysctlObject extends Owned<"shared" | "borrowed" | "exclusive">
   readonly value: string;
   /** True: a kernel without this parameter is fine. */
   readonly optional?: boolean;
+}
+
+/** What can be changed on a link that is there. Absent: left as it is. */
+export interface LinkAttributes {
+  readonly mac?: Mac;
+  readonly mtuBytes?: number;
+  readonly promiscuous?: boolean;
+  readonly allMulticast?: boolean;
+  readonly txQueueLength?: number;
+}
+
+/** Attributes of a link that somebody else made. */
+export interface LinkAttributesObject extends Owned<"borrowed"> {
+  readonly kind: "link-attributes";
+  readonly place: Place;
+  readonly link: string;
+  readonly attributes: LinkAttributes;
 }
 
 /**

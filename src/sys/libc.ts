@@ -17,6 +17,7 @@ const open = () =>
     __errno_location: { args: [], returns: FFIType.ptr },
     socket: { args: [i32, i32, i32], returns: i32 },
     bind: { args: [i32, buffer, length], returns: i32 },
+    connect: { args: [i32, buffer, length], returns: i32 },
     listen: { args: [i32, i32], returns: i32 },
     accept4: { args: [i32, FFIType.ptr, FFIType.ptr, i32], returns: i32 },
     fcntl: { args: [i32, i32, i64], returns: i32 },

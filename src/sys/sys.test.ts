@@ -11,7 +11,7 @@ import { Fd } from "./fd.ts";
 import { lockFile, tryLockFile } from "./flock.ts";
 import { call, tryCall } from "./libc.ts";
 import { inNetns, openNetns, tryOpenNetns } from "./netns.ts";
-import { readSysctl, writeSysctl } from "./sysctl.ts";
+import { readSysctl, sameSysctlValue, writeSysctl } from "./sysctl.ts";
 
 const own = "/proc/self/ns/net";
 const open = (): number => openSync(own, "r");
@@ -205,5 +205,26 @@ describe("sysctl", () => {
   test("a parameter the kernel does not have is undefined, and a path cannot leave /proc/sys", () => {
     expect(readSysctl("net/ipv4/nothing")).toBeUndefined();
     expect(() => readSysctl("net/../../etc/passwd")).toThrow(RangeError);
+  });
+
+  test.each([
+    ["2000\t3000", "2000 3000"],
+    ["291", "0x123"],
+    ["8", "010"],
+    ["-1", "-1 "],
+    ["cubic", "cubic"],
+  ])("shows %j for what was written as %j", (found, written) => {
+    expect(sameSysctlValue(found, written)).toBe(true);
+  });
+  test.each([
+    ["1", "0"],
+    ["2000\t3000", "2000"],
+    ["2000\t3001", "2000 3000"],
+    ["10", "010"],
+    ["9", "09"],
+    ["cubic", "reno"],
+    [undefined, ""],
+  ])("does not show %j for what was written as %j", (found, written) => {
+    expect(sameSysctlValue(found, written)).toBe(false);
   });
 });

@@ -37,5 +37,13 @@ export function runIn(netns: string, variant: Variant, calls: string[] = []): Ru
 export function iptablesIn(netns: string, variant: Variant, lockPath: string): TestIptables {
   const calls: string[] = [];
   const run = runIn(netns, variant, calls);
-  return { backend: openIptables({ run, lockPath, probe: (_, names) => names === undefined }), run, calls };
+  return {
+    backend: openIptables({
+      run,
+      lockPath,
+      probe: (_, names, table) => names === undefined || table === "filter",
+    }),
+    run,
+    calls,
+  };
 }

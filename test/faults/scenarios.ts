@@ -101,6 +101,56 @@ function portmap(name: string, backend: "nftables" | "iptables"): Scenario {
   };
 }
 
+/** What a plugin that comes after another one changes in the container, as text. */
+type Look = (on: Subject) => Promise<string>;
+const seen =
+  (...commands: readonly string[]): Look =>
+  async ({ host, netns }) => {
+    const texts: string[] = [];
+    for (const command of commands) {
+      const { stdout } = await host.exec(["nsenter", `--net=${netns}`, "--", ...command.split(" ")]);
+      texts.push(stdout);
+    }
+    return texts.join("\n");
+  };
+
+/**
+ * A plugin behind a bridge that was attached before; only the plugin meets the fault, and has to give back what `look`
+ * shows while the interface is still there.
+ */
+function behindBridge(name: string, own: object, look: Look): Scenario {
+  const before = alone("bridge", "bridge", bridgeConf({}, DUAL));
+  const prepared = new Map<string, { readonly result: unknown; readonly looked: string }>();
+  const conf: Conf = (on) => ({
+    ...NETWORK,
+    type: name,
+    ...own,
+    prevResult: prepared.get(on.containerId)?.result,
+  });
+  return {
+    ...alone(name, name, () => ({ ...NETWORK, type: name, ...own })),
+    prepare: async (on) => {
+      const { result } = mustSucceed("ADD of the bridge", await before.add(on));
+      prepared.set(on.containerId, { result, looked: await look(on) });
+    },
+    add: (on, under) => on.host.call(name, { command: "ADD", ...key(on) }, conf(on), under),
+    check: (on) => on.host.call(name, { command: "CHECK", ...key(on) }, conf(on)),
+    finish: async (on) => {
+      const now = await look(on);
+      mustSucceed("DEL of the bridge", await before.del(on, "bare"));
+      if (now !== prepared.get(on.containerId)?.looked)
+        throw new Error(`not given back: ${prepared.get(on.containerId)?.looked}\nbut: ${now}`);
+    },
+  };
+}
+
+const TUNING = {
+  mtu: 1400,
+  promisc: true,
+  txQLen: 77,
+  sysctl: { "net.core.somaxconn": "7", "net.ipv4.conf.IFNAME.arp_filter": "1" },
+};
+
 /** A list through `heddle cni`, in one process. */
 function listed(name: string, ipMasqBackend: "nftables" | "iptables"): Scenario {
   const verb = async (on: Subject, command: string, under?: readonly string[]): Promise<PluginReply> => {
@@ -154,6 +204,11 @@ export const scenarios: readonly Scenario[] = [
   })),
   portmap("portmap", "nftables"),
   portmap("portmap by iptables", "iptables"),
+  behindBridge(
+    "tuning",
+    TUNING,
+    seen("ip link show eth0", "sysctl net.core.somaxconn net.ipv4.conf.eth0.arp_filter"),
+  ),
   listed("the list through heddle cni", "nftables"),
   listed("the list by iptables through heddle cni", "iptables"),
 ];

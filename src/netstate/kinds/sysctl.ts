@@ -1,6 +1,7 @@
 /** A parameter of the kernel; a borrowed one gets its old value back if nobody changed it since. */
 import { NetError } from "../../errors.ts";
-import { readSysctl, writeSysctl } from "../../sys/sysctl.ts";
+import { errnoOf } from "../../sys/files.ts";
+import { readSysctl, sameSysctlValue, writeSysctl } from "../../sys/sysctl.ts";
 import {
   type ApplyContext,
   type Context,
@@ -17,19 +18,29 @@ function apply(o: SysctlObject, context: ApplyContext): void {
     if (old === undefined && o.optional) return;
     if (old === undefined)
       throw new NetError("feature/missing", { feature: `sysctl ${o.key}`, needs: "a kernel that has it" });
-    if (old === o.value) return;
+    if (sameSysctlValue(old, o.value)) return;
     if (o.possession === "borrowed") {
       context.borrow(o, old);
       context.undo.defer(() => give(o, old, context));
     }
-    writeSysctl(o.key, o.value);
+    write(o);
   });
+}
+
+function write({ key, value }: SysctlObject): void {
+  try {
+    writeSysctl(key, value);
+  } catch (cause) {
+    if (errnoOf(cause) !== "EINVAL") throw cause;
+    const why = `the kernel does not take the value "${value}"`;
+    throw new NetError("config/invalid", { field: `sysctl ${key}`, why }, { cause });
+  }
 }
 
 /** Puts the old value back, unless somebody has changed it since. */
 function give(o: SysctlObject, old: string, context: Context): void {
   at(context.spaces, o.place, () => {
-    if (readSysctl(o.key) === o.value) writeSysctl(o.key, old);
+    if (sameSysctlValue(readSysctl(o.key), o.value)) writeSysctl(o.key, old);
   });
 }
 
@@ -38,7 +49,7 @@ function verify(o: SysctlObject, context: Context): void {
   if (o.possession === "exclusive") return;
   const found = at(context.spaces, o.place, () => readSysctl(o.key));
   if (found === undefined && o.optional) return;
-  expectSame(`sysctl ${o.key}`, o.value, found ?? "none");
+  if (!sameSysctlValue(found, o.value)) expectSame(`sysctl ${o.key}`, o.value, found ?? "none");
 }
 
 function remove(o: SysctlObject, context: RemoveContext): void {

@@ -64,13 +64,17 @@ export function macOf(call: { readonly conf: NetConf; readonly args: string }): 
           ? { value: fromEnv, at: "CNI_ARGS MAC" }
           : undefined;
   if (found === undefined) return undefined;
-  const mac = parseMac(found.value);
-  if (!mac.ok) throw new NetError("config/invalid", { field: found.at, why: mac.why });
-  const bytes = macToBytes(mac.value);
+  return linkMac(found.value, found.at);
+}
+
+/** A MAC address that a link can have. Throws `config/invalid` with `at`. */
+export const linkMac: Decode<Mac> = (value, at) => {
+  const mac = parsed(parseMac)(value, at);
+  const bytes = macToBytes(mac);
   if (((bytes[0] ?? 0) & 1) === 1 || bytes.every((b) => b === 0))
     throw new NetError("config/invalid", {
-      field: found.at,
-      why: `${mac.value} is no address of a single link (multicast or zero)`,
+      field: at,
+      why: `${mac} is no address of a single link (multicast or zero)`,
     });
-  return mac.value;
-}
+  return mac;
+};

@@ -1,7 +1,10 @@
 import type { DelCall } from "../../cni/plugin.ts";
 import type { NetlinkSocket } from "../../netlink/socket.ts";
+import { acceptance, hostLinksOf } from "./forward.ts";
+import type { Ip } from "../../net/ip.ts";
 import type { Context } from "../../netstate/context.ts";
-import { findLink, type Link, removeLink } from "../../rtnl/link.ts";
+import { listRecords } from "../../netstate/record.ts";
+import { findLink, type Link, listLinks, removeLink } from "../../rtnl/link.ts";
 
 /**
  * DEL of what the reference plugins made: the same configuration, so that a node can change over with its containers
@@ -38,4 +41,42 @@ export async function removeForeignMappings(call: Call): Promise<void> {
   const { openRuleSet } = await import("../../nft/available.ts");
   using netfilter = openRuleSet();
   removeReferencePortmap(netfilter, attachment(call));
+}
+
+/** What the reference's `firewall` allowed; its DEL and this one need the result of ADD to know the addresses. */
+export async function removeForeignAcceptance(
+  { prevResult }: Pick<DelCall<unknown>, "prevResult">,
+  host: NetlinkSocket,
+  zone: string | undefined,
+): Promise<void> {
+  if (prevResult === undefined) return;
+  const addresses = prevResult.ips.map((ip) => ip.address.ip);
+  const { removeReferenceForward } = await import("../../firewall/iptables-reference.ts");
+  const { openRuleSet } = await import("../../nft/available.ts");
+  const { bridge, port } = hostLinksOf(prevResult);
+  {
+    using netfilter = openRuleSet();
+    const last = bridge !== undefined && !hasOtherPorts(host, bridge, port);
+    removeReferenceForward(netfilter, { addresses, ...(last ? { bridge } : {}) });
+  }
+  const { firewalldRuns, openFirewalld } = await import("../../firewall/firewalld.ts");
+  if (addresses.length === 0 || !firewalldRuns()) return;
+  const free = addresses.filter((address) => !isAccepted(address));
+  openFirewalld().remove("", acceptance(free, { network: "", containerId: "" }, zone));
+}
+
+/** True if a recorded attachment has the address now: runtimes call DEL again, long after somebody else got it. */
+const isAccepted = (address: Ip): boolean =>
+  listRecords("heddle-firewall-").some(({ state }) =>
+    state?.objects.some(
+      (o) =>
+        o.kind === "firewall" &&
+        o.state.backend === "firewalld" &&
+        o.state.rules.some((r) => r.kind === "accept-forward" && r.address.text === address.text),
+    ),
+  );
+
+function hasOtherPorts(host: NetlinkSocket, bridge: string, port: string | undefined): boolean {
+  const index = findLink(host, { name: bridge })?.index;
+  return index !== undefined && listLinks(host).some((l) => l.master === index && l.name !== port);
 }

@@ -1,16 +1,20 @@
 import type { StatusCall } from "../../cni/plugin.ts";
+import type { ForwardDrop } from "../../firewall/foreign.ts";
 
 /**
  * STATUS of plugins whose containers are routed by the host: names chains of others that drop what they forward. It is
  * a warning and no failure: rules of that chain, or the firewall plugin, may let the containers pass, and a node must
  * not be taken out of service for a firewall that works.
  */
-export async function warnOfForwardDrops(call: Pick<StatusCall<unknown>, "log">): Promise<void> {
+export async function warnOfForwardDrops(
+  call: Pick<StatusCall<unknown>, "log">,
+  concerns: (drop: ForwardDrop) => boolean = () => true,
+): Promise<void> {
   const { findForwardDrops } = await import("../../firewall/foreign.ts");
   const { openRuleSet } = await import("../../nft/available.ts");
   using socket = openRuleSet();
   if (socket === undefined) return;
-  for (const { family, table, chain, by } of findForwardDrops(socket))
+  for (const { family, table, chain, by } of findForwardDrops(socket).filter(concerns))
     call.log(
       `chain ${chain} of table ${family} ${table} drops forwarded packets that its rules do not accept (${by}): ` +
         "containers reach only what that chain lets pass; see docs/debugging.md#forwarding",

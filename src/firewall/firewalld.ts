@@ -1,0 +1,143 @@
+import { type Bus, openSystemBus, type Reply } from "../dbus/bus.ts";
+import { NetError } from "../errors.ts";
+import { hostPrefix, type Ip } from "../net/ip.ts";
+import type { FirewallBackend, FirewallState } from "./model.ts";
+
+/**
+ * Containers in firewalld: their addresses become sources of a zone, `trusted` as a rule, so that its own chains let them
+ * pass. Over D-Bus, and only if it runs: it is never started. A source of a zone has no place for an owner, so that
+ * removal goes by the record.
+ */
+export const FIREWALLD = "org.fedoraproject.FirewallD1";
+const DEFAULT_ZONE = "trusted";
+
+/** Whether firewalld runs on this host; false, too, if the bus cannot be asked: then it could not be told anything. */
+export function firewalldRuns(open: () => Bus | undefined = openSystemBus): boolean {
+  try {
+    using bus = open();
+    return bus?.hasOwner(FIREWALLD) === true;
+  } catch (e) {
+    if (e instanceof NetError) return false;
+    throw e;
+  }
+}
+
+/** Opens no connection before the first call. */
+export function openFirewalld(open: () => Bus | undefined = openSystemBus): FirewallBackend {
+  return {
+    apply(state) {
+      using zone = openZone(open, state) ?? refuse();
+      using undo = new DisposableStack();
+      for (const address of addressesOf(state)) {
+        const reply = zone.ask("addSource", address);
+        if (reply.kind === "error" && !reply.message.startsWith("ZONE_ALREADY_SET"))
+          throw refusal(reply, zone.name, address);
+        if (reply.kind === "return") undo.defer(() => zone.ask("removeSource", address));
+      }
+      undo.move();
+    },
+
+    refuseTaken: () => {},
+
+    verify(state) {
+      using zone = openZone(open, state) ?? refuse();
+      for (const address of addressesOf(state)) {
+        const reply = zone.ask("querySource", address);
+        if (reply.kind === "error") throw refusal(reply, zone.name, address);
+        if (reply.values[0] !== true)
+          throw new NetError("check/differs", {
+            what: `source ${hostPrefix(address).text} of firewalld's zone ${zone.name}`,
+            wanted: "present",
+            found: "nothing",
+          });
+      }
+    },
+
+    remove(_mark, state) {
+      // A firewalld that does not run has forgotten everything.
+      using zone = state && openZone(open, state);
+      if (zone === undefined || state === undefined) return;
+      const left = addressesOf(state).flatMap((address) => {
+        const reply = zone.ask("removeSource", address);
+        return reply.kind === "return" || isGone(reply) ? [] : [refusal(reply, zone.name, address)];
+      });
+      if (left.length > 0) throw left.length === 1 ? left[0] : new AggregateError(left, "firewalld");
+    },
+
+    // Records tell what dead attachments have.
+    prune: () => {},
+  };
+}
+
+/** Throws `status/unavailable` if firewalld cannot take containers into that zone. */
+export function requireZone(name: string | undefined, open: () => Bus | undefined = openSystemBus): void {
+  const zone = openZone(open, name === undefined ? {} : { firewalldZone: name });
+  if (zone === undefined)
+    throw new NetError("status/unavailable", {
+      why: "firewalld does not run, and the configuration asks for it",
+    });
+  using open_ = zone;
+  const reply = open_.zoneNames();
+  if (reply.kind === "return" && !(reply.values[0] as readonly unknown[]).includes(zone.name))
+    throw new NetError("status/unavailable", { why: `firewalld has no zone "${zone.name}"` });
+}
+
+const addressesOf = ({ rules }: FirewallState): Ip[] =>
+  rules.flatMap((rule) => {
+    if (rule.kind !== "accept-forward") throw new TypeError(`firewalld cannot do this: ${rule.kind}`);
+    return [rule.address];
+  });
+
+interface Zone extends Disposable {
+  readonly name: string;
+  ask(member: "addSource" | "removeSource" | "querySource", address: Ip): Reply;
+  zoneNames(): Reply;
+}
+
+function openZone(
+  open: () => Bus | undefined,
+  { firewalldZone: name = DEFAULT_ZONE }: Pick<FirewallState, "firewalldZone">,
+): Zone | undefined {
+  const bus = open();
+  if (bus === undefined) return undefined;
+  if (!bus.hasOwner(FIREWALLD)) {
+    bus[Symbol.dispose]();
+    return undefined;
+  }
+  const call = (member: string, ...args: readonly string[]): Reply =>
+    bus.call({
+      destination: FIREWALLD,
+      path: "/org/fedoraproject/FirewallD1",
+      interface: `${FIREWALLD}.zone`,
+      member,
+      args,
+    });
+  return {
+    name,
+    ask: (member, address) => call(member, name, hostPrefix(address).text),
+    zoneNames: () => call("getZones"),
+    [Symbol.dispose]: () => bus[Symbol.dispose](),
+  };
+}
+
+function refuse(): never {
+  throw new NetError("program/failed", {
+    program: "firewalld",
+    why: `nobody owns ${FIREWALLD} on the system bus: start it, or choose another backend`,
+  });
+}
+
+type Failure = Extract<Reply, { kind: "error" }>;
+
+/** Errors of firewalld begin with a word: UNKNOWN_SOURCE, INVALID_ZONE (firewall/errors.py). */
+const isGone = ({ message }: Failure): boolean =>
+  ["UNKNOWN_SOURCE", "NOT_ENABLED", "INVALID_ZONE", "ZONE_CONFLICT"].some((word) => message.startsWith(word));
+
+function refusal({ name, message }: Failure, zone: string, address: Ip): NetError {
+  if (message.startsWith("INVALID_ZONE"))
+    return new NetError("config/invalid", { field: "firewalldZone", why: `firewalld has no zone "${zone}"` });
+  return new NetError("program/failed", {
+    program: "firewalld",
+    why: `${address.text} in zone ${zone}: ${message || name}`,
+  });
+}

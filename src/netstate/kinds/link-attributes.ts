@@ -1,0 +1,68 @@
+/**
+ * Attributes of a link that another plugin made. The old values are recorded together before the change, and each comes
+ * back if the link is still there and the value still ours.
+ */
+import { findLink, type Link, setLink } from "../../rtnl/link.ts";
+import {
+  type ApplyContext,
+  type Context,
+  expectSame,
+  findForIndex,
+  type KindOperations,
+  linkOf,
+  type RemoveContext,
+} from "../context.ts";
+import type { LinkAttributes, LinkAttributesObject } from "../model.ts";
+import { socketAt } from "../spaces.ts";
+
+const names = ["mac", "mtuBytes", "promiscuous", "allMulticast", "txQueueLength"] as const;
+
+const title: { readonly [K in (typeof names)[number]]: string } = {
+  mac: "MAC address",
+  mtuBytes: "MTU",
+  promiscuous: "promiscuous mode",
+  allMulticast: "all-multicast mode",
+  txQueueLength: "transmit queue length",
+};
+
+/** Those attributes of `from` that are named in `like` and for which `wanted` holds. */
+const pick = (
+  from: LinkAttributes | Link,
+  like: LinkAttributes,
+  wanted: (name: (typeof names)[number]) => boolean,
+): LinkAttributes =>
+  Object.fromEntries(names.filter((n) => like[n] !== undefined && wanted(n)).map((n) => [n, from[n]]));
+
+function apply(o: LinkAttributesObject, context: ApplyContext): void {
+  const link = findForIndex(context, o.place, o.link);
+  const old = pick(link, o.attributes, (name) => link[name] !== o.attributes[name]);
+  if (Object.keys(old).length === 0) return;
+  context.borrow(o, JSON.stringify(old));
+  context.undo.defer(() => give(o, old, context));
+  const change = pick(o.attributes, old, () => true);
+  setLink(socketAt(context.spaces, o.place), { index: link.index }, change);
+}
+
+function give(o: LinkAttributesObject, old: LinkAttributes, context: Context): void {
+  if (o.place === "container" && context.spaces.container === undefined) return;
+  const socket = socketAt(context.spaces, o.place);
+  const link = findLink(socket, { name: o.link });
+  if (link === undefined) return;
+  const back = pick(old, old, (name) => link[name] === o.attributes[name]);
+  if (Object.keys(back).length > 0) setLink(socket, { index: link.index }, back);
+}
+
+function verify(o: LinkAttributesObject, context: Context): void {
+  const link = linkOf(context, o.place, o.link);
+  for (const name of names) {
+    const wanted = o.attributes[name];
+    if (wanted !== undefined) expectSame(`${title[name]} of ${o.link}`, wanted, link[name] ?? "none");
+  }
+}
+
+function remove(o: LinkAttributesObject, context: RemoveContext): void {
+  const old = context.borrowed(o);
+  if (old !== undefined) give(o, JSON.parse(old) as LinkAttributes, context);
+}
+
+export const linkAttributes: KindOperations<LinkAttributesObject> = { apply, verify, remove };

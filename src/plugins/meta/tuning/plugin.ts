@@ -1,0 +1,21 @@
+import { kernelPlugin } from "../../../cni/attach.ts";
+import type { Plugin } from "../../../cni/plugin.ts";
+import { requireAllowed } from "./allowlist.ts";
+import { options, parseConfig, parseForRemoval, type TuningConfig } from "./config.ts";
+import { removeForeignTuning } from "./foreign.ts";
+import { needs, plan } from "./plan.ts";
+
+/** `tuning`: attributes of the container's interface and network parameters of its kernel. */
+export const tuning: Plugin<TuningConfig> = kernelPlugin<TuningConfig>({
+  type: "tuning",
+  about: "Attributes of the container's interface and network parameters of its kernel",
+  options: [options],
+  parse: parseConfig,
+  parseForRemoval,
+  chained: true,
+  admit: ({ config }) => requireAllowed(config.sysctls.map((s) => s.written)),
+  needs,
+  plan,
+  firewalls: () => [],
+  removeForeign: removeForeignTuning,
+});

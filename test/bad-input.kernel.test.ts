@@ -216,7 +216,8 @@ describe("the configuration", () => {
     ["an MTU that is a word", 7, "mtu", () => bridge({ name: "other", mtu: "1500" })],
     ["two options that contradict", 7, "promiscMode", () => bridge({ hairpinMode: true, promiscMode: true })],
     ["an address for a link that is down", 7, "ipam", () => bridge({ disableContainerInterface: true })],
-    ["an option that is not there yet", 2, "vlan = 7", () => bridge({ name: "other", vlan: 7 })],
+    ["a VLAN that is none", 7, "vlan", () => bridge({ name: "other", vlan: 4095 })],
+    ["half a range of VLANs", 7, "vlanTrunk[0].maxID", () => bridge({ vlanTrunk: [{ minID: 7 }] })],
     ["a backend that is none", 7, "ipMasqBackend", () => bridge({ name: "other", ipMasqBackend: "pf" })],
     [
       "an IPAM type that is a path",

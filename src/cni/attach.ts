@@ -226,6 +226,7 @@ function freshFrom(result: Result, call: CheckCall<unknown>, owner: Owner): Fres
     hostMac: macOf(false, (n) => n.startsWith("veth")) ?? fresh.hostMac,
     containerMac: macOf(true, (n) => n === call.ifname) ?? fresh.containerMac,
     bridgeMac: fresh.bridgeMac,
+    gatewayMac: fresh.gatewayMac,
   };
 }
 

@@ -153,6 +153,11 @@ export async function prune<Config>(plugin: KernelPlugin<Config>, call: GcCall<C
     if (!valid.has(markOf(owner))) await collect(failures, () => clearRecord(owner));
   await collect(failures, () => removeEmptyRecords(prefix));
   await collect(failures, () => sweep(prefix, valid, plugin.firewalls(call.config)));
+  await collect(failures, async () => {
+    if (plugin.removeUnused === undefined) return;
+    using spaces = openSpaces(undefined);
+    await plugin.removeUnused(call.config, { spaces });
+  });
   const ipam = plugin.ipam?.(call.config);
   if (ipam !== undefined) await collect(failures, () => call.delegate.gc(ipam));
   report(failures, `${plugin.type} in network ${network}`);

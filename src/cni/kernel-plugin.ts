@@ -36,6 +36,8 @@ export interface KernelPlugin<Config> {
   firewalls(config: Config): readonly Backend[];
   /** Removes what another implementation of the plugin made, when there is no record of ours. */
   removeForeign?(call: DelCall<Config>, context: Context): Promise<void>;
+  /** GC: removes what attachments of the configuration shared and nobody uses any more. */
+  removeUnused?(config: Config, context: Pick<Context, "spaces">): Promise<void>;
   /** The MAC address that the configuration asks for. */
   mac?(call: AddCall<Config>): Mac | undefined;
   /** True if there is nothing to do in ADD but to pass the previous result on. */
@@ -66,6 +68,8 @@ export interface Fresh {
   readonly hostMac: Mac;
   readonly containerMac: Mac;
   readonly bridgeMac: Mac;
+  /** Of the host's interface in a VLAN of the bridge. */
+  readonly gatewayMac: Mac;
 }
 
 export interface Plan {
@@ -74,7 +78,7 @@ export interface Plan {
 }
 
 export function freshNames(hostLink: string): Fresh {
-  const random = crypto.getRandomValues(new Uint8Array(18));
+  const random = crypto.getRandomValues(new Uint8Array(24));
   const mac = (at: number): Mac => localMac(random.subarray(at, at + 6));
-  return { hostLink, hostMac: mac(0), containerMac: mac(6), bridgeMac: mac(12) };
+  return { hostLink, hostMac: mac(0), containerMac: mac(6), bridgeMac: mac(12), gatewayMac: mac(18) };
 }

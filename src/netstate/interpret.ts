@@ -17,6 +17,9 @@ const order: readonly NetObjectKind[] = [
   "bridge",
   "link",
   "veth",
+  // The gateway after the port that needs it: one that goes looks for such ports.
+  "port-vlans",
+  "vlan-gateway",
   // Before sysctls: the guard of 127.0.0.0/8 has to stand before `route_localnet` opens the way.
   "firewall",
   "sysctl",
@@ -48,6 +51,8 @@ const loaded: { [K in NetObjectKind]?: Kind } = {
 const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
   link: async () => (await import("./kinds/link.ts")).link,
   "link-attributes": async () => (await import("./kinds/link-attributes.ts")).linkAttributes,
+  "port-vlans": async () => (await import("./kinds/port-vlans.ts")).portVlans,
+  "vlan-gateway": async () => (await import("./kinds/vlan-gateway.ts")).vlanGateway,
   neighbour: async () => (await import("./kinds/neighbour.ts")).neighbour,
   rule: async () => (await import("./kinds/rule.ts")).rule,
   qdisc: async () => (await import("./kinds/qdisc.ts")).qdisc,

@@ -1,6 +1,7 @@
 import type { FirewallState } from "../firewall/model.ts";
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
+import type { PortVlans } from "../rtnl/bridge-vlan.ts";
 import type { LinkType } from "../rtnl/kinds.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
 import type { TokenBucket } from "../rtnl/token-bucket.ts";
@@ -29,6 +30,8 @@ export type NetObject =
   | BridgeObject
   | LinkObject
   | VethObject
+  | PortVlansObject
+  | VlanGatewayObject
   | SysctlObject
   | LinkAttributesObject
   | LinkUpObject
@@ -55,6 +58,39 @@ export interface BridgeObject extends Owned<"shared"> {
   readonly promiscuous: boolean;
   /** False: one that is made looks for nobody else with its link-local address. Absent: as the kernel does. */
   readonly dad?: false;
+  /** True: the bridge keeps VLANs apart. One that is there and does not is left as it is, and is no bridge for this. */
+  readonly vlanFiltering?: true;
+}
+
+/** The VLANs of a bridge port of the host; they go with the port. */
+export interface PortVlansObject extends Owned<"exclusive"> {
+  readonly kind: "port-vlans";
+  /** The name of the port. */
+  readonly link: string;
+  readonly bridge: string;
+  readonly vlans: PortVlans;
+  /** True: the VLANs that a new port of the bridge is in stay beside these. */
+  readonly keepDefault: boolean;
+}
+
+/**
+ * The host's own interface in a VLAN of a bridge: one end of a pair, whose other end is a port of the bridge in this VLAN.
+ * It is made if it is missing, and goes with the last port in the VLAN, so that its possession is neither of one
+ * attachment nor for ever.
+ */
+export interface VlanGatewayObject extends Owned<"shared"> {
+  readonly kind: "vlan-gateway";
+  readonly name: string;
+  readonly bridge: string;
+  /** 1 to 4094. */
+  readonly vlan: number;
+  readonly mac: Mac;
+  readonly mtuBytes?: number;
+  readonly keepDefault: boolean;
+  /** As of the bridge. */
+  readonly dad?: false;
+  /** The port of this attachment, which does not count when somebody looks whether the VLAN is in use. */
+  readonly port: string;
 }
 
 /**

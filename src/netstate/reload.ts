@@ -21,7 +21,8 @@ export interface Reloaded {
 
 const canBePutBack = (o: NetObject): boolean =>
   o.kind === "firewall" ||
-  (o.possession === "shared" && (o.kind === "bridge" || ("place" in o && o.place === "host")));
+  (o.possession === "shared" &&
+    (o.kind === "bridge" || o.kind === "vlan-gateway" || ("place" in o && o.place === "host")));
 
 export async function reload(): Promise<readonly Reloaded[]> {
   const done: Reloaded[] = [];
@@ -50,8 +51,9 @@ async function putBack(owner: Owner, objects: readonly NetObject[]): Promise<voi
 
 const messages = (failures: readonly Error[]): string => failures.map((e) => e.message).join("; ");
 
-/** A bridge may have got another address since. */
+/** A bridge, or the host's interface in one, may have got another address since. */
 function asItIs(o: NetObject, { host }: Spaces): NetObject {
-  const mac = o.kind === "bridge" ? findLink(host, { name: o.name })?.mac : undefined;
-  return o.kind === "bridge" && mac !== undefined ? { ...o, mac } : o;
+  if (o.kind !== "bridge" && o.kind !== "vlan-gateway") return o;
+  const mac = findLink(host, { name: o.name })?.mac;
+  return mac === undefined ? o : { ...o, mac };
 }

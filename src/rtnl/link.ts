@@ -44,7 +44,8 @@ export interface Link {
   readonly allMulticast: boolean;
   /** Packets that may wait in front of the link. */
   readonly txQueueLength: number;
-  readonly bridge?: { readonly vlanFiltering: boolean };
+  /** `vlanFiltering` is absent where the kernel knows no VLANs of bridge ports. */
+  readonly bridge?: { readonly vlanFiltering?: boolean };
   readonly port?: {
     readonly hairpin: boolean;
     readonly isolated: boolean;
@@ -135,7 +136,9 @@ export function decodeLink(m: Pick<Message, "body">): Link {
     ...(a.alias ? { alias: a.alias } : {}),
     allMulticast: (info.flags & IFF.ALLMULTI) !== 0,
     txQueueLength: a.txQueueLength ?? 0,
-    ...(bridge ? { bridge: { vlanFiltering: bridge.vlanFiltering === 1 } } : {}),
+    ...(bridge
+      ? { bridge: bridge.vlanFiltering === undefined ? {} : { vlanFiltering: bridge.vlanFiltering === 1 } }
+      : {}),
     ...(port
       ? {
           port: {
@@ -174,8 +177,9 @@ export const listLinks = (socket: NetlinkSocket): Link[] => linkDump(socket).map
 /** Creates a bridge. Throws `netlink/refused` EEXIST if the name is taken. */
 export function createBridge(
   socket: NetlinkSocket,
-  bridge: { name: string; mac: Mac; mtuBytes?: number },
+  bridge: { name: string; mac: Mac; mtuBytes?: number; vlanFiltering?: boolean },
 ): void {
+  const data = bridge.vlanFiltering ? { data: bridgeKind.data.encode({ vlanFiltering: 1 }) } : {};
   socket.request(
     linkRequest(
       "NEWLINK",
@@ -187,7 +191,7 @@ export function createBridge(
           name: bridge.name,
           address: macToBytes(bridge.mac),
           ...(bridge.mtuBytes ? { mtu: bridge.mtuBytes } : {}),
-          linkInfo: { kind: bridgeKind.name },
+          linkInfo: { kind: bridgeKind.name, ...data },
         },
       ),
     ),
@@ -202,13 +206,13 @@ export interface VethEnd {
 }
 
 /**
- * Creates a pair with one end here and the other in the namespace of `netnsFd`, in one request. The
+ * Creates a pair with one end here and the other in the namespace of `netnsFd`, or here too, in one request. The
  * kernel takes no altname at creation, so that the name alone tells whose link it is until `addAltName`.
  */
 export function createVeth(
   socket: NetlinkSocket,
   here: VethEnd & { readonly master?: number },
-  there: VethEnd & { readonly netnsFd: number },
+  there: VethEnd & { readonly netnsFd?: number },
 ): void {
   const end = (e: VethEnd): LinkAttrs => ({
     name: e.name,
@@ -217,7 +221,7 @@ export function createVeth(
   });
   const peer = {
     info: { family: 0, type: 0, index: 0, flags: 0, change: 0 },
-    attrs: { ...end(there), netnsFd: there.netnsFd },
+    attrs: { ...end(there), ...(there.netnsFd === undefined ? {} : { netnsFd: there.netnsFd }) },
   };
   socket.request(
     linkRequest(

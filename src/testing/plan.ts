@@ -40,6 +40,7 @@ export const fresh = {
   hostMac: mac("02:00:00:00:00:01"),
   containerMac: mac("02:00:00:00:00:02"),
   bridgeMac: mac("02:00:00:00:00:03"),
+  gatewayMac: mac("02:00:00:00:00:04"),
 } as const;
 
 /** A link that is up, as facts have it. */

@@ -1,5 +1,5 @@
 import { NetError } from "../../errors.ts";
-import { createBridge, findLink, setLink } from "../../rtnl/link.ts";
+import { createBridge, findLink, removeLink, setLink } from "../../rtnl/link.ts";
 import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import { readText } from "../../sys/files.ts";
 import {
@@ -35,6 +35,13 @@ function hasFixedMac(name: string): boolean {
   }
 }
 
+/** The kernel passes over what it does not know of a bridge, so that its answer shows it alone. */
+export const withoutVlans = (): NetError =>
+  new NetError("feature/missing", {
+    feature: "VLAN filtering of bridges",
+    needs: "a kernel with CONFIG_BRIDGE_VLAN_FILTERING",
+  });
+
 /** Before a bridge comes up for the first time, also one whose maker was killed before this. */
 function prepare(o: BridgeObject): void {
   // The host must not take routes from what containers advertise to it.
@@ -64,6 +71,12 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
       where: "the host",
     });
   if (link.mac !== o.mac) throw new StaleFacts();
+  if (o.vlanFiltering && !link.bridge?.vlanFiltering) {
+    // Somebody else's, made since the plan; the next one says what is wrong with it.
+    if (found) throw new StaleFacts();
+    removeLink(host, { index: link.index });
+    throw withoutVlans();
+  }
   if (!link.up) prepare(o);
   if (found && !hasFixedMac(o.name)) setLink(host, { index: link.index }, { mac: o.mac });
   const promiscuous = o.promiscuous && !link.promiscuous;
@@ -78,6 +91,7 @@ function verify(o: BridgeObject, context: Context): void {
   expectSame(`MAC address of ${o.name}`, o.mac, link.mac ?? "none");
   expectSame(`${o.name} is up`, true, link.up);
   if (o.promiscuous) expectSame(`${o.name} is promiscuous`, true, link.promiscuous);
+  if (o.vlanFiltering) expectSame(`${o.name} filters VLANs`, true, link.bridge?.vlanFiltering ?? false);
 }
 
 export const bridge: KindOperations<BridgeObject> = { apply, verify, remove: () => {} };

@@ -63,7 +63,10 @@ function takenName(o: VethObject, context: ApplyContext, cause: Error): NetError
  * Waits until the host's end forwards frames; what is sent before is lost and costs a second of ARP. A bridge with the
  * spanning tree protocol takes half a minute, which is not waited for.
  */
-export function waitForwarding(o: VethObject, { spaces: { host } }: Context): void {
+export function waitForwarding(
+  o: Pick<VethObject, "port"> & { readonly host: { readonly name: string } },
+  { spaces: { host } }: Context,
+): void {
   const deadline = performance.now() + FORWARDING_TIMEOUT_MS;
   const cell = new Int32Array(new SharedArrayBuffer(4));
   for (let waitMs = 0.1; ; waitMs = Math.min(waitMs * 2, 20)) {

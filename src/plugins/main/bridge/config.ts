@@ -1,9 +1,22 @@
-import { anything, type Decode, flag, object, withDefault } from "../../../cni/json.ts";
+import {
+  anything,
+  type Decode,
+  flag,
+  integer,
+  invalid,
+  list,
+  object,
+  refined,
+  withDefault,
+} from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
 import { dnsFields } from "../../../cni/result-codec.ts";
 import type { Dns } from "../../../cni/result.ts";
 import { NetError } from "../../../errors.ts";
 import type { Backend } from "../../../firewall/model.ts";
+import { parseIfName } from "../../../net/ifname.ts";
+import { VLAN_MAX, VLAN_MIN } from "../../../net/vlan.ts";
+import type { PortVlans } from "../../../rtnl/bridge-vlan.ts";
 import { backendOf, ifName, ipamField, masqueradeFields, mtu } from "../../shared/config.ts";
 
 /** The keys of a `bridge` network, read and checked against each other. */
@@ -22,8 +35,17 @@ export interface BridgeConfig {
   readonly enabledad: boolean;
   readonly disableContainerInterface: boolean;
   readonly portIsolation: boolean;
+  /** Absent: the port is in the VLAN that the bridge gives a new port, if it knows VLANs at all. */
+  readonly vlans?: VlanConfig;
   readonly ipam?: string;
   readonly dns?: Dns;
+}
+
+export interface VlanConfig extends PortVlans {
+  /** The VLANs that a new port of the bridge is in stay. */
+  readonly keepDefault: boolean;
+  /** The host's interface in the VLAN, if it is the gateway there. */
+  readonly gateway?: { readonly name: string; readonly vlan: number };
 }
 
 const DEFAULT_BRIDGE = "cni0";
@@ -31,6 +53,19 @@ const no = withDefault(flag, false);
 
 /** The empty name is the same as none. */
 const bridgeName: Decode<string> = (value, at) => (value === "" ? DEFAULT_BRIDGE : ifName(value, at));
+
+const vid = integer({ min: VLAN_MIN, max: VLAN_MAX });
+
+/** One entry of `vlanTrunk`: a VLAN, a range of them, or both; the list of what it says. */
+const trunk = refined(object({ id: vid, minID: vid, maxID: vid }), ({ id, minID, maxID }, at) => {
+  if ((minID === undefined) !== (maxID === undefined))
+    return invalid(`${at}.${minID === undefined ? "minID" : "maxID"}`, "is missing: a range has two ends");
+  if (minID !== undefined && maxID !== undefined && maxID < minID)
+    return invalid(`${at}.maxID`, `${maxID} is less than minID, which is ${minID}`);
+  const single = id === undefined ? [] : [id];
+  if (minID === undefined || maxID === undefined) return single;
+  return [...single, ...Array.from({ length: maxID - minID + 1 }, (_, i) => minID + i)];
+});
 
 export const options = object({
   bridge: bridgeName,
@@ -41,9 +76,9 @@ export const options = object({
   mtu,
   hairpinMode: no,
   promiscMode: no,
-  vlan: anything,
-  vlanTrunk: anything,
-  preserveDefaultVlan: flag,
+  vlan: integer({ min: 0, max: VLAN_MAX }),
+  vlanTrunk: list(trunk),
+  preserveDefaultVlan: no,
   macspoofchk: no,
   enabledad: no,
   disableContainerInterface: no,
@@ -66,18 +101,13 @@ export function parseConfig(conf: NetConf): BridgeConfig {
       "disableContainerInterface",
       "cannot be set together with ipam: a link that is down has no use for an address",
     );
-  for (const key of ["vlan", "vlanTrunk"] as const) {
-    const value = raw[key];
-    if (value === undefined || value === 0 || (Array.isArray(value) && value.length === 0)) continue;
-    throw new NetError("config/unsupported", {
-      field: key,
-      value: JSON.stringify(value),
-      why: "VLANs of bridge ports are not supported yet",
-    });
-  }
+  const bridge = raw.bridge ?? DEFAULT_BRIDGE;
+  const isGateway = raw.isGateway || raw.isDefaultGateway;
+  const vlans = vlansOf(raw, bridge, isGateway && ipam !== undefined);
   return {
-    bridge: raw.bridge ?? DEFAULT_BRIDGE,
-    isGateway: raw.isGateway || raw.isDefaultGateway,
+    bridge,
+    isGateway,
+    ...(vlans ? { vlans } : {}),
     isDefaultGateway: raw.isDefaultGateway,
     forceAddress: raw.forceAddress,
     ipMasq: raw.ipMasq,
@@ -91,6 +121,31 @@ export function parseConfig(conf: NetConf): BridgeConfig {
     portIsolation: raw.portIsolation,
     ...(ipam === undefined ? {} : { ipam }),
     ...(raw.dns ? { dns: raw.dns } : {}),
+  };
+}
+
+/** The VLAN of a bridge's ports that nobody has put into another (`vlan_default_pvid`). */
+const USUAL_VLAN = 1;
+
+function vlansOf(
+  raw: Pick<ReturnType<typeof options>, "vlan" | "vlanTrunk" | "preserveDefaultVlan">,
+  bridge: string,
+  isGateway: boolean,
+): VlanConfig | undefined {
+  const vlan = raw.vlan || undefined;
+  const trunks = new Set(raw.vlanTrunk?.flat());
+  if (vlan === undefined && trunks.size === 0) return undefined;
+  // A trunk without `vlan` takes frames without a tag as an ordinary port does.
+  const native = vlan ?? USUAL_VLAN;
+  trunks.delete(native);
+  const gateway = isGateway && vlan !== undefined ? { name: `${bridge}.${vlan}`, vlan } : undefined;
+  const name = gateway && parseIfName(gateway.name);
+  if (name && !name.ok) invalid("vlan", `the host's interface in it cannot be made: ${name.why}`);
+  return {
+    native,
+    tagged: [...trunks].toSorted((a, b) => a - b),
+    keepDefault: raw.preserveDefaultVlan,
+    ...(gateway ? { gateway } : {}),
   };
 }
 

@@ -5,6 +5,7 @@ import { addToIp, defaultRoute, network, overlaps, prefix, type IpPrefix } from 
 import { parseMac } from "../../../net/mac.ts";
 import { type Facts, factKey, type Needs } from "../../../netstate/facts.ts";
 import type { NetObject } from "../../../netstate/model.ts";
+import type { Link } from "../../../rtnl/link.ts";
 import { dnsOf } from "../../shared/config.ts";
 import {
   containerRoutes,
@@ -15,7 +16,7 @@ import {
   hasFamily,
   masqueradeRules,
 } from "../../shared/container.ts";
-import type { BridgeConfig } from "./config.ts";
+import type { BridgeConfig, VlanConfig } from "./config.ts";
 
 /** What a `bridge` network looks like: pure functions from configuration, lease and facts to state and result. */
 type Input = PlanInput<BridgeConfig>;
@@ -23,7 +24,12 @@ type Input = PlanInput<BridgeConfig>;
 const DEFAULT_MTU = 1500;
 
 export const needs = ({ config, lease }: Input): Needs => ({
-  links: [{ place: "host", name: config.bridge, addresses: config.isGateway }],
+  links: [
+    { place: "host", name: config.bridge, addresses: config.isGateway },
+    ...(config.vlans?.gateway
+      ? [{ place: "host", name: config.vlans.gateway.name, addresses: true } as const]
+      : []),
+  ],
   routerAdvertised: config.isGateway && hasFamily(lease.ips, 6),
 });
 
@@ -33,6 +39,7 @@ export function plan(input: Input, facts: Facts): Plan {
   const bridgeMac = knownMac(input) ?? found?.mac ?? fresh.bridgeMac;
   const ips = lease.ips.map((ip) => withGateway(ip, config));
   const routes = [...lease.routes, ...defaultRoutes(config, ips, lease.routes)];
+  const vlanObjects = config.vlans ? inVlans(input, config.vlans, facts) : [];
   const bridgeMtu = found?.mtuBytes ?? config.mtuBytes ?? DEFAULT_MTU;
   return {
     state: {
@@ -45,6 +52,7 @@ export function plan(input: Input, facts: Facts): Plan {
           promiscuous: config.promiscMode,
           ...(config.enabledad ? {} : { dad: false }),
           ...(config.mtuBytes ? { mtuBytes: config.mtuBytes } : {}),
+          ...(config.vlans ? { vlanFiltering: true } : {}),
         },
         {
           kind: "veth",
@@ -54,6 +62,7 @@ export function plan(input: Input, facts: Facts): Plan {
           port: { bridge: config.bridge, hairpin: config.hairpinMode, isolated: config.portIsolation },
           ...(config.mtuBytes ? { mtuBytes: config.mtuBytes } : {}),
         },
+        ...vlanObjects,
         ...inside(input, ips, routes),
         ...(config.isGateway ? [...gateways(config, ips, facts), ...forwarding(ips, facts)] : []),
         ...firewallObjects(input, ips),
@@ -64,6 +73,9 @@ export function plan(input: Input, facts: Facts): Plan {
         { name: config.bridge, mac: bridgeMac, mtu: bridgeMtu },
         { name: fresh.hostLink, mac: fresh.hostMac, mtu: config.mtuBytes ?? DEFAULT_MTU },
         { name: ifname, mac: fresh.containerMac, mtu: config.mtuBytes ?? DEFAULT_MTU, sandbox: netns },
+        ...vlanObjects.flatMap((o) =>
+          o.kind === "vlan-gateway" ? [{ name: o.name, mac: o.mac, mtu: o.mtuBytes ?? DEFAULT_MTU }] : [],
+        ),
       ],
       ips: ips.map((ip) => ({ ...ip, interface: 2 })),
       routes,
@@ -72,13 +84,63 @@ export function plan(input: Input, facts: Facts): Plan {
   };
 }
 
-/** In CHECK the final result names the bridge and its address. */
-function knownMac({ config, lease }: Input): ReturnType<typeof macOrNone> {
-  return macOrNone(lease.interfaces.find((i) => i.name === config.bridge && !i.sandbox)?.mac);
+/** In CHECK the final result names the bridge and its address, and those of its interface in a VLAN. */
+function knownMac({ config, lease }: Input, name = config.bridge): ReturnType<typeof macOrNone> {
+  return macOrNone(lease.interfaces.find((i) => i.name === name && !i.sandbox)?.mac);
 }
 function macOrNone(text: string | undefined) {
   const parsed = text === undefined ? undefined : parseMac(text);
   return parsed?.ok ? parsed.value : undefined;
+}
+
+/** The port's VLANs, and the host's interface in one. */
+function inVlans(input: Input, vlans: VlanConfig, facts: Facts): NetObject[] {
+  const { config, fresh } = input;
+  const { native, tagged, keepDefault, gateway } = vlans;
+  const found = facts.links.get(factKey("host", config.bridge));
+  // CHECK compares instead.
+  if (knownMac(input) === undefined && found?.kind === "bridge") requireFiltering(config.bridge, found);
+  const port: NetObject = {
+    kind: "port-vlans",
+    possession: "exclusive",
+    link: fresh.hostLink,
+    bridge: config.bridge,
+    vlans: { ...(native === undefined ? {} : { native }), tagged },
+    keepDefault,
+  };
+  if (gateway === undefined) return [port];
+  const mtuBytes = found?.mtuBytes ?? config.mtuBytes;
+  const there = facts.links.get(factKey("host", gateway.name));
+  return [
+    port,
+    {
+      kind: "vlan-gateway",
+      possession: "shared",
+      ...gateway,
+      bridge: config.bridge,
+      mac: knownMac(input, gateway.name) ?? there?.mac ?? fresh.gatewayMac,
+      ...(mtuBytes ? { mtuBytes } : {}),
+      keepDefault,
+      ...(config.enabledad ? {} : { dad: false }),
+      port: fresh.hostLink,
+    },
+  ];
+}
+
+/** Frames of all VLANs would reach all ports of a bridge that does not look at them. */
+function requireFiltering(name: string, { bridge }: Link): void {
+  if (bridge?.vlanFiltering) return;
+  if (bridge?.vlanFiltering === undefined)
+    throw new NetError("feature/missing", {
+      feature: "VLAN filtering of bridges",
+      needs: "a kernel with CONFIG_BRIDGE_VLAN_FILTERING",
+    });
+  throw new NetError("config/invalid", {
+    field: "bridge",
+    why:
+      `${name} is there and does not keep VLANs apart; name another bridge, ` +
+      `or run "ip link set ${name} type bridge vlan_filtering 1" if the ports that it has allow it`,
+  });
 }
 
 /** A bridge that is the gateway and was given no address for it takes the first one of the network. */
@@ -131,7 +193,8 @@ function inside(
 function gateways(config: BridgeConfig, ips: readonly ResultIp[], facts: Facts): NetObject[] {
   const wanted = ips.flatMap(({ gateway, address }) => (gateway ? [prefix(gateway, address.bits)] : []));
   const unique = [...new Map(wanted.map((a) => [a.text, a])).values()];
-  const present = (facts.addresses.get(factKey("host", config.bridge)) ?? [])
+  const link = config.vlans?.gateway?.name ?? config.bridge;
+  const present = (facts.addresses.get(factKey("host", link)) ?? [])
     .filter((a) => !a.linkLocal)
     .map((a) => a.prefix);
   return unique.map((address) => {
@@ -141,13 +204,13 @@ function gateways(config: BridgeConfig, ips: readonly ResultIp[], facts: Facts):
     if (contradicting.length > 0 && !config.forceAddress)
       throw new NetError("config/invalid", {
         field: "ipam",
-        why: `bridge ${config.bridge} already has an address different from ${address.text}: ${contradicting.map((p) => p.text).join(", ")}`,
+        why: `${link === config.bridge ? "bridge " : ""}${link} already has an address different from ${address.text}: ${contradicting.map((p) => p.text).join(", ")}`,
       });
     return {
       kind: "address",
       possession: "shared",
       place: "host",
-      link: config.bridge,
+      link,
       address,
       dad: config.enabledad,
       connectedRoute: true,

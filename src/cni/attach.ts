@@ -138,7 +138,9 @@ async function realise<Config>(
 ): Promise<Result> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return await allOrNothing((undo) => attempted(plugin, input, work, undo));
+      // What is opened stays open for the rollback.
+      using opened = new DisposableStack();
+      return await allOrNothing((undo) => attempted(plugin, input, work, { undo, opened }));
     } catch (e) {
       if (!(e instanceof StaleFacts)) throw e;
       if (attempt === PLANS)
@@ -151,14 +153,14 @@ async function attempted<Config>(
   plugin: KernelPlugin<Config>,
   input: PlanInput<Config>,
   { spaces, record, lease }: Work,
-  undo: DisposableStack,
+  { undo, opened }: { readonly undo: DisposableStack; readonly opened: DisposableStack },
 ): Promise<Result> {
   const mark = markOf(ownerOf(plugin.type, input));
   const planned = async (from: PlanInput<Config>): Promise<Plan> =>
     plugin.plan(from, await readFacts(spaces, plugin.needs(from)));
   const put = async (all: NetState, added: NetState): Promise<void> => {
     await loadKinds(added);
-    using firewalls = await loadFirewalls(added);
+    const firewalls = opened.use(await loadFirewalls(added));
     const borrow: ApplyContext["borrow"] = (object, value) =>
       record.borrow({ object: all.objects.indexOf(object), value });
     apply(added, { ...openContext(mark, spaces, firewalls), borrow, undo });

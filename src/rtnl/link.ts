@@ -137,7 +137,7 @@ export function decodeLink(m: Pick<Message, "body">): Link {
     allMulticast: (info.flags & IFF.ALLMULTI) !== 0,
     txQueueLength: a.txQueueLength ?? 0,
     ...(bridge
-      ? { bridge: bridge.vlanFiltering === undefined ? {} : { vlanFiltering: bridge.vlanFiltering === 1 } }
+      ? { bridge: bridge.vlanDefaultPvid === undefined ? {} : { vlanFiltering: bridge.vlanFiltering === 1 } }
       : {}),
     ...(port
       ? {

@@ -1,5 +1,5 @@
 import { NetError } from "../../errors.ts";
-import { createBridge, findLink, removeLink, setLink } from "../../rtnl/link.ts";
+import { createBridge, findLink, setLink } from "../../rtnl/link.ts";
 import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import { readText } from "../../sys/files.ts";
 import {
@@ -35,13 +35,6 @@ function hasFixedMac(name: string): boolean {
   }
 }
 
-/** The kernel passes over what it does not know of a bridge, so that its answer shows it alone. */
-export const withoutVlans = (): NetError =>
-  new NetError("feature/missing", {
-    feature: "VLAN filtering of bridges",
-    needs: "a kernel with CONFIG_BRIDGE_VLAN_FILTERING",
-  });
-
 /** Before a bridge comes up for the first time, also one whose maker was killed before this. */
 function prepare(o: BridgeObject): void {
   // The host must not take routes from what containers advertise to it.
@@ -57,9 +50,18 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
     try {
       createBridge(host, o);
     } catch (e) {
+      const errno = e instanceof NetError && e.is("netlink/refused") ? e.detail.errno : undefined;
       // Another ADD made it at the same time, with another address than this plan says.
-      if (e instanceof NetError && e.is("netlink/refused") && e.detail.errno === "EEXIST")
-        throw new StaleFacts();
+      if (errno === "EEXIST") throw new StaleFacts();
+      if (errno === "EOPNOTSUPP" && o.vlanFiltering)
+        throw new NetError(
+          "feature/missing",
+          {
+            feature: "VLAN filtering of bridges",
+            needs: "a kernel with CONFIG_BRIDGE_VLAN_FILTERING",
+          },
+          { cause: e },
+        );
       throw e;
     }
     link = findLink(host, { name: o.name });
@@ -71,12 +73,8 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
       where: "the host",
     });
   if (link.mac !== o.mac) throw new StaleFacts();
-  if (o.vlanFiltering && !link.bridge?.vlanFiltering) {
-    // Somebody else's, made since the plan; the next one says what is wrong with it.
-    if (found) throw new StaleFacts();
-    removeLink(host, { index: link.index });
-    throw withoutVlans();
-  }
+  // Somebody else's, made since the plan; the next one says what is wrong with it.
+  if (o.vlanFiltering && !link.bridge?.vlanFiltering) throw new StaleFacts();
   if (!link.up) prepare(o);
   if (found && !hasFixedMac(o.name)) setLink(host, { index: link.index }, { mac: o.mac });
   const promiscuous = o.promiscuous && !link.promiscuous;

@@ -28,6 +28,8 @@ export interface FirewallSite extends AsyncDisposable {
   /** The host's namespace. */
   readonly home: string;
   readonly outside: TestNetns;
+  /** Variables of each call of `firewall`. */
+  readonly env: Readonly<Record<string, string>>;
   container(): Promise<TestNetns>;
   /** Attaches by `bridge`, and by `firewall` if options are given. */
   attach(netns: TestNetns, network: Network, options?: Json): Promise<Attached>;
@@ -68,6 +70,7 @@ export async function firewallSite(
     host,
     home: `/proc/${host.pid}/ns/net`,
     outside,
+    env,
     container: async () => stack.use(await testNetns()),
     attach: async (netns, network, options) => {
       const { result } = must(

@@ -18,6 +18,20 @@ await new Promise((done, failed) => Bun.connect({ hostname: host, port: Number(p
 clearTimeout(late);
 process.stdout.write(text);`;
 
+const SINK = `const [host, port, bytes] = process.argv.slice(1);
+let rest = Number(bytes);
+Bun.listen({ hostname: host, port: Number(port), socket: {
+  data: (s, b) => { rest -= b.length; if (rest <= 0) s.end("all"); } } });
+console.log("listening");`;
+const SOURCE = `const [host, port, bytes] = process.argv.slice(1);
+let rest = new Uint8Array(Number(bytes)), began = 0;
+const more = (s) => { rest = rest.subarray(s.write(rest)); };
+await new Promise((done, failed) => Bun.connect({ hostname: host, port: Number(port), socket: {
+  open: (s) => { began = performance.now(); more(s); }, drain: more, data: () => done(), error: (_, e) => failed(e),
+  connectError: (_, e) => failed(e) } }).catch(failed));
+process.stdout.write(String(performance.now() - began));
+process.exit(0);`;
+
 /** Words that make a program run in the namespace at a path. */
 export const inside = (netns: string): readonly string[] => ["nsenter", `--net=${netns}`, "--"];
 
@@ -49,4 +63,19 @@ export async function seenFrom(
   await using _server = await serveIn(server, listen.address, listen.port);
   const { code, stdout } = await connectFrom(client, address, port);
   return code === 0 ? stdout.trim() : undefined;
+}
+
+/** How long, in milliseconds, so many bytes take from the namespace at the one path to the address in the other. */
+export async function transferMs(
+  from: string,
+  to: { readonly netns: string; readonly address: string; readonly port: number },
+  bytes: number,
+): Promise<number> {
+  const words = [to.address, String(to.port), String(bytes)];
+  await using sink = startProcess([...inside(to.netns), process.execPath, "-e", SINK, ...words]);
+  await sink.printed("listening");
+  const { stdout } = await run([...inside(from), process.execPath, "-e", SOURCE, ...words], {
+    env: plainEnv,
+  });
+  return Number(stdout);
 }

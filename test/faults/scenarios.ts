@@ -5,6 +5,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CniHost, PluginReply } from "../../src/testing/cni-host.ts";
+import { run } from "../../src/testing/run.ts";
 
 /** A container on a host. */
 export interface Subject {
@@ -77,31 +78,7 @@ const PORTS = [
   { hostPort: 9798, containerPort: 81, protocol: "udp" },
 ];
 
-/** `portmap` behind a bridge that was attached before; only `portmap` meets the fault. */
-function portmap(name: string, backend: "nftables" | "iptables"): Scenario {
-  const before = alone("bridge", "bridge", bridgeConf());
-  const results = new Map<string, unknown>();
-  const conf: Conf = (on) => ({
-    ...NETWORK,
-    type: "portmap",
-    backend,
-    prevResult: results.get(on.containerId),
-  });
-  const wanting: Conf = (on) => ({ ...conf(on), runtimeConfig: { portMappings: PORTS } });
-  return {
-    ...alone(name, "portmap", ({ host: _ }) => ({ ...NETWORK, type: "portmap", backend })),
-    prepare: async (on) => {
-      results.set(on.containerId, mustSucceed("ADD of the bridge", await before.add(on)).result);
-    },
-    add: (on, under) => on.host.call("portmap", { command: "ADD", ...key(on) }, wanting(on), under),
-    check: (on) => on.host.call("portmap", { command: "CHECK", ...key(on) }, wanting(on)),
-    finish: async (on) => {
-      mustSucceed("DEL of the bridge", await before.del(on, "bare"));
-    },
-  };
-}
-
-/** What a plugin that comes after another one changes in the container, as text. */
+/** What a plugin that comes after another one changes, as text. */
 type Look = (on: Subject) => Promise<string>;
 const seen =
   (...commands: readonly string[]): Look =>
@@ -114,42 +91,91 @@ const seen =
     return texts.join("\n");
   };
 
-/**
- * A plugin behind a bridge that was attached before; only the plugin meets the fault, and has to give back what `look`
- * shows while the interface is still there.
- */
-function behindBridge(name: string, own: object, look: Look): Scenario {
-  const before = alone("bridge", "bridge", bridgeConf({}, DUAL));
+type Interface = Pick<Scenario, "add" | "del">;
+interface Behind {
+  /** What the runtime adds to the configuration for ADD and CHECK. */
+  readonly wanted?: object;
+  /** Has to look as before once the plugin has taken back what it did, while the interface is still there. */
+  readonly look?: Look;
+}
+
+/** A plugin behind an interface that was attached before; only the plugin meets the fault. */
+function behind(
+  interfaceOf: Interface,
+  name: string,
+  own: { readonly type: string; readonly [option: string]: unknown },
+  { wanted = {}, look = async () => "" }: Behind,
+): Scenario {
   const prepared = new Map<string, { readonly result: unknown; readonly looked: string }>();
   const conf: Conf = (on) => ({
     ...NETWORK,
-    type: name,
     ...own,
+    ...wanted,
     prevResult: prepared.get(on.containerId)?.result,
   });
   return {
-    ...alone(name, name, () => ({ ...NETWORK, type: name, ...own })),
+    ...alone(name, own.type, () => ({ ...NETWORK, ...own })),
     prepare: async (on) => {
-      const { result } = mustSucceed("ADD of the bridge", await before.add(on));
+      const { result } = mustSucceed("ADD of the interface", await interfaceOf.add(on));
       prepared.set(on.containerId, { result, looked: await look(on) });
     },
-    add: (on, under) => on.host.call(name, { command: "ADD", ...key(on) }, conf(on), under),
-    check: (on) => on.host.call(name, { command: "CHECK", ...key(on) }, conf(on)),
+    add: (on, under) => on.host.call(own.type, { command: "ADD", ...key(on) }, conf(on), under),
+    check: (on, { result }) =>
+      on.host.call(own.type, { command: "CHECK", ...key(on) }, { ...conf(on), prevResult: result }),
     finish: async (on) => {
       const now = await look(on);
-      mustSucceed("DEL of the bridge", await before.del(on, "bare"));
+      mustSucceed("DEL of the interface", await interfaceOf.del(on, "bare"));
       if (now !== prepared.get(on.containerId)?.looked)
         throw new Error(`not given back: ${prepared.get(on.containerId)?.looked}\nbut: ${now}`);
     },
   };
 }
 
+const onBridge = (ranges: readonly string[] = V4): Interface =>
+  alone("bridge", "bridge", bridgeConf({}, [...ranges]));
+
+/** An interface without an end in the host. */
+const macvlan: Interface = {
+  async add({ host, netns }) {
+    const ip = (...words: readonly string[]) => host.exec(["ip", "link", ...words], { mustSucceed: false });
+    await ip("add", "hdlf0", "type", "bridge");
+    const inside = ["nsenter", `--net=${netns}`, "--", "ip", "link"];
+    await ip("add", "hdlf1", "link", "hdlf0", "type", "macvlan");
+    await ip("set", "hdlf1", "netns", netns.slice("/run/netns/".length), "name", "eth0");
+    await run([...inside, "set", "eth0", "up"]);
+    const result = { cniVersion: NETWORK.cniVersion, interfaces: [{ name: "eth0", sandbox: netns }] };
+    return { code: 0, error: undefined, message: "", result };
+  },
+  async del({ netns }) {
+    await run(["nsenter", `--net=${netns}`, "--", "ip", "link", "delete", "eth0"]);
+    return { code: 0, error: undefined, message: "", result: undefined };
+  },
+};
+
+const portmap = (name: string, backend: "nftables" | "iptables"): Scenario =>
+  behind(
+    onBridge(),
+    name,
+    { type: "portmap", backend },
+    { wanted: { runtimeConfig: { portMappings: PORTS } } },
+  );
+
 const TUNING = {
+  type: "tuning",
   mtu: 1400,
   promisc: true,
   txQLen: 77,
   sysctl: { "net.core.somaxconn": "7", "net.ipv4.conf.IFNAME.arp_filter": "1" },
 };
+const LIMITS = {
+  type: "bandwidth",
+  ingressRate: 8_000_000,
+  ingressBurst: 800_000,
+  egressRate: 8_000_000,
+  egressBurst: 800_000,
+};
+const queues: Look = async (on) =>
+  (await on.host.snapshot([on.netns])).filter((l) => /: (qdisc|filter|link bwp)/.test(l)).join("\n");
 
 /** A list through `heddle cni`, in one process. */
 function listed(name: string, ipMasqBackend: "nftables" | "iptables"): Scenario {
@@ -204,11 +230,11 @@ export const scenarios: readonly Scenario[] = [
   })),
   portmap("portmap", "nftables"),
   portmap("portmap by iptables", "iptables"),
-  behindBridge(
-    "tuning",
-    TUNING,
-    seen("ip link show eth0", "sysctl net.core.somaxconn net.ipv4.conf.eth0.arp_filter"),
-  ),
+  behind(onBridge(DUAL), "tuning", TUNING, {
+    look: seen("ip link show eth0", "sysctl net.core.somaxconn net.ipv4.conf.eth0.arp_filter"),
+  }),
+  behind(onBridge(), "bandwidth", LIMITS, { look: queues }),
+  behind(macvlan, "bandwidth in the container", LIMITS, { look: queues }),
   listed("the list through heddle cni", "nftables"),
   listed("the list by iptables through heddle cni", "iptables"),
 ];

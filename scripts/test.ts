@@ -1,17 +1,18 @@
 /**
  * Runs the tests: the checks of `npm run check`, then every test file in random order, each in a fresh global object,
  * several at a time. Test files named `*.long.test.ts` run only with `--all`. Words on the command line choose files;
- * `--seed=N` repeats an order.
+ * `--seed=N` repeats an order. Tests for a kernel with features that this one lacks run afterwards in a virtual machine.
  */
+import { tempDir } from "../src/testing/temp-dir.ts";
+import { whyNoGuest } from "../test/vm/machine.ts";
+import { deferredIn, runDeferred, TEST_LIMIT_MS } from "../test/vm/tests.ts";
 import { setup } from "./setup.ts";
 import { check } from "./check.ts";
 import { ensureBuilt } from "./build.ts";
 import { projectDir } from "./paths.ts";
 
 /** What the whole run may take before it is ended, in seconds. */
-const LIMIT_S = { usual: 8 * 60, all: 60 * 60 } as const;
-/** What one test may take, in milliseconds; tests that need more say so themselves. */
-const TEST_LIMIT_MS = 30_000;
+const LIMIT_S = { usual: 15 * 60, all: 60 * 60 } as const;
 /** The kernel serializes most network configuration, so more processes than this only wait for each other. */
 const PROCESSES = Math.min(4, Math.max(2, navigator.hardwareConcurrency));
 
@@ -37,11 +38,18 @@ async function tee(stream: ReadableStream<Uint8Array>): Promise<string> {
   return text;
 }
 
-async function runTests(): Promise<{
+interface Ran {
+  readonly counts: Counts;
   readonly output: string;
   readonly code: number;
   readonly timedOut: boolean;
-}> {
+}
+
+const limitS = LIMIT_S[all ? "all" : "usual"];
+const secondsLeft = (): number => limitS - performance.now() / 1e3;
+
+/** Every chosen test that this machine can run. The file `notes` gets those that need another kernel. */
+async function runTests(notes: string): Promise<Ran> {
   const argv = [
     process.execPath,
     "test",
@@ -55,12 +63,37 @@ async function runTests(): Promise<{
   // Part of the checks, which have run by then.
   if (chosen.length === 0) argv.push("--path-ignore-patterns=src/tidy.test.ts");
   argv.push(...(chosen.length > 0 ? chosen : ["src/", "test/", "bench/", "scripts/"]));
-  const child = Bun.spawn(argv, { cwd: projectDir, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const env = { ...process.env, HEDDLE_DEFERRED: notes };
+  const child = Bun.spawn(argv, { cwd: projectDir, env, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
   let timedOut = false;
-  const limit = setTimeout(() => ((timedOut = true), child.kill()), LIMIT_S[all ? "all" : "usual"] * 1e3);
+  const limit = setTimeout(() => ((timedOut = true), child.kill()), secondsLeft() * 1e3);
   const [stdout, stderr, code] = await Promise.all([tee(child.stdout), tee(child.stderr), child.exited]);
   clearTimeout(limit);
-  return { output: `${stdout}\n${stderr}`, code, timedOut };
+  const output = `${stdout}\n${stderr}`;
+  return { counts: countsOf(output), output, code, timedOut };
+}
+
+/** The tests that were noted, in a guest. Undefined if there are none, or after saying why there is no guest. */
+async function runNoted(notes: string): Promise<Ran | undefined> {
+  const deferred = deferredIn(notes);
+  if (deferred === undefined) return undefined;
+  const what = `tests for a kernel with ${deferred.features.join(", ")}`;
+  const skipped = (why: string): undefined => {
+    console.log(`skipped: ${what}: a virtual machine ${why}`);
+    return undefined;
+  };
+  const why = whyNoGuest();
+  if (why !== undefined) return skipped(why);
+  console.log(`${what}: ${deferred.files.length} files in a virtual machine`);
+  try {
+    const print = (chunk: Uint8Array): void => void process.stdout.write(chunk);
+    const outcome = await runDeferred(deferred, { seed, limitS: secondsLeft(), print });
+    const code = outcome.report?.code ?? 1;
+    if (code !== 0) console.log(`--- the log of the virtual machine\n${outcome.console}`);
+    return { counts: countsOf(outcome.output), output: outcome.output, code, timedOut: outcome.timedOut };
+  } catch (e) {
+    return skipped(`cannot be had: ${e instanceof Error ? e.message : String(e)}`);
+  }
 }
 
 function countsOf(output: string): Counts {
@@ -68,6 +101,8 @@ function countsOf(output: string): Counts {
     Number([...output.matchAll(new RegExp(`^\\s*(\\d+) ${word}$`, "gm"))].at(-1)?.[1] ?? 0);
   return { pass: last("pass"), fail: last("fail"), skip: last("skip") };
 }
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
 
 function printSkips(output: string): void {
   const reasons = new Set([...output.matchAll(/^skipped: (.*)$/gm)].map((match) => match[1]));
@@ -83,13 +118,21 @@ async function main(): Promise<number> {
   const failedChecks = chosen.length === 0 ? await check() : [];
   await ensureBuilt();
   console.log(`tests: seed ${seed}, ${PROCESSES} processes`);
-  const { output, code, timedOut } = await runTests();
-  const { pass, fail, skip } = countsOf(output);
-  printSkips(output);
-  if (timedOut) console.log(`ended after ${LIMIT_S[all ? "all" : "usual"]} s: the tests took too long`);
+  using dir = tempDir("tests");
+  const notes = dir.in("deferred");
+  const here = await runTests(notes);
+  const guest = here.timedOut ? undefined : await runNoted(notes);
+  const runs = guest === undefined ? [here] : [here, guest];
+  printSkips(here.output);
+  if (runs.some(({ timedOut }) => timedOut)) console.log(`ended after ${limitS} s: the tests took too long`);
   if (failedChecks.length > 0) console.log(`failed checks: ${failedChecks.join(", ")}`);
   // A crash of the runner has a code but no failed test; it counts as one.
-  const failed = Math.max(fail, code === 0 ? 0 : 1) + failedChecks.length;
+  const failures = runs.map(({ counts, code }) => Math.max(counts.fail, code === 0 ? 0 : 1));
+  const pass = sum(runs.map(({ counts }) => counts.pass));
+  // What ran in the guest was skipped before.
+  const skip = here.counts.skip - (guest === undefined ? 0 : guest.counts.pass + guest.counts.fail);
+  const unwanted = skip > 0 && process.env["HEDDLE_SKIPS"] === "fail" ? 1 : 0;
+  const failed = sum(failures) + failedChecks.length + unwanted;
   console.log(`${pass} passed, ${failed} failed, ${skip} skipped (seed ${seed})`);
   return failed === 0 ? 0 : 1;
 }

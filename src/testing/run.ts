@@ -2,6 +2,8 @@
  * Runs programs for tests: an argument array, a stated environment, a time limit, and all the output kept. Knows nothing
  * of containers or plugins.
  */
+import { patience } from "./slowdown.ts";
+
 export interface Outcome {
   readonly code: number;
   readonly stdout: string;
@@ -12,7 +14,7 @@ export interface RunOptions {
   /** The whole environment of the program; by default only a `PATH`. */
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-  /** After this many milliseconds the program is killed; 30 seconds unless told. */
+  /** After this many milliseconds the program is killed; 30 seconds unless told. More where `patience` says so. */
   readonly timeoutMs?: number;
   /** False: a failing program is an outcome, not an error. */
   readonly mustSucceed?: boolean;
@@ -30,7 +32,7 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
     stdin: options.stdin === undefined ? "ignore" : new Blob([options.stdin]),
     stdout: "pipe",
     stderr: "pipe",
-    timeout: options.timeoutMs ?? 30_000,
+    timeout: patience(options.timeoutMs ?? 30_000),
     killSignal: "SIGKILL",
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   });

@@ -30,7 +30,8 @@ mkdir /layer/work
 cp -a /upper /layer/upper
 mount -t overlay -o lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work overlay /merged
 for dir in proc sys dev; do mount --move "/$dir" "/merged/$dir"; done
-mkdir -p /merged/dev/pts /merged/dev/shm /merged/lib/modules
+mkdir -p /merged/dev/pts /merged/dev/shm /merged/dev/net /merged/lib/modules
+mknod -m 666 /merged/dev/net/tun c 10 200
 mount -t devpts devpts /merged/dev/pts
 mount -t tmpfs tmpfs /merged/dev/shm
 mount -t tmpfs tmpfs /merged/run

@@ -4,6 +4,7 @@
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { projectDir } from "../../scripts/paths.ts";
+import { SPARE_NICS } from "../../src/testing/features.ts";
 import { tempDir } from "../../src/testing/temp-dir.ts";
 import { initramfs } from "./initramfs.ts";
 import type { GuestReport, Job } from "./job.ts";
@@ -14,8 +15,6 @@ export const GUEST_SLOWDOWN = 20;
 /** What the guest has. It takes from the host only what it touches. */
 const MEMORY_MB = 3072;
 const PROCESSORS = 2;
-/** Network devices on a wire of their own, for tests that need hardware. */
-export const SPARE_NICS = ["02:68:64:6c:00:01", "02:68:64:6c:00:02"] as const;
 
 export interface GuestRun {
   readonly kernel: KernelVersion;
@@ -90,7 +89,9 @@ function qemuArguments(tools: Emulator, image: string, dir: string, interactive:
     ? ["-device", "virtconsole,bus=ports.0,nr=0,chardev=program"]
     : ["-device", "virtserialport,bus=ports.0,chardev=program,name=program"];
   return [
-    ...["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", String(PROCESSORS)],
+    ...["-machine", "q35", "-accel", "tcg,thread=multi", "-smp", String(PROCESSORS)],
+    // Without cmpxchg16b: QEMU 7.2 leaves random flags after it, which ends in a double fault sooner or later.
+    ...["-cpu", "max,-cx16"],
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     ...tools.firmware.flatMap((path) => ["-L", path]),
     ...["-kernel", image, "-initrd", `${dir}/initramfs`],

@@ -29,8 +29,6 @@ export interface Emulator {
 
 export interface Kernel {
   readonly image: string;
-  /** As `uname -r` prints it. */
-  readonly release: string;
   /** The directory of its modules, indexed by depmod. */
   readonly modules: string;
 }
@@ -68,16 +66,20 @@ export async function kernel(version: KernelVersion): Promise<Kernel> {
       await apt.download(images.filter((name) => name.startsWith("linux-image-")));
     },
     async (tree) => {
-      await command([busybox, "depmod", "-b", tree, onlyEntry(join(tree, "lib/modules"))]);
+      const base = libraryBase(tree);
+      const packed = [...new Bun.Glob("lib/modules/**/*.ko.xz").scanSync({ cwd: base, absolute: true })];
+      if (packed.length > 0) await command([busybox, "unxz", ...packed]); // Its modprobe reads plain ones only.
+      await command([busybox, "depmod", "-b", base, onlyEntry(join(base, "lib/modules"))]);
     },
   );
-  const release = onlyEntry(join(root, "lib/modules"));
-  return {
-    image: join(root, `boot/vmlinuz-${release}`),
-    release,
-    modules: join(root, "lib/modules", release),
-  };
+  const all = join(libraryBase(root), "lib/modules");
+  const release = onlyEntry(all);
+  return { image: join(root, `boot/vmlinuz-${release}`), modules: join(all, release) };
 }
+
+/** The directory that has `lib/modules`: the root itself up to Debian 12, `usr` later. */
+const libraryBase = (tree: string): string =>
+  existsSync(join(tree, "lib/modules")) ? tree : join(tree, "usr");
 
 /** Paths below `modules` of these modules and what they need, each after what it needs; built-in ones are left out. */
 export function modulesInOrder(modules: string, names: readonly string[]): readonly string[] {
@@ -103,7 +105,7 @@ export function modulesInOrder(modules: string, names: readonly string[]): reado
 }
 
 const nameOf = (path: string): string =>
-  (path.split("/").at(-1) ?? "").replace(/\.ko(?:\.xz)?$/, "").replaceAll("-", "_");
+  (path.split("/").at(-1) ?? "").replace(/\.ko$/, "").replaceAll("-", "_");
 
 function onlyEntry(dir: string): string {
   const [entry, ...more] = readdirSync(dir);

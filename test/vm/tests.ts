@@ -1,5 +1,9 @@
-/** How test files are run in a guest: the test runner's arguments and environment there. */
-import { GUEST_SLOWDOWN } from "./machine.ts";
+/** Test files in a guest: those that somebody names, and those that the host's kernel could not run. */
+import { existsSync, readFileSync } from "node:fs";
+import { relative } from "node:path";
+import { projectDir } from "../../scripts/paths.ts";
+import { type Deferred, patternOfFeatures } from "../../src/testing/needs.ts";
+import { GUEST_SLOWDOWN, type GuestOutcome, type GuestRun, runInGuest } from "./machine.ts";
 
 /** What one test may take on the host, in milliseconds, unless it says more itself. */
 export const TEST_LIMIT_MS = 30_000;
@@ -21,4 +25,33 @@ export function guestEnv(): Readonly<Record<string, string>> {
     HEDDLE_SLOWDOWN: String(GUEST_SLOWDOWN),
     ...(peer === undefined ? {} : { HEDDLE_PEER_DIR: peer }),
   };
+}
+
+/** What the tests of a run noted in this file (`HEDDLE_DEFERRED`): files, and features of the kernel they want. */
+export function deferredIn(path: string): Deferred | undefined {
+  if (!existsSync(path)) return undefined;
+  const notes = readFileSync(path, "utf8").trimEnd().split("\n");
+  const all = notes.map((line) => JSON.parse(line) as Deferred);
+  return {
+    files: [
+      ...new Set(all.flatMap(({ files }) => files.map((file) => relative(projectDir, file)))),
+    ].toSorted(),
+    features: [...new Set(all.flatMap(({ features }) => features))].toSorted(),
+  };
+}
+
+/** Runs of these files the tests that want one of these features, in one guest. @throws if there can be no guest */
+export function runDeferred(
+  { files, features }: Deferred,
+  { seed, limitS, print }: { readonly seed: string } & Required<Pick<GuestRun, "limitS" | "print">>,
+): Promise<GuestOutcome> {
+  const order = ["--randomize", `--seed=${seed}`, "--only-failures"];
+  const which = ["--test-name-pattern", patternOfFeatures(features), ...files.map((file) => `./${file}`)];
+  return runInGuest({
+    kernel: "6.1",
+    argv: testArguments([...order, ...which]),
+    env: guestEnv(),
+    limitS,
+    print,
+  });
 }

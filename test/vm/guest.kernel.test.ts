@@ -1,0 +1,28 @@
+import { describe, expect } from "bun:test";
+import { readlinkSync } from "node:fs";
+import { basename } from "node:path";
+import { kernelFeatures, kernelHas, nicOf, SPARE_NICS } from "../../src/testing/features.ts";
+import { kernelTestWith } from "../../src/testing/needs.ts";
+import { testNetns } from "../../src/testing/netns.ts";
+import { run } from "../../src/testing/run.ts";
+import { seenFrom } from "../../src/testing/traffic.ts";
+
+describe("the virtual machine", () => {
+  kernelTestWith(...kernelFeatures)("has every feature that a test can ask for", () => {
+    expect(kernelFeatures.filter((feature) => !kernelHas(feature))).toEqual([]);
+  });
+
+  kernelTestWith("spare nics")("has two network devices on one wire, and no way out", async () => {
+    await using one = await testNetns();
+    await using two = await testNetns();
+    expect((await run(["ip", "route"])).stdout).toBe("");
+    for (const [i, netns] of [one, two].entries()) {
+      const nic = nicOf(SPARE_NICS[i] ?? "") ?? "";
+      expect(basename(readlinkSync(`/sys/class/net/${nic}/device/driver`))).toBe("virtio_net");
+      await run(["ip", "link", "set", nic, "netns", netns.name]);
+      await netns.exec(["ip", "addr", "add", `192.0.2.${i + 1}/24`, "dev", nic]);
+      await netns.exec(["ip", "link", "set", nic, "up"]);
+    }
+    expect(await seenFrom(one.path, two.path, "192.0.2.2", 8080)).toBe("192.0.2.1");
+  });
+});

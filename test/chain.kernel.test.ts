@@ -239,6 +239,22 @@ kernel("a list that heddle cni packed attaches, and the list itself detaches", a
   expect((await on.host.exec(["nft", "list", "ruleset"])).stdout).not.toContain("9696");
 });
 
+kernel("heddle gc removes what a chain attached when its container is gone", async () => {
+  await using on = await site();
+  const nets = join(on.host.dir, "net.d");
+  mkdirSync(nets);
+  const list = { cniVersion: "1.1.0", name: "chained", plugins: packed(on.host) };
+  writeFileSync(join(nets, "10.conflist"), JSON.stringify(list));
+  const env = { NETCONFPATH: nets, CAP_ARGS: JSON.stringify(PORTS) };
+  await using gone = await testNetns();
+  expect((await on.host.cli(["cni", "add", "chained", gone.path], env)).code).toBe(0);
+  await gone[Symbol.asyncDispose]();
+  expect(await on.host.cli(["gc"], env)).toMatchObject({ code: 0 });
+  const left = (await on.host.snapshot()).join("\n");
+  expect(left).not.toContain("9696");
+  expect(left).not.toContain("attachments/heddle-");
+});
+
 kernel("a plugin that is not in this executable is executed, with the result of the one before", async () => {
   await using on = await site();
   const bin = join(on.host.dir, "bin");

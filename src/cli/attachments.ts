@@ -44,6 +44,7 @@ async function listAttachments(json: boolean): Promise<void> {
 
 async function collect({ json, cacheDir }: JsonOption & { readonly cacheDir?: string }): Promise<void> {
   const { collectDead } = await import("../cni/collect.ts");
+  const { confDirOf } = await import("./cni-request.ts");
   const { pluginHost } = await import("../plugins/registry.ts");
   const runtime = {
     host: pluginHost(true),
@@ -52,7 +53,7 @@ async function collect({ json, cacheDir }: JsonOption & { readonly cacheDir?: st
     log: complain,
     ...(cacheDir === undefined ? {} : { cacheDir }),
   };
-  const done = await collectDead(runtime, process.env["NETCONFPATH"] ?? "/etc/cni/net.d");
+  const done = await collectDead(runtime, confDirOf(process.env));
   const lines = done.map((d) => ({
     what: `container ${d.containerId} (${d.ifname}, network ${d.network})`,
     failure: d.failure,

@@ -44,12 +44,16 @@ export function cniRequest(
     netns: absolute,
     containerId: containerIdOf(absolute),
     ifname: ifname !== undefined && ifname !== "" ? ifname : (given("CNI_IFNAME") ?? DEFAULT_IFNAME),
-    confDir: given("NETCONFPATH") ?? DEFAULT_CONF_DIR,
+    confDir: confDirOf(env),
     path: given("CNI_PATH") ?? "",
     ...(args === undefined ? {} : { args: readCniArgs(args) }),
     ...(capabilityArgs === undefined ? {} : { capabilityArgs: readCapabilityArgs(capabilityArgs) }),
   };
 }
+
+/** The directory of network configurations: `NETCONFPATH`, if it is not empty, or the usual one. */
+export const confDirOf = (env: Readonly<Record<string, string | undefined>>): string =>
+  env["NETCONFPATH"] || DEFAULT_CONF_DIR;
 
 /** The container's id for a namespace without a container: from the first 10 bytes of the path's SHA-512. */
 export const containerIdOf = (absoluteNetns: string): string =>

@@ -3,7 +3,7 @@ import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
 import { loadNetwork, readNetworkFile } from "../cni/load.ts";
 import { packList } from "../cni/pack.ts";
-import { cniRequest } from "./cni-request.ts";
+import { confDirOf } from "./cni-request.ts";
 import { print } from "./output.ts";
 
 const ENDINGS = [".conflist", ".conf", ".json"];
@@ -14,9 +14,7 @@ const ENDINGS = [".conflist", ".conf", ".json"];
  */
 export function packNetwork(list: string, output: string | undefined): void {
   const isFile = list.includes("/") || ENDINGS.includes(extname(list));
-  const network = isFile
-    ? readNetworkFile(list)
-    : loadNetwork(cniRequest(list, "/", undefined, process.env).confDir, list);
+  const network = isFile ? readNetworkFile(list) : loadNetwork(confDirOf(process.env), list);
   const text = `${JSON.stringify(packList(network), undefined, 2)}\n`;
   if (output === undefined) print(text);
   else replaceFile(output, text);

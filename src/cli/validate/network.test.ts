@@ -212,6 +212,20 @@ describe("an entry", () => {
     expect(await findings(list(entry))).toEqual([...wanted]);
   });
 
+  test("of another program has its ipam checked, if that is of ours", async () => {
+    const theirs = { type: "theirs", any: 1, ipam: { type: "host-local", subnet: "10.0.0.0/33", more: 1 } };
+    const paths = (found: readonly string[]): readonly string[] =>
+      found.map((f) => f.split(" ").slice(1, 3).join(" "));
+    expect(paths(await findings(list(theirs)))).toEqual([
+      "warning plugins[0].type:",
+      "error plugins[0].ipam.subnet:",
+      "error plugins[0].ipam.more:",
+    ]);
+    expect(paths(await findings(list({ ...theirs, ipam: { mine: 1 } })))).toEqual([
+      "warning plugins[0].type:",
+    ]);
+  });
+
   test("of another program is found in CNI_PATH", async () => {
     using dir = tempDir("validate");
     writeFileSync(dir.in("mine"), "");

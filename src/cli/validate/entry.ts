@@ -97,7 +97,7 @@ export async function checkEntry(
   }
   const entry: Entry = { type, place, path };
   const plugin = isPluginType(type) ? await registry[type].load() : undefined;
-  if (plugin === undefined) add("warning", "type", strange(type, network));
+  if (plugin === undefined) aboutStranger(type, "type", network, add);
   if (isIpam(type))
     add("warning", "type", `type: ${type} hands out addresses; it belongs into the ipam of another plugin`);
   const ipam = await ipamOf(place.node, plugin, network, add);
@@ -124,20 +124,22 @@ function wordAt(node: Node, key: string): string | undefined {
   return value?.kind === "value" && typeof value.value === "string" ? value.value : undefined;
 }
 
-/** About a plugin that is not of ours: where it is, and which of ours has nearly that name. */
-function strange(type: string, { pluginPath }: Network): string {
-  const start = `type: "${type}" is not in this executable`;
-  const guess = didYouMean(type, pluginTypes);
+type Add = (severity: Finding["severity"], at: string, message: string) => void;
+
+/** Of a plugin that is not of ours: where it is, or which of ours has nearly that name. */
+function aboutStranger(type: string, at: string, { pluginPath }: Network, add: Add): void {
+  const start = `${at}: "${type}" is not in this executable`;
   try {
-    return `${start}; its options are not checked (found ${findPlugin(type, pluginPath).file})`;
+    const { file } = findPlugin(type, pluginPath);
+    add("warning", at, `${start}; its options are not checked (found ${file})`);
   } catch (e) {
     if (!(e instanceof NetError)) throw e;
     const where = pluginPath.length === 0 ? ", and CNI_PATH is not set" : `, nor in ${pluginPath.join(":")}`;
-    return `${start}${where}${guess}`;
+    // A name that cannot be a file's is wrong wherever one looks.
+    if (e.is("config/invalid")) add("error", at, `${at}: ${e.detail.why}`);
+    else add("warning", at, `${start}${where}${didYouMean(type, pluginTypes)}`);
   }
 }
-
-type Add = (severity: Finding["severity"], at: string, message: string) => void;
 
 /** The plugin that hands out the addresses; `foreign` if there is one of which nothing is known. Of others' plugins too. */
 async function ipamOf(
@@ -156,7 +158,7 @@ async function ipamOf(
     return { foreign: true };
   }
   if (!isPluginType(type)) {
-    add("warning", "ipam.type", `ipam.${strange(type, network)}`);
+    aboutStranger(type, "ipam.type", network, add);
     return { foreign: true };
   }
   if (!isIpam(type)) {

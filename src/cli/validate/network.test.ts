@@ -110,6 +110,14 @@ describe("an entry", () => {
       ],
     ],
     [
+      "is of a type that cannot be a file",
+      { type: "../bridge", ipam: { type: "a/b" } },
+      [
+        '2:9 error plugins[0].type: type: plugin type "../bridge" contains a path separator',
+        '2:37 error plugins[0].ipam.type: ipam.type: plugin type "a/b" contains a path separator',
+      ],
+    ],
+    [
       "has an unknown option",
       { type: "bridge", isGatway: true },
       ['2:18 error plugins[0].isGatway: bridge has no option "isGatway"; did you mean "isGateway"?'],

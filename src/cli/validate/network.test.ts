@@ -114,7 +114,7 @@ describe("an entry", () => {
       { type: "../bridge", ipam: { type: "a/b" } },
       [
         '2:9 error plugins[0].type: type: plugin type "../bridge" contains a path separator',
-        '2:37 error plugins[0].ipam.type: ipam.type: plugin type "a/b" contains a path separator',
+        '2:36 error plugins[0].ipam.type: ipam.type: plugin type "a/b" contains a path separator',
       ],
     ],
     [

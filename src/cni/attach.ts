@@ -75,11 +75,9 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     const late = speaksOverTheLink(ipam);
     const input = inputOf(call, owner, late ? emptyResult : await lease());
     const mac = plugin.mac?.(call);
-    const named = mac === undefined ? input : { ...input, mac, fresh: { ...input.fresh, containerMac: mac } };
+    const named = mac === undefined ? input : { ...input, fresh: { ...input.fresh, containerMac: mac } };
     const lateLease = { take: lease, giveBack: () => release(call.delegate, undefined, ipam) };
-    const plan = await realise(plugin, named, { spaces, record, lease: late ? lateLease : undefined });
-    for (const warning of plan.warnings ?? []) call.log(warning);
-    return plan.result;
+    return await realise(plugin, named, { spaces, record, lease: late ? lateLease : undefined });
   } catch (e) {
     const left = e instanceof RollbackFailed ? [e.left] : [];
     await giveBack(call, ipam, record, left);
@@ -137,7 +135,7 @@ async function realise<Config>(
   plugin: KernelPlugin<Config>,
   input: PlanInput<Config>,
   work: Work,
-): Promise<Plan> {
+): Promise<Result> {
   for (let attempt = 1; ; attempt++) {
     try {
       // What is opened stays open for the rollback.
@@ -156,7 +154,7 @@ async function attempted<Config>(
   input: PlanInput<Config>,
   { spaces, record, lease }: Work,
   { undo, opened }: { readonly undo: DisposableStack; readonly opened: DisposableStack },
-): Promise<Plan> {
+): Promise<Result> {
   const mark = markOf(ownerOf(plugin.type, input));
   const planned = async (from: PlanInput<Config>): Promise<Plan> =>
     plugin.plan(from, await readFacts(spaces, plugin.needs(from)));
@@ -187,7 +185,7 @@ async function attempted<Config>(
     }
   }
   record.commit();
-  return plan;
+  return plan.result;
 }
 
 /** What IPAM gave has to have an address; the reservation is given back by the caller. */
@@ -207,8 +205,7 @@ async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCall<Confi
   if (ipam !== undefined) await call.delegate.check(ipam);
   using spaces = openSpaces(call.netns);
   const owner = ownerOf(plugin.type, call);
-  const fresh = freshFrom(prevResult, call, owner);
-  const input = { ...inputOf(call, owner, prevResult), mac: fresh.containerMac, fresh };
+  const input = { ...inputOf(call, owner, prevResult), fresh: freshFrom(prevResult, call, owner) };
   const { state } = plugin.plan(input, await readFacts(spaces, plugin.needs(input)));
   await loadKinds(state);
   using firewalls = await loadFirewalls(state);

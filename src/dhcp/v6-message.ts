@@ -2,7 +2,7 @@
  * DHCPv6 for one non-temporary address (RFC 8415): messages, the options that count, and what an answer grants.
  * Every length is checked; an option inside an option stays inside it.
  */
-import { type Ip, ipFromBytes } from "../net/ip.ts";
+import { type Ip, ipFromBytes, isLoopback, isUnspecified } from "../net/ip.ts";
 import { viewOf } from "../wire/fixed.ts";
 import { decodeNames } from "./domain-names.ts";
 import { malformed } from "./malformed.ts";
@@ -231,7 +231,8 @@ function iaAddress(v: Uint8Array): {
   const address = ipFromBytes(v.subarray(0, 16));
   const first = v[0] ?? 0;
   const linkLocal = first === 0xfe && ((v[1] ?? 0) & 0xc0) === 0x80;
-  if (first === 0xff || linkLocal || address.text === "::" || address.text === "::1" || address.family !== 6)
+  const mapped = address.text.startsWith("::ffff:") && address.text.includes(".");
+  if (first === 0xff || linkLocal || mapped || isUnspecified(address) || isLoopback(address))
     malformed("DHCPv6 option 5", `gives the address ${address.text}`);
   const [preferredSeconds, validSeconds] = [view.getUint32(16), view.getUint32(20)];
   if (preferredSeconds > validSeconds)

@@ -23,10 +23,8 @@ export interface Schema {
 }
 
 /** Where a complaint points: to the key, or to the opening bracket of what has none; to a plain value as a whole. */
-export function spanOf({ node, key }: Place): Span {
-  const { kind, start, end } = node;
-  return kind === "value" ? { start, end } : (key ?? { start, end: start + 1 });
-}
+export const spanOf = ({ node, key }: Place): Span =>
+  node.kind === "value" ? node : (key ?? { start: node.start, end: node.start + 1 });
 
 const below = (path: string, key: string): string => (path === "" ? key : `${path}.${key}`);
 
@@ -39,12 +37,7 @@ export function memberOf(node: Node, name: string): Member | undefined {
 }
 
 /** The place that a decoder's path means, as far as it exists: the last part may be a key that is missing. */
-export const locate = (root: Place, path: string): Place => follow(root, path).place;
-
-/** True if the path leads to something that stands in the file. */
-export const isWritten = (root: Place, path: string): boolean => follow(root, path).rest === "";
-
-function follow(root: Place, path: string): { readonly place: Place; readonly rest: string } {
+export function locate(root: Place, path: string): Place {
   let place = root;
   let rest = path;
   while (rest !== "") {
@@ -53,7 +46,7 @@ function follow(root: Place, path: string): { readonly place: Place; readonly re
     place = next.place;
     rest = next.rest;
   }
-  return { place, rest };
+  return place;
 }
 
 function step(node: Node, path: string): { readonly place: Place; readonly rest: string } | undefined {

@@ -1,0 +1,97 @@
+/** Plugins that make interfaces, with addresses by DHCP: the lease is asked for over the new interface. */
+import { describe, expect } from "bun:test";
+import { type DhcpLab, dhcpLab } from "../../src/testing/dhcp-lab.ts";
+import { type Behaviour, startServer } from "../../src/testing/dhcp-server.ts";
+import { testWith } from "../../src/testing/needs.ts";
+import { testNetns, type TestNetns } from "../../src/testing/netns.ts";
+import type { Outcome } from "../../src/testing/run.ts";
+import { seenFrom } from "../../src/testing/traffic.ts";
+
+const labTest = testWith({ root: true, programs: ["ip", "setpriv"] });
+const usual: Behaviour = { link: "lan", address: "10.9.0.1", first: "10.9.1.10", leaseSeconds: 3600 };
+
+/** The container of the lab plays the host here; its `eth0` leads to the server. */
+async function onHost(
+  lab: DhcpLab,
+  container: TestNetns,
+  command: string,
+  conf: Readonly<Record<string, unknown>>,
+): Promise<Outcome> {
+  const type = String(conf["type"]);
+  const variables = {
+    ...lab.env,
+    CNI_COMMAND: command,
+    CNI_CONTAINERID: "c1",
+    CNI_NETNS: container.path,
+    CNI_IFNAME: "net0",
+    CNI_PATH: lab.cniPath,
+  };
+  return lab.container.exec([`${lab.cniPath}/${type}`], {
+    env: variables,
+    stdin: JSON.stringify({
+      cniVersion: "1.1.0",
+      name: "lan",
+      ...conf,
+      ipam: { type: "dhcp", daemonSocketPath: lab.socketPath },
+    }),
+    mustSucceed: false,
+  });
+}
+
+const kinds: readonly (readonly [type: string, conf: Readonly<Record<string, unknown>>])[] = [
+  ["bridge", { type: "bridge", bridge: "br0" }],
+];
+
+describe.each(kinds)("%s with addresses by DHCP", (type, conf) => {
+  labTest(
+    "reaches the server's network, checks, and gives the lease back before the interface goes",
+    async () => {
+      await using lab = await dhcpLab();
+      await using container = await testNetns();
+      await using server = await startServer(lab.server, { ...usual, options: [[3, "0a090001"]] });
+      await using daemon = await lab.daemon();
+      if (type === "bridge") {
+        await lab.container.exec(["ip", "link", "add", "br0", "type", "bridge"]);
+        await lab.container.exec(["ip", "link", "set", "br0", "up"]);
+        await lab.container.exec(["ip", "link", "set", "eth0", "master", "br0"]);
+      }
+      const added = await onHost(lab, container, "ADD", conf);
+      expect(added.stderr + (added.code === 0 ? "" : added.stdout)).toBe("");
+      const prevResult = JSON.parse(added.stdout) as object;
+      expect(prevResult).toMatchObject({ ips: [{ address: "10.9.1.10/16", gateway: "10.9.0.1" }] });
+      expect(await seenFrom(container.path, lab.server.path, "10.9.0.1", 8080)).toBe("10.9.1.10");
+      const route = await container.exec(["ip", "route", "show", "default"]);
+      expect(route.stdout).toContain("via 10.9.0.1 dev net0");
+      expect((await onHost(lab, container, "CHECK", { ...conf, prevResult })).stdout).toBe("");
+      const before = server.seen().length;
+      expect((await onHost(lab, container, "DEL", conf)).stdout).toBe("");
+      expect(await server.saw("release", before)).toMatchObject({ source: "10.9.1.10" });
+      await daemon.said("released");
+      expect((await container.exec(["ip", "-o", "link"])).stdout).not.toContain("net0");
+    },
+  );
+
+  labTest("leaves nothing when no server answers", async () => {
+    await using lab = await dhcpLab();
+    await using container = await testNetns();
+    await using _ = await lab.daemon("--resendtimeout", "1s");
+    if (type === "bridge") await lab.container.exec(["ip", "link", "add", "br0", "type", "bridge"]);
+    const links = (await lab.container.exec(["ip", "-o", "-br", "link"])).stdout.split("\n").length;
+    const added = await onHost(lab, container, "ADD", conf);
+    expect(JSON.parse(added.stdout)).toMatchObject({ code: 11 });
+    expect(added.stdout).toContain("no DHCP server answered within 1 s");
+    expect((await container.exec(["ip", "-o", "link"])).stdout).not.toContain("net0");
+    expect((await lab.container.exec(["ip", "-o", "-br", "link"])).stdout.split("\n").length).toBe(links);
+  });
+
+  labTest("leaves nothing when the daemon does not run", async () => {
+    await using lab = await dhcpLab();
+    await using container = await testNetns();
+    const added = await onHost(lab, container, "ADD", conf);
+    expect(JSON.parse(added.stdout)).toMatchObject({ code: 11 });
+    expect(added.stdout).toContain("is not running");
+    expect((await container.exec(["ip", "-o", "link"])).stdout).not.toContain("net0");
+    expect(JSON.parse((await onHost(lab, container, "STATUS", conf)).stdout)).toMatchObject({ code: 50 });
+    expect((await onHost(lab, container, "DEL", conf)).stdout).toBe("");
+  });
+});

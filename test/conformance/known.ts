@@ -1,0 +1,86 @@
+import type { Version } from "../../src/cni/version.ts";
+
+/**
+ * Where ours differs from the reference on purpose. Each entry has its row in docs/differences.md, and takes away lines
+ * of a comparison; what no entry takes away is a bug.
+ */
+export interface KnownDifference {
+  /** Words that stand in its row of docs/differences.md. */
+  readonly row: string;
+  /** The networks that it is about; absent: all. */
+  readonly networks?: RegExp;
+  readonly versions?: readonly Version[];
+  /** Lines that only the reference has, and lines that only ours has. */
+  readonly reference?: RegExp;
+  readonly ours?: RegExp;
+}
+
+export const known: readonly KnownDifference[] = [
+  {
+    row: "the MTU of every interface is in the result",
+    ours: /^ADD \d+: \.interfaces\[\d+\]\.mtu \d+$/,
+  },
+  {
+    row: "CHECK of a network without IPAM succeeds",
+    networks: /, no addresses$/,
+    reference: /^CHECK \d+: 1$/,
+    ours: /^CHECK \d+: 0$/,
+  },
+  {
+    row: "a bridge that is made does not look for duplicates of its own link-local address",
+    networks: /^bridge (?!with duplicate)/,
+    reference: /^(made|left): .*host: sysctl net\/ipv6\/conf\/cmp0\/accept_dad:1$/,
+    ours: /^(made|left): .*host: sysctl net\/ipv6\/conf\/cmp0\/accept_dad:0$/,
+  },
+  {
+    row: "an interface announces itself in the families that it has addresses of",
+    reference: /^made: .*container 1: sysctl net\/ipv[46]\/conf\/eth0\/(arp|ndisc)_notify:[01]$/,
+    ours: /^made: .*container 1: sysctl net\/ipv[46]\/conf\/eth0\/(arp|ndisc)_notify:[01]$/,
+  },
+  {
+    row: "the host's route to a ptp container has the scope of the link",
+    networks: /^ptp/,
+    reference: /^made: .*host: route .*dst 10\.96\.0\.2 .* scope host$/,
+    ours: /^made: .*host: route .*dst 10\.96\.0\.2 .* scope link$/,
+  },
+  {
+    row: "no search for duplicates on a link that has two ends",
+    networks: /^ptp/,
+    reference: /^made: .*(VETH|eth0)\/accept_dad:1$/,
+    ours: /^made: .*(VETH|eth0)\/accept_dad:0$/,
+  },
+  {
+    row: "the gateway's address at the host's end of a ptp link makes no route to itself",
+    networks: /^ptp/,
+    reference: /^made: .*host: route .*dst fd96::1 dev VETH .*proto(col)? kernel/,
+  },
+  {
+    row: "DEL takes lo down only if ADD brought it up",
+    networks: /^loopback/,
+    reference: /^left: .*container 1: (link lo |address ::1)/,
+  },
+  {
+    row: "token buckets have the handle",
+    networks: /bandwidth/,
+    reference: /^made: .*qdisc tbf 1: /,
+    ours: /^made: .*qdisc tbf 6864: /,
+  },
+  {
+    row: "makes a hook `ingress`",
+    networks: /bandwidth/,
+    reference: /^made: .*qdisc ingress ffff: /,
+    ours: /^made: .*qdisc clsact ffff: /,
+  },
+  {
+    row: "it is the last, priority 65000",
+    networks: /bandwidth/,
+    reference: /^made: .*filter (parent ffff: )?protocol all pref 1 u32 /,
+    ours: /^made: .*filter protocol all pref 65000 u32 /,
+  },
+  {
+    row: "a result that the version cannot express is refused before anything is made",
+    networks: /^bridge .*, no addresses$/,
+    versions: ["0.1.0", "0.2.0"],
+    reference: /^made: .*(VETH|eth0)/,
+  },
+];

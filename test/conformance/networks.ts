@@ -1,0 +1,163 @@
+/**
+ * The networks that ours and the reference are compared on: each is a list of plugins and what has to be on the host
+ * before. A plugin joins the comparison by entries here.
+ */
+import type { Version } from "../../src/cni/version.ts";
+import type { KernelFeature } from "../../src/testing/features.ts";
+import type { CniHost } from "../../src/testing/cni-host.ts";
+import type { TestNetns } from "../../src/testing/netns.ts";
+
+export type Json = Readonly<Record<string, unknown>>;
+
+export const families = {
+  v4: ["10.96.0.0/24"],
+  v6: ["fd96::/64"],
+  "dual stack": ["10.96.0.0/24", "fd96::/64"],
+  "no addresses": [],
+} as const;
+export type Families = keyof typeof families;
+
+/** Where a network is attached. */
+export interface Site {
+  readonly host: CniHost;
+  readonly container: TestNetns;
+}
+
+export interface Network {
+  readonly name: string;
+  /** The plugins of the list, first to last, without `name` and `cniVersion`. `ipam` goes into the first. */
+  readonly plugins: readonly Json[];
+  readonly families: readonly Families[];
+  /** The oldest version that its plugins speak. */
+  readonly since?: Version;
+  /** Options of IPAM beside the ranges. */
+  readonly ipam?: Json;
+  readonly args?: string;
+  /** Beside it what the runtime gives to each plugin. */
+  readonly runtimeConfig?: Json;
+  /** What the kernel has to have. */
+  readonly feature?: KernelFeature;
+  /** What has to be there before ADD. */
+  prepare?(site: Site): Promise<void>;
+}
+
+const all: readonly Families[] = ["v4", "v6", "dual stack", "no addresses"];
+const addressed: readonly Families[] = ["v4", "v6", "dual stack"];
+
+const routes = {
+  v4: [{ dst: "203.0.113.0/24", gw: "10.96.0.1" }],
+  v6: [{ dst: "2001:db8::/32", gw: "fd96::1" }],
+} as const;
+
+/** The `ipam` part of a network of these families, with its reservations in `dataDir`. */
+export function ipamOf(network: Network, kind: Families, dataDir: string): Json {
+  if (kind === "no addresses") return {};
+  const ranges = families[kind].map((subnet) => [{ subnet }]);
+  const given = [...(kind === "v6" ? [] : routes.v4), ...(kind === "v4" ? [] : routes.v6)];
+  return { ipam: { type: "host-local", dataDir, ranges, routes: given, ...network.ipam } };
+}
+
+const bridge = (name: string, options: Json, more: Partial<Network> = {}): Network => ({
+  name: `bridge ${name}`,
+  plugins: [{ type: "bridge", bridge: "cmp0", ...options }],
+  families: all,
+  ...more,
+});
+const PORTS = [
+  { hostPort: 9690, containerPort: 80, protocol: "tcp" },
+  { hostPort: 9691, containerPort: 81, protocol: "udp" },
+];
+const gateway = { type: "bridge", bridge: "cmp0", isGateway: true };
+
+export const networks: readonly Network[] = [
+  bridge("as gateway, masquerading", { isGateway: true, ipMasq: true }),
+  bridge(
+    "as default gateway",
+    { isDefaultGateway: true, mtu: 1400, hairpinMode: true },
+    { families: addressed },
+  ),
+  bridge("without gateway", { dns: { nameservers: ["192.0.2.53"], search: ["example"] } }),
+  bridge("promiscuous", { promiscMode: true, isGateway: true }, { families: ["v4"] }),
+  bridge("with MAC check", { macspoofchk: true, isGateway: true }, { families: ["v4"] }),
+  bridge("with isolated ports", { portIsolation: true }, { families: ["v4", "no addresses"] }),
+  bridge("with duplicate address detection", { enabledad: true, isGateway: true }, { families: ["v6"] }),
+  bridge(
+    "with a container end that is down",
+    { disableContainerInterface: true },
+    { families: ["no addresses"] },
+  ),
+  bridge(
+    "with a MAC address by argument",
+    {},
+    { families: ["v4"], args: "MAC=c2:b0:57:49:47:f1;IgnoreUnknown=1" },
+  ),
+  bridge(
+    "with a MAC address by capability",
+    { capabilities: { mac: true } },
+    { families: ["v4"], runtimeConfig: { mac: "c2:b0:57:49:47:f2" } },
+  ),
+  { name: "ptp", plugins: [{ type: "ptp", ipMasq: true, mtu: 1400 }], families: addressed },
+  { name: "loopback", plugins: [{ type: "loopback" }], families: ["no addresses"], since: "1.0.0" },
+  bridge("with a VLAN", { vlan: 100 }, { families: ["v4", "no addresses"], feature: "bridge vlan" }),
+  bridge(
+    "with a VLAN, as gateway",
+    { vlan: 100, isGateway: true, preserveDefaultVlan: true },
+    { families: ["dual stack"], feature: "bridge vlan" },
+  ),
+  bridge(
+    "with a trunk",
+    { vlanTrunk: [{ id: 5 }, { minID: 7, maxID: 9 }] },
+    { families: ["v4"], feature: "bridge vlan" },
+  ),
+  {
+    name: "bridge and tuning",
+    plugins: [
+      gateway,
+      {
+        type: "tuning",
+        mac: "c2:b0:57:49:47:f3",
+        mtu: 1300,
+        promisc: true,
+        allmulti: true,
+        txQLen: 20,
+        sysctl: { "net.ipv4.conf.IFNAME.log_martians": "1" },
+      },
+    ],
+    families: ["v4"],
+  },
+  {
+    name: "bridge and bandwidth",
+    plugins: [
+      gateway,
+      { type: "bandwidth", ingressRate: 8e6, ingressBurst: 8e6, egressRate: 16e6, egressBurst: 8e6 },
+    ],
+    families: ["v4"],
+  },
+  {
+    name: "bridge and bandwidth by capability",
+    plugins: [gateway, { type: "bandwidth", capabilities: { bandwidth: true } }],
+    families: ["dual stack"],
+    runtimeConfig: { bandwidth: { ingressRate: 8e6, ingressBurst: 8e6 } },
+  },
+  ...["open", "same-bridge", "isolated"].map(
+    (ingressPolicy) =>
+      ({
+        name: `bridge and firewall by iptables, ${ingressPolicy}`,
+        plugins: [gateway, { type: "firewall", backend: "iptables", ingressPolicy }],
+        families: addressed,
+        since: "0.4.0",
+      }) as const,
+  ),
+  {
+    name: "bridge and portmap by iptables",
+    plugins: [gateway, { type: "portmap", backend: "iptables", capabilities: { portMappings: true } }],
+    families: addressed,
+    runtimeConfig: { portMappings: PORTS },
+  },
+  {
+    name: "bridge and portmap by nftables",
+    plugins: [gateway, { type: "portmap", backend: "nftables", capabilities: { portMappings: true } }],
+    families: addressed,
+    runtimeConfig: { portMappings: PORTS },
+  },
+];

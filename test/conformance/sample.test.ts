@@ -1,0 +1,33 @@
+/**
+ * A sample of the comparison with the reference plugins; the seed is printed, and `HEDDLE_SEED` repeats a choice.
+ * `all.long.test.ts` does the whole product.
+ */
+import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { sample } from "../../src/testing/faults.ts";
+import { cases, compareCase } from "./cases.ts";
+import { byFeature, kernel, peerPath, seed } from "./setting.ts";
+
+/** Cases on the machine's kernel; of each feature that it may lack, a few. */
+const CASES = 24;
+const CASES_OF_FEATURE = 3;
+
+let heddle: HeddleBinary;
+beforeAll(async () => {
+  heddle = await heddleBinary();
+  console.log(`comparison sample: HEDDLE_SEED=${seed}`);
+}, 120_000);
+afterAll(() => heddle[Symbol.dispose]());
+
+describe("answers, state and traffic are the reference's, but for the rows of docs/differences.md", () => {
+  byFeature(cases, (group) => {
+    const count = group[0]?.network.feature === undefined ? CASES : CASES_OF_FEATURE;
+    kernel.each(sample(group, count, seed).map((c) => [c.title, c.version, c] as const))(
+      "%s, version %s",
+      async (_title, _version, c) => {
+        expect((await compareCase(heddle, peerPath, c)).unexplained).toEqual([]);
+      },
+      60_000,
+    );
+  });
+});

@@ -1,0 +1,30 @@
+/** What the comparisons have in common: where the reference is, what they need, and tests by what the kernel must have. */
+import type { KernelFeature } from "../../src/testing/features.ts";
+import { onKernelWith, testWith, whyNot } from "../../src/testing/needs.ts";
+import { peerProgram } from "../../src/testing/peer.ts";
+
+const peer = whyNot({ root: true }) === undefined ? await peerProgram("bridge") : undefined;
+/** The folder of the reference's executables. */
+export const peerPath = peer?.slice(0, peer.lastIndexOf("/")) ?? "";
+
+export const kernel = testWith({
+  root: true,
+  programs: ["ip", "tc", "nft", "iptables", "nsenter", "unshare"],
+  feature: peer === undefined ? "needs the reference plugins" : true,
+});
+
+interface OfFeature {
+  readonly network: { readonly feature?: KernelFeature };
+}
+
+/** Calls `tests` with the cases of each feature, where it runs: here, or in the virtual machine. */
+export function byFeature<T extends OfFeature>(cases: readonly T[], tests: (of: readonly T[]) => void): void {
+  const groups = Map.groupBy(cases, (c) => c.network.feature);
+  for (const [feature, group] of groups)
+    if (feature === undefined) tests(group);
+    else onKernelWith([feature], () => tests(group));
+}
+
+const asked = Number(process.env["HEDDLE_SEED"]);
+/** By which large products are sampled: `HEDDLE_SEED` repeats a choice. */
+export const seed = Number.isInteger(asked) && asked > 0 ? asked : Math.ceil(Math.random() * 2 ** 31);

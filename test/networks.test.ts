@@ -117,6 +117,30 @@ describe("bridge", () => {
     expect(await sysctl(on, on.home, "net/ipv6/conf/net0/accept_dad")).toBe("1");
   });
 
+  kernel("tells the network of an address that was another container's, in both families", async () => {
+    await using on = await site();
+    const [a, b] = [await on.container(), await on.container()];
+    await resultOf(on.call("ADD", a, bridge(on, {}, DUAL)));
+    for (const ip of ["10.94.0.3", "fd94::3"])
+      await a.exec([
+        "ip",
+        "neigh",
+        "replace",
+        ip,
+        "lladdr",
+        "02:00:00:00:00:99",
+        "dev",
+        "eth0",
+        "nud",
+        "stale",
+      ]);
+    await resultOf(on.call("ADD", b, bridge(on, {}, DUAL)));
+    const { address } = await linkOf(b.path, "eth0", on);
+    const known = async () => (await a.exec(["ip", "neigh", "show", "dev", "eth0"])).stdout;
+    for (const deadline = performance.now() + 5_000; (await known()).split(address).length < 3;)
+      if (performance.now() > deadline) throw new Error(await known());
+  });
+
   kernel(
     "without isGateway leaves the bridge without an address and the host without forwarding",
     async () => {

@@ -10,7 +10,8 @@ export const hint = {
   "netlink/overrun": "the kernel had more events than were read; try again",
   "netlink/interrupted": "the network changed while it was being read; try again",
   "decode/malformed": "some input is not what its format says; check the file or variable that is named",
-  "config/invalid": "correct this key of the network configuration",
+  "config/invalid":
+    "correct this key of the network configuration; heddle cni validate FILE points at it, and at every other",
   "config/unsupported": "remove this key from the network configuration, or use a plugin that knows it",
   "config/not-found": "check NETCONFPATH and the network's name; files end in .conflist, .conf or .json",
   "version/incompatible": "set cniVersion to one of the supported versions",

@@ -75,9 +75,11 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     const late = speaksOverTheLink(ipam);
     const input = inputOf(call, owner, late ? emptyResult : await lease());
     const mac = plugin.mac?.(call);
-    const named = mac === undefined ? input : { ...input, fresh: { ...input.fresh, containerMac: mac } };
+    const named = mac === undefined ? input : { ...input, mac, fresh: { ...input.fresh, containerMac: mac } };
     const lateLease = { take: lease, giveBack: () => release(call.delegate, undefined, ipam) };
-    return await realise(plugin, named, { spaces, record, lease: late ? lateLease : undefined });
+    const plan = await realise(plugin, named, { spaces, record, lease: late ? lateLease : undefined });
+    for (const warning of plan.warnings ?? []) call.log(warning);
+    return plan.result;
   } catch (e) {
     const left = e instanceof RollbackFailed ? [e.left] : [];
     await giveBack(call, ipam, record, left);
@@ -135,7 +137,7 @@ async function realise<Config>(
   plugin: KernelPlugin<Config>,
   input: PlanInput<Config>,
   work: Work,
-): Promise<Result> {
+): Promise<Plan> {
   for (let attempt = 1; ; attempt++) {
     try {
       // What is opened stays open for the rollback.
@@ -154,7 +156,7 @@ async function attempted<Config>(
   input: PlanInput<Config>,
   { spaces, record, lease }: Work,
   { undo, opened }: { readonly undo: DisposableStack; readonly opened: DisposableStack },
-): Promise<Result> {
+): Promise<Plan> {
   const mark = markOf(ownerOf(plugin.type, input));
   const planned = async (from: PlanInput<Config>): Promise<Plan> =>
     plugin.plan(from, await readFacts(spaces, plugin.needs(from)));
@@ -185,7 +187,7 @@ async function attempted<Config>(
     }
   }
   record.commit();
-  return plan.result;
+  return plan;
 }
 
 /** What IPAM gave has to have an address; the reservation is given back by the caller. */
@@ -205,7 +207,8 @@ async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCall<Confi
   if (ipam !== undefined) await call.delegate.check(ipam);
   using spaces = openSpaces(call.netns);
   const owner = ownerOf(plugin.type, call);
-  const input = { ...inputOf(call, owner, prevResult), fresh: freshFrom(prevResult, call, owner) };
+  const fresh = freshFrom(prevResult, call, owner);
+  const input = { ...inputOf(call, owner, prevResult), mac: fresh.containerMac, fresh };
   const { state } = plugin.plan(input, await readFacts(spaces, plugin.needs(input)));
   await loadKinds(state);
   using firewalls = await loadFirewalls(state);

@@ -114,7 +114,12 @@ async function removeRecorded(found: AttachmentRecord, state: NetState): Promise
 /** False if all that is to be removed is in the host: what is exclusive in the container mostly goes with its link. */
 const reachesInside = (state: NetState): boolean =>
   state.objects.some(
-    (o) => "place" in o && o.place === "container" && (o.possession === "borrowed" || o.kind === "rule"),
+    (o) =>
+      "place" in o &&
+      o.place === "container" &&
+      (o.possession === "borrowed" ||
+        o.kind === "rule" ||
+        (o.kind === "link" && o.possession === "exclusive")),
   );
 
 /** The path of the recorded namespace, if it is still that namespace and not a newer one in its place. */

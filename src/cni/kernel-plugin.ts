@@ -59,6 +59,8 @@ export interface PlanInput<Config> {
   /** What IPAM gave; empty without IPAM. In CHECK, the addresses, routes and DNS of the final result. */
   readonly lease: Result;
   readonly prevResult?: Result;
+  /** The MAC address that was asked for. In CHECK, that of the interface in the final result. */
+  readonly mac?: Mac;
   /** Names and addresses to take for what is made new. In CHECK, those of the final result. */
   readonly fresh: Fresh;
 }
@@ -75,6 +77,8 @@ export interface Fresh {
 export interface Plan {
   readonly state: NetState;
   readonly result: Result;
+  /** What may not work as the user expects, one sentence each; ADD goes on and tells it on standard error. */
+  readonly warnings?: readonly string[];
 }
 
 export function freshNames(hostLink: string): Fresh {

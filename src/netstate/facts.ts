@@ -6,6 +6,7 @@ import { findLink, type Link } from "../rtnl/link.ts";
 import { listRoutes, lookUpRoute, type Route } from "../rtnl/route.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
 import { readSysctl } from "../sys/sysctl.ts";
+import type { Device } from "./device.ts";
 import type { Place } from "./model.ts";
 import { at, socketAt, type Spaces } from "./spaces.ts";
 
@@ -20,8 +21,12 @@ export interface Needs {
   readonly hostEndOf?: string;
   /** The link that the default route of the namespace leaves by: of IPv4, else of IPv6, the one of the lowest metric. */
   readonly uplink?: Place;
+  /** Also what is on the uplink. */
+  readonly uplinkAddresses?: boolean;
   /** Every unicast route of all tables, and every rule, of both families. */
   readonly routing?: Place;
+  /** What kind of device is behind this link of the host, or behind its uplink. */
+  readonly device?: { readonly link: string } | "uplink";
   /** Links of the host whose IPv6 default route came from a router's advertisement. */
   readonly routerAdvertised?: boolean;
   /** Who drops forwarded packets of the host that nobody allowed. */
@@ -37,6 +42,8 @@ export interface Facts {
   readonly sysctls: ReadonlyMap<string, string>;
   readonly hostEnd?: Link;
   readonly uplink?: Link;
+  /** Absent for a link that has no device behind it. */
+  readonly device?: Device;
   /** By place. */
   readonly routes: ReadonlyMap<Place, readonly Route[]>;
   readonly rules: ReadonlyMap<Place, readonly RoutingRule[]>;
@@ -68,13 +75,19 @@ export async function readFacts(spaces: Spaces, needs: Needs): Promise<Facts> {
     const value = at(spaces, place, () => readSysctl(key));
     if (value !== undefined) sysctls.set(factKey(place, key), value);
   }
+  const routing = await routingFacts(spaces, needs);
+  if (needs.uplink && needs.uplinkAddresses && routing.uplink) {
+    const { name, index } = routing.uplink;
+    addresses.set(factKey(needs.uplink, name), listAddresses(socketAt(spaces, needs.uplink), index));
+  }
   return {
     links,
     addresses,
     routesTo,
     sysctls,
     ...(await hostEndFact(spaces, needs, links)),
-    ...(await routingFacts(spaces, needs)),
+    ...routing,
+    ...(await deviceFact(needs, links, routing.uplink)),
     routerAdvertised: needs.routerAdvertised ? listeningLinks(spaces) : [],
     ...(needs.forwardKeeper ? { forwardKeeper: await forwardKeeper() } : {}),
   };
@@ -107,6 +120,18 @@ async function routingFacts(
 async function forwardKeeper(): Promise<ForwardKeeper> {
   const { findForwardKeeper } = await import("../firewall/forward-keeper.ts");
   return findForwardKeeper();
+}
+
+async function deviceFact(
+  { device }: Needs,
+  links: Facts["links"],
+  uplink: Link | undefined,
+): Promise<Pick<Facts, "device">> {
+  const link = device === undefined || device === "uplink" ? uplink : links.get(factKey("host", device.link));
+  if (device === undefined || link === undefined) return {};
+  const { readDevice } = await import("./device.ts");
+  const found = readDevice(link);
+  return found ? { device: found } : {};
 }
 
 function listeningLinks(spaces: Spaces): readonly Link[] {

@@ -1,6 +1,6 @@
 import { NetError } from "../errors.ts";
 import type { ApplyContext, Context, KindOperations, RemoveContext } from "./context.ts";
-import { address, waitForUniqueness } from "./kinds/address.ts";
+import { address, announce, waitForUniqueness } from "./kinds/address.ts";
 import { bridge } from "./kinds/bridge.ts";
 import { firewall } from "./kinds/firewall.ts";
 import { linkUp } from "./kinds/link-up.ts";
@@ -78,9 +78,18 @@ function operationsOf(o: NetObject): KindOperations<NetObject> {
   });
 }
 
+/**
+ * An IPv4 address comes before its link is up: the kernel tells the neighbours of it (`arp_notify`) at that moment and
+ * at no other. An IPv6 address comes after: it is told of when it is added to a link that is up.
+ */
+const rank = (o: NetObject): number =>
+  o.kind === "address" && o.address.ip.family === 4 ? order.indexOf("link-up") - 0.5 : order.indexOf(o.kind);
+
+const ANNOUNCED = order.indexOf("address");
+
 /** The objects in the order of `operations`; of one kind, in the order of the plan. */
 function ordered(state: NetState): readonly NetObject[] {
-  return state.objects.toSorted((a, b) => order.indexOf(a.kind) - order.indexOf(b.kind));
+  return state.objects.toSorted((a, b) => rank(a) - rank(b));
 }
 
 /**
@@ -104,9 +113,17 @@ export async function allOrNothing<T>(work: (undo: DisposableStack) => T | Promi
 /** Puts the state into the kernel, inside `allOrNothing`. Its kinds are loaded by then. */
 export function apply(state: NetState, context: Omit<ApplyContext, "indexes">): void {
   const working = { ...context, indexes: new Map<string, number>() };
-  for (const object of ordered(state)) operationsOf(object).apply(object, working);
+  const objects = ordered(state);
+  const put = (from: number, to?: number): void => {
+    for (const object of objects.slice(from, to)) operationsOf(object).apply(object, working);
+  };
+  // A link that announces its addresses forgets its neighbours.
+  const rest = objects.findIndex((o) => rank(o) > ANNOUNCED);
+  put(0, rest < 0 ? undefined : rest);
   for (const object of state.objects)
     if (object.kind === "veth" && isUp(state, object)) waitForwarding(object, context);
+  announce(state, working);
+  if (rest >= 0) put(rest);
   for (const object of state.objects) if (object.kind === "address") waitForUniqueness(object, working);
 }
 

@@ -2,6 +2,7 @@ import type { FirewallState } from "../firewall/model.ts";
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { PortVlans } from "../rtnl/bridge-vlan.ts";
+import type { Dad } from "../rtnl/address.ts";
 import type { LinkType } from "../rtnl/kinds.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
 import type { TokenBucket } from "../rtnl/token-bucket.ts";
@@ -95,7 +96,7 @@ export interface VlanGatewayObject extends Owned<"shared"> {
 
 /**
  * A link of one end, such as a macvlan: made in its place with its final name, and down. A shared one is made if it is
- * missing and brought up.
+ * missing, gets the sysctls of `prepare`, and is brought up.
  */
 export interface LinkObject extends Owned<"exclusive" | "shared"> {
   readonly kind: "link";
@@ -109,6 +110,13 @@ export interface LinkObject extends Owned<"exclusive" | "shared"> {
   readonly txQueueLength?: number;
   /** A name by which another implementation looks for it; it does without if the name is taken. */
   readonly alsoNamed?: string;
+  /** Absent: the kernel chooses. */
+  readonly index?: number;
+  /**
+   * Parameters that a shared link has before it comes up, by their path below `/proc/sys` with slashes. A kernel that
+   * lacks one is fine.
+   */
+  readonly prepare?: Readonly<Record<string, string>>;
 }
 
 /** A pair of virtual Ethernet links, one end in the host and one in the container. */
@@ -164,15 +172,18 @@ export interface AddressObject extends Owned<"exclusive" | "shared"> {
   readonly place: Place;
   readonly link: string;
   readonly address: IpPrefix;
-  /** Duplicate address detection, for IPv6 alone. */
-  readonly dad: boolean;
+  /** Duplicate address detection, for IPv6 alone; only with `true` is its end waited for. */
+  readonly dad: Dad;
   /** False: the kernel makes no route to the address's network by itself. */
   readonly connectedRoute: boolean;
   /** Addresses of the link that have to go first, since they contradict this one. */
   readonly replaces?: readonly IpPrefix[];
 }
 
-/** A route over a link; it goes with the link. */
+/**
+ * A route over a link. It goes with the link, unless it is `marked`: then the link is not its owner's, and the route is
+ * removed by what it says, by the protocol number that is ours alone, and by the owner's number, which is its metric.
+ */
 export interface RouteObject extends Owned<"exclusive"> {
   readonly kind: "route";
   readonly place: Place;
@@ -185,6 +196,7 @@ export interface RouteObject extends Owned<"exclusive"> {
   readonly table?: number;
   readonly mtu?: number;
   readonly advmss?: number;
+  readonly marked?: true;
 }
 
 /**
@@ -197,7 +209,10 @@ export interface RuleObject extends Owned<"exclusive"> {
   readonly rule: Omit<RoutingRule, "protocol" | "action">;
 }
 
-/** A permanent neighbour: the hardware address of an IP address, without asking for it. It goes with its link. */
+/**
+ * A permanent neighbour: the hardware address of an IP address, without asking for it. One in the container goes with its
+ * link.
+ */
 export interface NeighbourObject extends Owned<"exclusive"> {
   readonly kind: "neighbour";
   readonly place: Place;

@@ -26,3 +26,12 @@ export const vethName = (mark: string): string => `veth${hash([mark], 8)}`;
 
 /** The name of the link that shapes what a container sends, from the mark: it differs for each of its interfaces. */
 export const shaperName = (mark: string): string => `bwp${hash([mark], 12)}`;
+
+/** The number by which routes and rules of ours are told from all others (RTPROT_*); see docs/limits.md. */
+export const ROUTE_PROTOCOL = 72;
+
+/**
+ * The metric of routes that have no link of their owner's to go with: it says whose they are. 1 to 2^31; a route to a
+ * single address has no other to be compared with.
+ */
+export const metricOf = (mark: string): number => (Number.parseInt(hash([mark, "route"], 8), 16) >>> 1) + 1;

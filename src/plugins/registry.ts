@@ -23,6 +23,7 @@ export const registry = {
   loopback: entry("main", async () => (await import("./main/loopback/plugin.ts")).loopback),
   bandwidth: entry("meta", async () => (await import("./meta/bandwidth/plugin.ts")).bandwidth),
   firewall: entry("meta", async () => (await import("./meta/firewall/plugin.ts")).firewall),
+  macvlan: entry("main", async () => (await import("./main/macvlan/plugin.ts")).macvlan),
   portmap: entry("meta", async () => (await import("./meta/portmap/plugin.ts")).portmap),
   "heddle-chain": entry("meta", async () => (await import("./meta/heddle-chain/plugin.ts")).heddleChain),
   tuning: entry("meta", async () => (await import("./meta/tuning/plugin.ts")).tuning),

@@ -21,6 +21,7 @@ export const addressFamily = (ip: Ip): number => (ip.family === 4 ? 2 : 10);
 /** IFA_F_* (linux/if_addr.h). */
 const FLAG = {
   nodad: 0x02,
+  optimistic: 0x04,
   dadFailed: 0x08,
   tentative: 0x40,
   permanent: 0x80,
@@ -61,19 +62,26 @@ const body = (index: number, p: IpPrefix, rest: Parameters<typeof addressAttrs.e
 };
 
 /**
- * Adds an address. `dad: false` makes an IPv6 address usable at once, without duplicate address detection;
- * `connectedRoute: false` keeps the kernel from making a route to its network. Returns false if the link has exactly
+ * Duplicate address detection of an IPv6 address. True: it cannot be used before the detection has ended. False: there
+ * is none. `optimistic` (RFC 4429): it can be used meanwhile, if the sysctl `optimistic_dad` of its link allows it and
+ * the namespace does not forward; as true otherwise.
+ */
+export type Dad = boolean | "optimistic";
+
+/**
+ * Adds an address, in IPv6 with this kind of duplicate address detection. `connectedRoute: false` keeps the kernel from making a route to its network. Returns false if the link has exactly
  * this address already.
  */
 export function addAddress(
   socket: NetlinkSocket,
   index: number,
   address: IpPrefix,
-  options: { readonly dad: boolean; readonly connectedRoute: boolean },
+  options: { readonly dad: Dad; readonly connectedRoute: boolean },
 ): boolean {
   const ipv4 = address.ip.family === 4;
   const broadcast = ipv4 && address.bits < 31 ? { broadcast: lastIp(address).bytes } : {};
-  const flags = (ipv4 || options.dad ? 0 : FLAG.nodad) | (options.connectedRoute ? 0 : FLAG.noPrefixRoute);
+  const dad = options.dad === "optimistic" ? FLAG.optimistic : options.dad ? 0 : FLAG.nodad;
+  const flags = (ipv4 ? 0 : dad) | (options.connectedRoute ? 0 : FLAG.noPrefixRoute);
   const answer = socket.tryRequest(
     {
       type: RTM.NEWADDR,

@@ -17,6 +17,8 @@ export interface NewLink {
   /** The namespace to make it in, if not that of the socket. */
   readonly netnsFd?: number;
   readonly up?: boolean;
+  /** The index that it is to have where it is made. */
+  readonly index?: number;
 }
 
 /** The kernel reads a number of zero bytes as one that is not given. */
@@ -30,15 +32,18 @@ const orNothing = <T>(key: string, value: T | undefined): Record<string, T> =>
  */
 export function createLink(socket: NetlinkSocket, link: NewLink): void {
   const data = encodeLinkType(link.type);
-  const payload = linkBody(link.up === undefined ? {} : { up: link.up }, {
-    name: link.name,
-    linkInfo: { kind: link.type.kind, ...(data.length > 0 ? { data } : {}) },
-    ...(link.mac === undefined ? {} : { address: macToBytes(link.mac) }),
-    ...orNothing("mtu", link.mtuBytes),
-    ...orNothing("txQueueLength", link.txQueueLength),
-    ...orNothing("link", link.lowerIndex),
-    ...orNothing("netnsFd", link.netnsFd),
-  });
+  const payload = linkBody(
+    { ...orNothing("up", link.up), ...orNothing("index", link.index) },
+    {
+      name: link.name,
+      linkInfo: { kind: link.type.kind, ...(data.length > 0 ? { data } : {}) },
+      ...(link.mac === undefined ? {} : { address: macToBytes(link.mac) }),
+      ...orNothing("mtu", link.mtuBytes),
+      ...orNothing("txQueueLength", link.txQueueLength),
+      ...orNothing("link", link.lowerIndex),
+      ...orNothing("netnsFd", link.netnsFd),
+    },
+  );
   socket.request(
     linkRequest("NEWLINK", `${link.name} (${link.type.kind})`, NLM_F.CREATE | NLM_F.EXCL, payload),
   );

@@ -42,7 +42,7 @@ const RT_TABLE_COMPAT = 252;
 /** Values of `scope` (linux/rtnetlink.h). */
 export const routeScope = { global: 0, link: 253, host: 254 } as const;
 const RTN_UNICAST = 1;
-/** As the `ip` program marks what a person typed; routes over our own links need no number of their own. */
+/** As the `ip` program marks what a person typed; routes that go with a link of ours need no number of their own. */
 const RTPROT_BOOT = 3;
 const RTPROT_RA = 9;
 const RTNH_F_ONLINK = 4;
@@ -62,6 +62,8 @@ export interface Route {
   readonly type: number;
   /** True if a router's advertisement made it (RTPROT_RA). */
   readonly fromRouter: boolean;
+  /** Who made it (RTPROT_*): 2 the kernel, 3 a person, 4 an administrator's program. */
+  readonly protocol: number;
 }
 
 /** What a new route says; everything absent is the kernel's default. */
@@ -87,6 +89,7 @@ export function decodeRoute(m: Pick<Message, "body">): Route {
     ...(a.metrics?.advmss ? { advmss: a.metrics.advmss } : {}),
     type: head.type,
     fromRouter: head.protocol === RTPROT_RA,
+    protocol: head.protocol,
   };
 }
 
@@ -109,7 +112,7 @@ function body(r: NewRoute): Uint8Array {
     srcBits: 0,
     tos: 0,
     table: table > 255 ? RT_TABLE_COMPAT : table,
-    protocol: RTPROT_BOOT,
+    protocol: r.protocol ?? RTPROT_BOOT,
     scope: r.scope ?? (r.gateway ? routeScope.global : routeScope.link),
     type: RTN_UNICAST,
     flags: r.onLink ? RTNH_F_ONLINK : 0,

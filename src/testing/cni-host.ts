@@ -6,6 +6,8 @@ import { readFileSync, readlinkSync } from "node:fs";
 import type { HeddleBinary, PluginCall } from "./executable.ts";
 import { snapshot } from "./host-snapshot.ts";
 import { type Outcome, plainEnv, run, type RunOptions } from "./run.ts";
+import { ensureNetnsDirectory } from "./netns.ts";
+import { patience } from "./slowdown.ts";
 import { tempDir } from "./temp-dir.ts";
 
 export interface CniHost extends AsyncDisposable {
@@ -37,6 +39,7 @@ export interface PluginReply {
 
 /** Sets the host up; bind it with `await using`. */
 export async function cniHost(heddle: HeddleBinary): Promise<CniHost> {
+  await ensureNetnsDirectory();
   const dir = tempDir("host");
   // A test that is killed takes its hosts along.
   const bound = ["setpriv", "--pdeathsig", "KILL"];
@@ -95,7 +98,7 @@ export async function cniHost(heddle: HeddleBinary): Promise<CniHost> {
 
 /** Waits until the process is in its own namespaces. */
 async function started(pid: number): Promise<void> {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + patience(5_000);
   while (readFileSync(`/proc/${pid}/comm`, "utf8") !== "sleep\n") {
     if (performance.now() > deadline)
       throw new Error(`unshare did not start: ${readlinkSync(`/proc/${pid}/exe`)}`);

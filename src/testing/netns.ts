@@ -71,6 +71,15 @@ export function startProcess(
   };
 }
 
+/**
+ * Makes the directory of namespaces if there is none. `ip` makes it a mount of its own with the first namespace; a mount
+ * namespace that was split off before would see none of those that are made later.
+ */
+export async function ensureNetnsDirectory(): Promise<void> {
+  if (existsSync(DIRECTORY)) return;
+  await using _first = await testNetns();
+}
+
 async function sweepOnce(): Promise<void> {
   if (swept) return;
   swept = true;

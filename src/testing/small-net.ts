@@ -6,6 +6,7 @@
  *             2001:db8::2 ── 2001:db8::1  fd00:99::1       └─ two 10.99.0.3
  */
 import { type TestNetns, testNetns } from "./netns.ts";
+import { patience } from "./slowdown.ts";
 
 export interface SmallNet extends AsyncDisposable {
   readonly host: TestNetns;
@@ -26,7 +27,7 @@ const CLIENT = `
   const [address, port] = process.argv.slice(-2);
   const { promise, resolve } = Promise.withResolvers();
   // A dropped packet is answered by nobody: half a second is long on one machine.
-  const timer = setTimeout(() => resolve("timeout"), 500);
+  const timer = setTimeout(() => resolve("timeout"), ${patience(500, 5_000)});
   let text = "";
   Bun.connect({ hostname: address, port: Number(port), socket: {
     data: (_, b) => { text += b.toString(); }, close: () => resolve(text), error: (_, e) => resolve(e.code),

@@ -4,6 +4,7 @@
  */
 import { type Outcome, plainEnv, run } from "./run.ts";
 import { startProcess, type TestProcess } from "./netns.ts";
+import { patience } from "./slowdown.ts";
 
 const SERVER = `const [host, port] = process.argv.slice(1);
 const server = Bun.listen({ hostname: host, port: Number(port), socket: {
@@ -11,7 +12,7 @@ const server = Bun.listen({ hostname: host, port: Number(port), socket: {
 console.log("listening on " + server.port);`;
 const CLIENT = `const [host, port] = process.argv.slice(1);
 let text = "";
-const late = setTimeout(() => { console.error("no answer"); process.exit(1); }, 1500);
+const late = setTimeout(() => { console.error("no answer"); process.exit(1); }, ${patience(1_500, 5_000)});
 await new Promise((done, failed) => Bun.connect({ hostname: host, port: Number(port), socket: {
   data: (_, bytes) => { text += bytes.toString(); }, close: done, error: (_, e) => failed(e),
   connectError: (_, e) => failed(e) } }).catch(failed));

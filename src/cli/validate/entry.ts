@@ -22,7 +22,7 @@ import { optionPaths } from "../../plugins/options.ts";
 import { NetError } from "../../errors.ts";
 import type { Finding } from "./finding.ts";
 import { type Node, valueOf } from "./json-tree.ts";
-import { check, fieldOf, locate, memberOf, type Place, refused, spanOf } from "./schema.ts";
+import { check, fieldOf, isWritten, locate, memberOf, type Place, refused, spanOf } from "./schema.ts";
 import { didYouMean } from "./suggest.ts";
 
 /** What the list gives to each of its entries. */
@@ -97,22 +97,19 @@ export async function checkEntry(
   }
   const entry: Entry = { type, place, path };
   const plugin = isPluginType(type) ? await registry[type].load() : undefined;
-  if (plugin === undefined) {
-    add("warning", "type", strange(type, network));
-    found.push(...check(place, { decoders: [common], open: (at) => at === "" || OPEN.has(at), of: type }));
-    return done([entry]);
-  }
+  if (plugin === undefined) aboutStranger(type, "type", network, add);
   if (isIpam(type))
     add("warning", "type", `type: ${type} hands out addresses; it belongs into the ipam of another plugin`);
   const ipam = await ipamOf(place.node, plugin, network, add);
-  const plugins = [plugin, ...(ipam.plugin ? [ipam.plugin] : [])];
+  const plugins = [plugin, ipam.plugin].filter((p) => p !== undefined);
   const options = plugins.flatMap((p) => p.options);
-  const open = (at: string): boolean => OPEN.has(at) || (at === "ipam" && ipam.foreign);
+  const open = (at: string): boolean =>
+    OPEN.has(at) || (at === "ipam" && ipam.foreign) || (at === "" && plugin === undefined);
   const named = plugins.some((p) => isIpam(p.type)) ? [ipamType] : [];
   found.push(...check(place, { decoders: [common, ...named, ...options], open, of: type }));
   found.push(...together(place, plugins, network, found));
   found.push(...versions(place, plugins, network));
-  found.push(...useless(place, options, type));
+  if (plugin !== undefined) found.push(...useless(place, options, type));
   return done([entry]);
 }
 
@@ -127,38 +124,41 @@ function wordAt(node: Node, key: string): string | undefined {
   return value?.kind === "value" && typeof value.value === "string" ? value.value : undefined;
 }
 
-/** About a plugin that is not of ours: where it is, and which of ours has nearly that name. */
-function strange(type: string, { pluginPath }: Network): string {
-  const start = `type: "${type}" is not in this executable`;
-  const guess = didYouMean(type, pluginTypes);
+type Add = (severity: Finding["severity"], at: string, message: string) => void;
+
+/** Of a plugin that is not of ours: where it is, or which of ours has nearly that name. */
+function aboutStranger(type: string, at: string, { pluginPath }: Network, add: Add): void {
+  const start = `${at}: "${type}" is not in this executable`;
   try {
-    return `${start}; its options are not checked (found ${findPlugin(type, pluginPath).file})`;
+    const { file } = findPlugin(type, pluginPath);
+    add("warning", at, `${start}; its options are not checked (found ${file})`);
   } catch (e) {
     if (!(e instanceof NetError)) throw e;
     const where = pluginPath.length === 0 ? ", and CNI_PATH is not set" : `, nor in ${pluginPath.join(":")}`;
-    return `${start}${where}${guess}`;
+    // A name that cannot be a file's is wrong wherever one looks.
+    if (e.is("config/invalid")) add("error", at, `${at}: ${e.detail.why}`);
+    else add("warning", at, `${start}${where}${didYouMean(type, pluginTypes)}`);
   }
 }
 
-type Add = (severity: Finding["severity"], at: string, message: string) => void;
-
-/** The plugin that hands out the addresses; `foreign` if there is one of which nothing is known. */
+/** The plugin that hands out the addresses; `foreign` if there is one of which nothing is known. Of others' plugins too. */
 async function ipamOf(
   node: Node,
-  { options }: Plugin,
+  plugin: Plugin | undefined,
   network: Network,
   add: Add,
 ): Promise<{ readonly plugin?: Plugin; readonly foreign: boolean }> {
   const ipam = memberOf(node, "ipam")?.value;
-  if (ipam?.kind !== "object" || !optionPaths(options).includes("ipam")) return { foreign: false };
+  if (ipam?.kind !== "object") return { foreign: false };
+  if (plugin !== undefined && !optionPaths(plugin.options).includes("ipam")) return { foreign: false };
   const type = wordAt(ipam, "type") ?? "";
   if (type === "") {
     // Without a type nobody hands out addresses; with other keys that was not the intention.
-    if (ipam.members.length > 0) add("error", "ipam.type", "ipam.type: is missing");
+    if (plugin !== undefined && ipam.members.length > 0) add("error", "ipam.type", "ipam.type: is missing");
     return { foreign: true };
   }
   if (!isPluginType(type)) {
-    add("warning", "ipam.type", `ipam.${strange(type, network)}`);
+    aboutStranger(type, "ipam.type", network, add);
     return { foreign: true };
   }
   if (!isIpam(type)) {
@@ -173,8 +173,8 @@ const COMPLAINTS = 16;
 
 /**
  * What is wrong with values together: `parse` of each plugin on what is left without the values that are wrong by
- * themselves. After each complaint its key is taken out, so that the next one comes to light; it ends when a complaint
- * is about what was taken out.
+ * themselves. After each complaint its key is taken out, so that the next one comes to light. It ends with a complaint
+ * about what was taken out, or about what is missing, which may be missing for that reason alone.
  */
 function together(
   place: Place,
@@ -189,11 +189,8 @@ function together(
       const complaint = complaintOf(plugin, confOf(without(valueOf(place.node), wrong), network));
       if (complaint === undefined) break;
       const path = fieldOf(complaint) ?? "";
-      if (wrong.some((w) => w === "" || path === "" || related(w, path))) {
-        // About the entry as a whole, and nothing else was: this is news.
-        if (path === "" && wrong.length === 0) found.push(...refused(place, () => raise(complaint)));
-        break;
-      }
+      const isConsequence = path === "" || !isWritten(place, path) || wrong.some((w) => related(w, path));
+      if (wrong.length > 0 && isConsequence) break;
       found.push(...refused(place, () => raise(complaint)));
       wrong.push(path);
     }

@@ -110,6 +110,14 @@ describe("an entry", () => {
       ],
     ],
     [
+      "is of a type that cannot be a file",
+      { type: "../bridge", ipam: { type: "a/b" } },
+      [
+        '2:9 error plugins[0].type: type: plugin type "../bridge" contains a path separator',
+        '2:36 error plugins[0].ipam.type: ipam.type: plugin type "a/b" contains a path separator',
+      ],
+    ],
+    [
       "has an unknown option",
       { type: "bridge", isGatway: true },
       ['2:18 error plugins[0].isGatway: bridge has no option "isGatway"; did you mean "isGateway"?'],
@@ -210,6 +218,20 @@ describe("an entry", () => {
     ],
   ] as const)("that %s", async (_, entry, wanted) => {
     expect(await findings(list(entry))).toEqual([...wanted]);
+  });
+
+  test("of another program has its ipam checked, if that is of ours", async () => {
+    const theirs = { type: "theirs", any: 1, ipam: { type: "host-local", subnet: "10.0.0.0/33", more: 1 } };
+    const paths = (found: readonly string[]): readonly string[] =>
+      found.map((f) => f.split(" ").slice(1, 3).join(" "));
+    expect(paths(await findings(list(theirs)))).toEqual([
+      "warning plugins[0].type:",
+      "error plugins[0].ipam.subnet:",
+      "error plugins[0].ipam.more:",
+    ]);
+    expect(paths(await findings(list({ ...theirs, ipam: { mine: 1 } })))).toEqual([
+      "warning plugins[0].type:",
+    ]);
   });
 
   test("of another program is found in CNI_PATH", async () => {

@@ -23,8 +23,10 @@ export interface Schema {
 }
 
 /** Where a complaint points: to the key, or to the opening bracket of what has none; to a plain value as a whole. */
-export const spanOf = ({ node, key }: Place): Span =>
-  node.kind === "value" ? node : (key ?? { start: node.start, end: node.start + 1 });
+export function spanOf({ node, key }: Place): Span {
+  const { kind, start, end } = node;
+  return kind === "value" ? { start, end } : (key ?? { start, end: start + 1 });
+}
 
 const below = (path: string, key: string): string => (path === "" ? key : `${path}.${key}`);
 
@@ -37,7 +39,12 @@ export function memberOf(node: Node, name: string): Member | undefined {
 }
 
 /** The place that a decoder's path means, as far as it exists: the last part may be a key that is missing. */
-export function locate(root: Place, path: string): Place {
+export const locate = (root: Place, path: string): Place => follow(root, path).place;
+
+/** True if the path leads to something that stands in the file. */
+export const isWritten = (root: Place, path: string): boolean => follow(root, path).rest === "";
+
+function follow(root: Place, path: string): { readonly place: Place; readonly rest: string } {
   let place = root;
   let rest = path;
   while (rest !== "") {
@@ -46,7 +53,7 @@ export function locate(root: Place, path: string): Place {
     place = next.place;
     rest = next.rest;
   }
-  return place;
+  return { place, rest };
 }
 
 function step(node: Node, path: string): { readonly place: Place; readonly rest: string } | undefined {

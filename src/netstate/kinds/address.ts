@@ -2,7 +2,8 @@
 import { NetError } from "../../errors.ts";
 import { addAddress, listAddresses, removeAddress } from "../../rtnl/address.ts";
 import { type ApplyContext, type Context, type KindOperations, linkIndex, linkOf } from "../context.ts";
-import type { AddressObject } from "../model.ts";
+import { setLink } from "../../rtnl/link.ts";
+import type { AddressObject, NetState } from "../model.ts";
 import { socketAt } from "../spaces.ts";
 
 function apply(o: AddressObject, context: ApplyContext): void {
@@ -19,6 +20,24 @@ function apply(o: AddressObject, context: ApplyContext): void {
     throw new NetError("resource/exists", { what: `address ${o.address.text}`, where: o.link });
 }
 
+/** Kinds of links whose MAC address can be set while they are up, whatever the kernel. */
+const settable: readonly (string | undefined)[] = ["veth", "macvlan", "macvtap", "vlan"];
+
+/**
+ * Makes the container's links tell their addresses to the neighbours, who may know them as somebody else's, once their
+ * frames get through: setting the MAC address that a link has does so, if `arp_notify` and `ndisc_notify` say it.
+ */
+export function announce({ objects }: NetState, context: ApplyContext): void {
+  const names = objects.flatMap((o) =>
+    o.kind === "address" && o.place === "container" && o.possession === "exclusive" ? [o.link] : [],
+  );
+  for (const name of new Set(names)) {
+    const { index, kind, mac } = linkOf(context, "container", name);
+    if (mac !== undefined && settable.includes(kind))
+      setLink(socketAt(context.spaces, "container"), { index }, { mac });
+  }
+}
+
 /** As long as the reference waits; without an answer the kernel needs one to two seconds. */
 const DAD_TIMEOUT_MS = 5_000;
 const DAD_LOOK_MS = 20;
@@ -29,7 +48,7 @@ const DAD_LOOK_MS = 20;
  * @throws NetError `resource/exists` if there is one, `try-again` if the kernel does not decide
  */
 export function waitForUniqueness(o: AddressObject, context: ApplyContext): void {
-  if (!o.dad || o.address.ip.family === 4 || o.place === "host") return;
+  if (o.dad !== true || o.address.ip.family === 4 || o.place === "host") return;
   const socket = socketAt(context.spaces, o.place);
   const index = linkIndex(context, o.place, o.link);
   const deadline = performance.now() + DAD_TIMEOUT_MS;

@@ -2,6 +2,7 @@ import { NetError } from "../../errors.ts";
 import { createLink } from "../../rtnl/create-link.ts";
 import { type LinkType, linkTypeOf } from "../../rtnl/kinds.ts";
 import { addAltName, findLink, type Link, removeLink, setLink } from "../../rtnl/link.ts";
+import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import {
   type ApplyContext,
   type Context,
@@ -12,7 +13,8 @@ import {
   linkOf,
 } from "../context.ts";
 import type { LinkObject } from "../model.ts";
-import { socketAt } from "../spaces.ts";
+import { at, socketAt } from "../spaces.ts";
+import { holderOf } from "./link-holder.ts";
 
 /**
  * A link of one end. An exclusive one carries its owner's mark as an altname, in the namespace where it is; a shared one
@@ -24,13 +26,17 @@ function apply(o: LinkObject, context: ApplyContext): void {
     create(o, context);
   } catch (cause) {
     if (isErrno(cause, "EEXIST")) throw taken(o, context, cause as Error);
-    if (isErrno(cause, "EOPNOTSUPP")) throw missingKind(o, cause as Error);
+    refuse(o, context, cause as Error);
     // The request may have been served and only its answer lost.
     context.undo.defer(() => remove(o, context));
     throw cause;
   }
   context.undo.defer(() => remove(o, context));
-  addAltName(socketAt(context.spaces, o.place), { name: o.name }, context.mark);
+  const socket = socketAt(context.spaces, o.place);
+  addAltName(socket, { name: o.name }, context.mark);
+  // A passthru link takes the address of the one below when it is made; afterwards it gives its own to that one.
+  if (o.mac && "mode" in o.type && o.type.mode === "passthru")
+    setLink(socket, { name: o.name }, { mac: o.mac });
   if (o.alsoNamed !== undefined) addIfFree(o.alsoNamed, o, context);
 }
 
@@ -43,7 +49,7 @@ function addIfFree(altName: string, { name, place }: LinkObject, { spaces }: Con
 }
 
 function create(o: LinkObject, context: ApplyContext): void {
-  const { name, type, mac, mtuBytes, txQueueLength, lower, place } = o;
+  const { name, type, mac, mtuBytes, txQueueLength, index, lower, place } = o;
   const from = lower?.place ?? place;
   // The lower link is named by its index in the socket's namespace, which may be another than the new link's.
   const elsewhere = from !== place;
@@ -53,6 +59,7 @@ function create(o: LinkObject, context: ApplyContext): void {
     ...(mac ? { mac } : {}),
     ...(mtuBytes ? { mtuBytes } : {}),
     ...(txQueueLength === undefined ? {} : { txQueueLength }),
+    ...(index === undefined ? {} : { index }),
     ...(lower ? { lowerIndex: linkIndex(context, lower.place, lower.name) } : {}),
     ...(elsewhere && context.spaces.container ? { netnsFd: context.spaces.container.netns.fd } : {}),
   });
@@ -65,7 +72,7 @@ function ensure(o: LinkObject, context: ApplyContext): void {
     try {
       create(o, context);
     } catch (cause) {
-      if (isErrno(cause, "EOPNOTSUPP")) throw missingKind(o, cause as Error);
+      refuse(o, context, cause as Error);
       // Another ADD made it at the same time.
       if (!isErrno(cause, "EEXIST")) throw cause;
     }
@@ -77,11 +84,35 @@ function ensure(o: LinkObject, context: ApplyContext): void {
       what: `a link ${o.name} that is ${difference}, not ${show(o.type)}`,
       where: `the ${o.place}`,
     });
-  if (!link.up) setLink(socket, { index: link.index }, { up: true });
+  if (o.mac && link.mac !== o.mac) setLink(socket, { index: link.index }, { mac: o.mac });
+  if (link.up) return;
+  at(context.spaces, o.place, () => {
+    for (const [key, value] of Object.entries(o.prepare ?? {})) tryWriteSysctl(key, value);
+  });
+  setLink(socket, { index: link.index }, { up: true });
 }
 
 const isErrno = (e: unknown, errno: string): boolean =>
   e instanceof NetError && e.is("netlink/refused") && e.detail.errno === errno;
+
+/** Throws what the kernel's refusal means, if it says that nothing was made and why. */
+function refuse(o: LinkObject, context: Context, cause: Error): void {
+  if (isErrno(cause, "EOPNOTSUPP")) throw missingKind(o, cause);
+  const { type, lower } = o;
+  if (lower === undefined) return;
+  const holder = (kinds: readonly string[]): string | undefined =>
+    holderOf(lower, kinds, socketAt(context.spaces, lower.place));
+  const inTheWay = (who: string | undefined): NetError => {
+    const what = `a user of ${lower.name} that leaves no room for ${show(type)}${who ? ` (${who})` : ""}`;
+    return new NetError("resource/exists", { what, where: `the ${lower.place}` }, { cause });
+  };
+  // A link hands its packets to one user alone: macvlans, ipvlans, a bridge or a bond.
+  if (isErrno(cause, "EBUSY")) throw inTheWay(holder(type.kind === "ipvlan" ? macvlans : ["ipvlan"]));
+  // A macvlan in mode passthru has no other beside it; the kernel says so with the error of everything else.
+  const beside = isErrno(cause, "EINVAL") && macvlans.includes(type.kind) ? holder(macvlans) : undefined;
+  if (beside !== undefined) throw inTheWay(beside);
+}
+const macvlans: readonly string[] = ["macvlan", "macvtap"];
 
 const taken = (o: LinkObject, { spaces }: Context, cause: Error): NetError => {
   const where = o.place === "host" ? "the host" : (spaces.container?.netns.path ?? "the container");
@@ -119,6 +150,10 @@ function verify(o: LinkObject, context: Context): void {
       wanted: show(o.type),
       found: difference,
     });
+  if (o.lower) {
+    const { index } = linkOf(context, o.lower.place, o.lower.name);
+    expectSame(`${o.name} is on ${o.lower.name}`, true, link.peerIndex === index);
+  }
   if (o.mac) expectSame(`MAC address of ${o.name}`, o.mac, link.mac ?? "none");
 }
 

@@ -1,6 +1,7 @@
-/** A permanent neighbour: it goes with its link. */
+/** A permanent neighbour. One of the container goes with its link; in the host the link may be one that stays. */
 import { NetError } from "../../errors.ts";
-import { listNeighbours, setNeighbour } from "../../rtnl/neighbour.ts";
+import { findLink } from "../../rtnl/link.ts";
+import { listNeighbours, removeNeighbour, setNeighbour } from "../../rtnl/neighbour.ts";
 import { type ApplyContext, type Context, type KindOperations, linkIndex, linkOf } from "../context.ts";
 import type { NeighbourObject } from "../model.ts";
 import { socketAt } from "../spaces.ts";
@@ -8,6 +9,15 @@ import { socketAt } from "../spaces.ts";
 function apply(o: NeighbourObject, context: ApplyContext): void {
   const link = linkIndex(context, o.place, o.link);
   setNeighbour(socketAt(context.spaces, o.place), { link, ip: o.ip, mac: o.mac });
+  if (o.place === "host") context.undo.defer(() => remove(o, context));
+}
+
+/** Unless the address has become somebody else's, who has set another hardware address. */
+function remove(o: NeighbourObject, { spaces: { host } }: Context): void {
+  const link = o.place === "host" ? findLink(host, { name: o.link }) : undefined;
+  if (link === undefined) return;
+  const found = listNeighbours(host, o.ip.family, link.index).find((n) => n.ip.text === o.ip.text);
+  if (found?.mac === o.mac) removeNeighbour(host, { link: link.index, ip: o.ip });
 }
 
 function verify(o: NeighbourObject, context: Context): void {
@@ -23,4 +33,4 @@ function verify(o: NeighbourObject, context: Context): void {
     });
 }
 
-export const neighbour: KindOperations<NeighbourObject> = { apply, verify, remove: () => {} };
+export const neighbour: KindOperations<NeighbourObject> = { apply, verify, remove };

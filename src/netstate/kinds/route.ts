@@ -1,12 +1,23 @@
-/** A route over a link: it goes with its link. */
+/** A route over a link. It goes with its link; one over a link that stays is removed by what it says. */
 import { NetError } from "../../errors.ts";
-import { appendRoute, listRoutes, type Route } from "../../rtnl/route.ts";
+import { appendRoute, listRoutes, type NewRoute, removeRoute, type Route } from "../../rtnl/route.ts";
+import { findLink } from "../../rtnl/link.ts";
 import { type ApplyContext, type Context, type KindOperations, linkIndex, linkOf } from "../context.ts";
 import type { RouteObject } from "../model.ts";
+import { metricOf, ROUTE_PROTOCOL } from "../owner.ts";
 import { socketAt } from "../spaces.ts";
 
-function apply({ kind: _, possession: __, place, link, ...route }: RouteObject, context: ApplyContext): void {
-  appendRoute(socketAt(context.spaces, place), { ...route, oif: linkIndex(context, place, link) });
+function apply(o: RouteObject, context: ApplyContext): void {
+  appendRoute(
+    socketAt(context.spaces, o.place),
+    wanted(o, linkIndex(context, o.place, o.link), context.mark),
+  );
+  if (o.marked) context.undo.defer(() => remove(o, context));
+}
+
+function wanted(o: RouteObject, oif: number, mark: string): NewRoute {
+  const { kind: _, possession: __, place: ___, link: ____, marked, ...route } = o;
+  return marked ? { ...route, oif, protocol: ROUTE_PROTOCOL, priority: metricOf(mark) } : { ...route, oif };
 }
 
 /** A route may have moved to another table (sbr, vrf) or got another metric since: that is no difference. */
@@ -26,4 +37,11 @@ function verify(o: RouteObject, context: Context): void {
     });
 }
 
-export const route: KindOperations<RouteObject> = { apply, verify, remove: () => {} };
+function remove(o: RouteObject, { mark, spaces }: Context): void {
+  if (!o.marked || (o.place === "container" && spaces.container === undefined)) return;
+  const socket = socketAt(spaces, o.place);
+  const link = findLink(socket, { name: o.link });
+  if (link !== undefined) removeRoute(socket, wanted(o, link.index, mark));
+}
+
+export const route: KindOperations<RouteObject> = { apply, verify, remove };

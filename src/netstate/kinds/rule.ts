@@ -2,12 +2,11 @@ import { NetError } from "../../errors.ts";
 import { addRule, listRules, removeRule, type RoutingRule } from "../../rtnl/rule.ts";
 import type { ApplyContext, Context, KindOperations } from "../context.ts";
 import type { RuleObject } from "../model.ts";
+import { ROUTE_PROTOCOL } from "../owner.ts";
 import { socketAt } from "../spaces.ts";
 
-/** The number by which rules of ours are told from all others (RTPROT_*); see docs/limits.md. */
-const PROTOCOL = 72;
-
-const ours = (o: RuleObject): RoutingRule => ({ ...o.rule, protocol: PROTOCOL });
+/** A routing rule. It hangs on no link: what it says and the number of who made it tell it from others. */
+const ours = (o: RuleObject): RoutingRule => ({ ...o.rule, protocol: ROUTE_PROTOCOL });
 
 function apply(o: RuleObject, context: ApplyContext): void {
   const what = `rule ${o.rule.priority} to table ${o.rule.table}`;
@@ -24,7 +23,7 @@ function remove(o: RuleObject, context: Context): void {
 function verify(o: RuleObject, context: Context): void {
   const rules = listRules(socketAt(context.spaces, o.place), o.rule.family);
   const same = (r: RoutingRule): boolean =>
-    r.protocol === PROTOCOL &&
+    r.protocol === ROUTE_PROTOCOL &&
     r.priority === o.rule.priority &&
     r.table === o.rule.table &&
     r.src?.text === o.rule.src?.text &&

@@ -3,6 +3,7 @@ import {
   type Decode,
   flag,
   integer,
+  invalid,
   object,
   oneOf,
   parsed,
@@ -12,7 +13,6 @@ import {
 } from "../../cni/json.ts";
 import type { NetConf } from "../../cni/plugin.ts";
 import type { Dns } from "../../cni/result.ts";
-import { NetError } from "../../errors.ts";
 import type { Backend } from "../../firewall/model.ts";
 import { parseIfName } from "../../net/ifname.ts";
 import { type Mac, macToBytes, parseMac } from "../../net/mac.ts";
@@ -35,6 +35,21 @@ export const backendOf = (word: string | undefined): Backend =>
 
 export const ipamField: Decode<{ readonly type?: string }> = object({ type: text });
 export const requiredIpam = required(object({ type: required(text) }));
+
+/** The MAC address of one link. */
+export const linkMac: Decode<Mac> = (value, at) => {
+  const mac = parsed(parseMac)(value, at);
+  const bytes = macToBytes(mac);
+  if (((bytes[0] ?? 0) & 1) === 1 || bytes.every((b) => b === 0))
+    return invalid(at, `${mac} is no address of a single link (multicast or zero)`);
+  return mac;
+};
+
+/** What an empty word says, as in a field that was left out by a template: the same as none. */
+export const unlessEmpty =
+  <T>(decode: Decode<T>): Decode<T | undefined> =>
+  (value, at) =>
+    value === "" ? undefined : decode(value, at);
 
 /** The configuration's DNS settings replace those of IPAM if it has any. */
 export const dnsOf = (configured: Dns | undefined, leased: Dns): Dns =>
@@ -66,15 +81,3 @@ export function macOf(call: { readonly conf: NetConf; readonly args: string }): 
   if (found === undefined) return undefined;
   return linkMac(found.value, found.at);
 }
-
-/** A MAC address that a link can have. Throws `config/invalid` with `at`. */
-export const linkMac: Decode<Mac> = (value, at) => {
-  const mac = parsed(parseMac)(value, at);
-  const bytes = macToBytes(mac);
-  if (((bytes[0] ?? 0) & 1) === 1 || bytes.every((b) => b === 0))
-    throw new NetError("config/invalid", {
-      field: at,
-      why: `${mac} is no address of a single link (multicast or zero)`,
-    });
-  return mac;
-};

@@ -5,6 +5,7 @@ import type { Family, Ip } from "../../net/ip.ts";
 import { network } from "../../net/ip.ts";
 import type { Facts } from "../../netstate/facts.ts";
 import type { NetObject, Of } from "../../netstate/model.ts";
+import type { Dad } from "../../rtnl/address.ts";
 
 /** Parts of plans that every plugin with a container interface has in common. */
 export const hasFamily = (ips: readonly ResultIp[], family: Family): boolean =>
@@ -15,7 +16,7 @@ export const gatewayOf = (ips: readonly ResultIp[], family: Family): Ip | undefi
   ips.find((ip) => ip.address.ip.family === family && ip.gateway !== undefined)?.gateway;
 
 /** Kernel parameters of the container's interface, before it gets its addresses. */
-export function containerSysctls(ifname: string, ips: readonly ResultIp[], dad: boolean): NetObject[] {
+export function containerSysctls(ifname: string, ips: readonly ResultIp[], dad: Dad): NetObject[] {
   const set = (key: string, value: string, optional = false): Of<"sysctl"> => ({
     kind: "sysctl",
     possession: "exclusive",
@@ -25,7 +26,8 @@ export function containerSysctls(ifname: string, ips: readonly ResultIp[], dad: 
     optional,
   });
   const v4 = hasFamily(ips, 4) ? [set(`net/ipv4/conf/${ifname}/arp_notify`, "1")] : [];
-  if (!hasFamily(ips, 6)) return [...v4, set(`net/ipv6/conf/${ifname}/accept_dad`, dad ? "1" : "0", true)];
+  const accept = dad === false ? "0" : "1";
+  if (!hasFamily(ips, 6)) return [...v4, set(`net/ipv6/conf/${ifname}/accept_dad`, accept, true)];
   return [
     ...v4,
     // Every interface of the container needs it: the first that asks turns it on, and none turns it off again.
@@ -34,7 +36,37 @@ export function containerSysctls(ifname: string, ips: readonly ResultIp[], dad: 
     set(`net/ipv6/conf/${ifname}/keep_addr_on_down`, "1"),
     set(`net/ipv6/conf/${ifname}/ndisc_notify`, "1"),
     ...(dad ? [set(`net/ipv6/conf/${ifname}/enhanced_dad`, "1")] : []),
-    set(`net/ipv6/conf/${ifname}/accept_dad`, dad ? "1" : "0"),
+    ...(dad === "optimistic"
+      ? ["optimistic_dad", "use_optimistic"].map((key) => set(`net/ipv6/conf/${ifname}/${key}`, "1", true))
+      : []),
+    set(`net/ipv6/conf/${ifname}/accept_dad`, accept),
+  ];
+}
+
+/**
+ * All of the container's interface but the link itself: parameters, up, addresses, routes. Without a lease, a link that
+ * is up.
+ */
+export function containerEnd(
+  ifname: string,
+  lease: Pick<Result, "ips" | "routes"> | undefined,
+  dad: Dad,
+): NetObject[] {
+  const up: NetObject = { kind: "link-up", possession: "exclusive", place: "container", link: ifname };
+  if (lease === undefined) return [up];
+  return [
+    ...containerSysctls(ifname, lease.ips, dad),
+    up,
+    ...lease.ips.map(({ address }): NetObject => ({
+      kind: "address",
+      possession: "exclusive",
+      place: "container",
+      link: ifname,
+      address,
+      dad,
+      connectedRoute: true,
+    })),
+    ...containerRoutes(ifname, lease),
   ];
 }
 

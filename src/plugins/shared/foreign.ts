@@ -5,12 +5,14 @@ import type { Ip } from "../../net/ip.ts";
 import type { Context } from "../../netstate/context.ts";
 import { listRecords } from "../../netstate/record.ts";
 import { findLink, type Link, listLinks, removeLink } from "../../rtnl/link.ts";
+import type { LinkType } from "../../rtnl/kinds.ts";
 
 /**
  * DEL of what the reference plugins made: the same configuration, so that a node can change over with its containers
  * running. Only called when there is no record of ours.
  */
 type Call = Pick<DelCall<unknown>, "conf" | "containerId" | "ifname">;
+type LinkCall = Pick<DelCall<{ readonly hostAccess?: boolean }>, "ifname" | "config">;
 
 const attachment = ({ conf, containerId, ifname }: Call) => ({ network: conf.name, containerId, ifname });
 
@@ -80,3 +82,18 @@ function hasOtherPorts(host: NetlinkSocket, bridge: string, port: string | undef
   const index = findLink(host, { name: bridge })?.index;
   return index !== undefined && listLinks(host).some((l) => l.master === index && l.name !== port);
 }
+/**
+ * The container's interface of this kind, made by another implementation; and the routes of `hostAccess`, which are ours
+ * and have lost their record.
+ */
+export const removeForeignLink =
+  (kind: LinkType["kind"]) =>
+  async ({ ifname, config }: LinkCall, context: Context): Promise<void> => {
+    const socket = context.spaces.container?.socket;
+    const link = socket && findLink(socket, { name: ifname });
+    if (socket && link?.kind === kind && !link.altNames.some((n) => n.startsWith("heddle-")))
+      removeLink(socket, { index: link.index });
+    if (!config.hostAccess) return;
+    const { removeMarkedRoutes } = await import("../../netstate/marked-routes.ts");
+    removeMarkedRoutes(context);
+  };

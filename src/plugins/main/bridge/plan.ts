@@ -8,8 +8,7 @@ import type { NetObject } from "../../../netstate/model.ts";
 import type { Link } from "../../../rtnl/link.ts";
 import { dnsOf } from "../../shared/config.ts";
 import {
-  containerRoutes,
-  containerSysctls,
+  containerEnd,
   firewall,
   forwarding,
   gatewayOf,
@@ -171,22 +170,7 @@ function inside(
   routes: readonly ResultRoute[],
 ): NetObject[] {
   if (config.disableContainerInterface) return [];
-  const up: NetObject = { kind: "link-up", possession: "exclusive", place: "container", link: ifname };
-  if (config.ipam === undefined) return [up];
-  return [
-    ...containerSysctls(ifname, ips, config.enabledad),
-    up,
-    ...ips.map(({ address }): NetObject => ({
-      kind: "address",
-      possession: "exclusive",
-      place: "container",
-      link: ifname,
-      address,
-      dad: config.enabledad,
-      connectedRoute: true,
-    })),
-    ...containerRoutes(ifname, { ips, routes }),
-  ];
+  return containerEnd(ifname, config.ipam === undefined ? undefined : { ips, routes }, config.enabledad);
 }
 
 /** The gateways as addresses of the bridge. Two networks on one bridge are refused unless `forceAddress` is set. */

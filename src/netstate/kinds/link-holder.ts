@@ -1,0 +1,32 @@
+import type { NetlinkSocket } from "../../netlink/socket.ts";
+import { findLink, listLinks } from "../../rtnl/link.ts";
+import { describeOwner } from "../alive.ts";
+import type { NetObject, Place } from "../model.ts";
+import { listRecords } from "../record.ts";
+
+/**
+ * Who uses a link so that it takes no further user: for an error that names it. The kernel does not tell; what can be
+ * known is the bridge or bond that the link belongs to, links of this namespace on it, and our own attachments.
+ */
+export function holderOf(
+  lower: { readonly place: Place; readonly name: string },
+  kinds: readonly string[],
+  socket: NetlinkSocket,
+): string | undefined {
+  const below = findLink(socket, { name: lower.name });
+  if (below === undefined) return undefined;
+  if (below.master !== undefined) {
+    const above = findLink(socket, { index: below.master });
+    return `it is a port of ${above?.name ?? `link ${below.master}`}`;
+  }
+  const beside = listLinks(socket).find((l) => l.peerIndex === below.index && kinds.includes(l.kind ?? ""));
+  if (beside !== undefined) return `${beside.kind} ${beside.name}`;
+  if (lower.place === "container") return undefined;
+  const uses = (o: NetObject): boolean =>
+    o.kind === "link" &&
+    kinds.includes(o.type.kind) &&
+    o.lower?.place === "host" &&
+    o.lower.name === lower.name;
+  const record = listRecords("heddle-").find((r) => r.committed && r.state?.objects.some(uses));
+  return record && `${record.owner.component} of ${describeOwner(record)}`;
+}

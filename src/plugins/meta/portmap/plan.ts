@@ -80,7 +80,7 @@ const fits = (host: AskedMapping["host"], family: Family): boolean =>
 const toMapping = (
   asked: AskedMapping,
   { address }: ResultIp,
-  { masquerade }: PortmapConfig,
+  { masquerade, conditions }: PortmapConfig,
 ): PortMapping => ({
   kind: "port-mapping",
   protocol: asked.protocol,
@@ -90,7 +90,11 @@ const toMapping = (
   targetPort: asked.containerPort,
   subnet: network(address),
   masquerade,
+  ...withConditions(conditions[address.ip.family]),
 });
+
+const withConditions = (conditions: PortMapping["conditions"]): Pick<PortMapping, "conditions"> =>
+  conditions === undefined ? {} : { conditions };
 
 /**
  * The container's IPv4 address, if a process of the host has to reach it by 127.0.0.1: the kernel then routes what

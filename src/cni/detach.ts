@@ -43,7 +43,7 @@ export async function detach<Config>(plugin: KernelPlugin<Config>, call: DelCall
       ? await removeMarked(owner, call.netns, plugin.firewalls(call.config), (context) =>
           plugin.removeForeign?.(call, context),
         )
-      : await removeRecorded(found, found.state)),
+      : await removeRecorded(found, found.state, call.log)),
   );
   if (!first) await giveBack();
   report(failures, `${plugin.type} of container ${owner.containerId}`);
@@ -102,13 +102,17 @@ export async function clear(
   report(failures ?? [], `what an earlier attempt for container ${owner.containerId} left behind`);
 }
 
-async function removeRecorded(found: AttachmentRecord, state: NetState): Promise<Error[]> {
+async function removeRecorded(
+  found: AttachmentRecord,
+  state: NetState,
+  log?: (message: string) => void,
+): Promise<Error[]> {
   using spaces = openSpaces(reachesInside(state) ? liveNetns(found) : undefined);
   await loadKinds(state);
   using firewalls = await loadFirewalls(state);
   const context = openContext(markOf(found.owner), spaces, firewalls);
   const borrowed = new Map(found.borrowed.map(({ object, value }) => [state.objects[object], value]));
-  return remove(state, { ...context, borrowed: (object) => borrowed.get(object) });
+  return remove(state, { ...context, borrowed: (object) => borrowed.get(object), ...(log ? { log } : {}) });
 }
 
 /** False if all that is to be removed is in the host: what is exclusive in the container mostly goes with its link. */
@@ -161,7 +165,7 @@ export async function prune<Config>(plugin: KernelPlugin<Config>, call: GcCall<C
   await collect(failures, async () => {
     if (plugin.removeUnused === undefined) return;
     using spaces = openSpaces(undefined);
-    await plugin.removeUnused(call.config, { spaces });
+    await plugin.removeUnused(call.config, { spaces, prefix, valid });
   });
   const ipam = plugin.ipam?.(call.config);
   if (ipam !== undefined) await collect(failures, () => call.delegate.gc(ipam));

@@ -7,6 +7,7 @@ import { listRoutes, lookUpRoute, type Route } from "../rtnl/route.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
 import { readSysctl } from "../sys/sysctl.ts";
 import type { Device } from "./device.ts";
+import type { DeviceFound, DeviceWanted } from "./find-device.ts";
 import type { Place } from "./model.ts";
 import { at, socketAt, type Spaces } from "./spaces.ts";
 
@@ -23,6 +24,8 @@ export interface Needs {
   readonly uplink?: Place;
   /** Also what is on the uplink. */
   readonly uplinkAddresses?: boolean;
+  /** A device of the host. */
+  readonly hostDevice?: DeviceWanted;
   /** Every unicast route of all tables, and every rule, of both families. */
   readonly routing?: Place;
   /** What kind of device is behind this link of the host, or behind its uplink. */
@@ -44,6 +47,7 @@ export interface Facts {
   readonly uplink?: Link;
   /** Absent for a link that has no device behind it. */
   readonly device?: Device;
+  readonly hostDevice?: DeviceFound;
   /** By place. */
   readonly routes: ReadonlyMap<Place, readonly Route[]>;
   readonly rules: ReadonlyMap<Place, readonly RoutingRule[]>;
@@ -88,6 +92,7 @@ export async function readFacts(spaces: Spaces, needs: Needs): Promise<Facts> {
     ...(await hostEndFact(spaces, needs, links)),
     ...routing,
     ...(await deviceFact(needs, links, routing.uplink)),
+    ...(needs.hostDevice ? { hostDevice: await hostDeviceFact(spaces, needs.hostDevice) } : {}),
     routerAdvertised: needs.routerAdvertised ? listeningLinks(spaces) : [],
     ...(needs.forwardKeeper ? { forwardKeeper: await forwardKeeper() } : {}),
   };
@@ -132,6 +137,11 @@ async function deviceFact(
   const { readDevice } = await import("./device.ts");
   const found = readDevice(link);
   return found ? { device: found } : {};
+}
+
+async function hostDeviceFact({ host }: Spaces, wanted: DeviceWanted): Promise<DeviceFound> {
+  const { findDevice } = await import("./find-device.ts");
+  return findDevice(host, wanted);
 }
 
 function listeningLinks(spaces: Spaces): readonly Link[] {

@@ -34,6 +34,7 @@ export type NetObject =
   | PortVlansObject
   | VlanGatewayObject
   | SysctlObject
+  | MovedLinkObject
   | LinkAttributesObject
   | LinkUpObject
   | AddressObject
@@ -146,6 +147,18 @@ export interface LinkAttributes {
   readonly promiscuous?: boolean;
   readonly allMulticast?: boolean;
   readonly txQueueLength?: number;
+}
+
+/** A device of the host that is the container's until DEL, under another name. */
+export interface MovedLinkObject extends Owned<"borrowed"> {
+  readonly kind: "moved-link";
+  readonly place: "container";
+  /** Its name in the host. */
+  readonly name: string;
+  /** Its name in the container. */
+  readonly to: string;
+  /** The address that it has there, for CHECK. */
+  readonly mac?: Mac;
 }
 
 /** Attributes of a link that somebody else made. */

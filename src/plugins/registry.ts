@@ -20,6 +20,7 @@ const entry = <Config>(kind: PluginEntry["kind"], load: () => Promise<Plugin<Con
 export const registry = {
   bridge: entry("main", async () => (await import("./main/bridge/plugin.ts")).bridge),
   ptp: entry("main", async () => (await import("./main/ptp/plugin.ts")).ptp),
+  "host-device": entry("main", async () => (await import("./main/host-device/plugin.ts")).hostDevice),
   loopback: entry("main", async () => (await import("./main/loopback/plugin.ts")).loopback),
   bandwidth: entry("meta", async () => (await import("./meta/bandwidth/plugin.ts")).bandwidth),
   firewall: entry("meta", async () => (await import("./meta/firewall/plugin.ts")).firewall),

@@ -160,6 +160,33 @@ const portmap = (name: string, backend: "nftables" | "iptables"): Scenario =>
     { wanted: { runtimeConfig: { portMappings: PORTS } } },
   );
 
+/** A device of the host, which has to be there again with its name, its flags and nothing more. */
+function hostDevice(): Scenario {
+  const look = async ({ host }: Subject): Promise<string> =>
+    (await host.exec(["ip", "-oneline", "link", "show", "hdlfd0"])).stdout.replace(/^\d+/, "");
+  const prepared = new Map<string, string>();
+  return {
+    ...alone("host-device", "host-device", (on) => ({
+      ...NETWORK,
+      type: "host-device",
+      device: "hdlfd0",
+      ipam: ipam(on, V4),
+    })),
+    prepare: async (on) => {
+      const words = "link add hdlfd0 address 02:00:00:00:fd:00 up type veth peer name hdlfd1";
+      await on.host.exec(["ip", ...words.split(" ")]);
+      await on.host.exec(["ip", "link", "set", "hdlfd1", "up"]);
+      prepared.set(on.containerId, await look(on));
+    },
+    finish: async (on) => {
+      const now = await look(on);
+      await on.host.exec(["ip", "link", "delete", "hdlfd0"]);
+      if (now !== prepared.get(on.containerId))
+        throw new Error(`not given back: ${prepared.get(on.containerId)}\nbut: ${now}`);
+    },
+  };
+}
+
 const TUNING = {
   type: "tuning",
   mtu: 1400,
@@ -217,6 +244,7 @@ export const scenarios: readonly Scenario[] = [
   alone("bridge by iptables", "bridge", bridgeConf({ ipMasq: true, ipMasqBackend: "iptables" })),
   alone("ptp", "ptp", (on) => ({ ...NETWORK, type: "ptp", ipMasq: true, ipam: ipam(on, DUAL) })),
   alone("loopback", "loopback", () => ({ ...NETWORK, type: "loopback" })),
+  hostDevice(),
   alone("a chain of loopback, bridge and portmap", "heddle-chain", (on) => ({
     ...NETWORK,
     type: "heddle-chain",

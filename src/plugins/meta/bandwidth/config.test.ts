@@ -80,7 +80,7 @@ test("a burst that holds no packet is told to the log, by its direction", () => 
   expect(told({ ...ingress, ...egress })).toEqual([]);
   expect(told({})).toEqual([]);
   expect(told({ ...ingress, egressRate: 8_000_000, egressBurst: 8 * 1515 })).toEqual([]);
-  const [line, ...more] = told({ ...ingress, egressRate: 8_000_000, egressBurst: 8 * 1513 });
-  expect(line).toStartWith("egressBurst: packets of more than its 1513 bytes never pass");
+  const [line, ...more] = told({ ...ingress, egressRate: 8_000_000, egressBurst: 8 * 1000 });
+  expect(line).toStartWith("egressBurst: packets of more than its 1000 bytes never pass");
   expect(more).toEqual([]);
 });

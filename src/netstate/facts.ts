@@ -3,7 +3,7 @@ import type { Ip } from "../net/ip.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { type Address, listAddresses } from "../rtnl/address.ts";
 import { findLink, type Link } from "../rtnl/link.ts";
-import { listRoutes, lookUpRoute, type Route } from "../rtnl/route.ts";
+import { listRoutes, lookUpRoute, type Route, routeProtocol } from "../rtnl/route.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
 import { readSysctl } from "../sys/sysctl.ts";
 import type { Device } from "./device.ts";
@@ -146,7 +146,7 @@ async function hostDeviceFact({ host }: Spaces, wanted: DeviceWanted): Promise<D
 
 function listeningLinks(spaces: Spaces): readonly Link[] {
   const learned = listRoutes(spaces.host, 6).filter(
-    (r) => r.dst.bits === 0 && r.fromRouter && r.oif !== undefined,
+    (r) => r.dst.bits === 0 && r.protocol === routeProtocol.routerAdvertisement && r.oif !== undefined,
   );
   return [...new Set(learned.map((r) => r.oif ?? 0))]
     .map((index) => findLink(spaces.host, { index }))

@@ -6,7 +6,7 @@ import { type Context, openContext } from "../netstate/context.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
 import { loadKinds, remove } from "../netstate/interpret.ts";
 import { removePair } from "../netstate/kinds/veth.ts";
-import type { NetState } from "../netstate/model.ts";
+import type { NetObject, NetState } from "../netstate/model.ts";
 import { markOf, markPrefix, type Owner, vethName } from "../netstate/owner.ts";
 import {
   type AttachmentRecord,
@@ -117,14 +117,13 @@ async function removeRecorded(
 
 /** False if all that is to be removed is in the host: what is exclusive in the container mostly goes with its link. */
 const reachesInside = (state: NetState): boolean =>
-  state.objects.some(
-    (o) =>
-      "place" in o &&
-      o.place === "container" &&
-      (o.possession === "borrowed" ||
-        o.kind === "rule" ||
-        (o.kind === "link" && o.possession === "exclusive")),
-  );
+  state.objects.some((o) => "place" in o && o.place === "container" && outlivesLink(o));
+
+const outlivesLink = (o: NetObject): boolean =>
+  o.possession === "borrowed" ||
+  o.kind === "rule" ||
+  (o.kind === "route" && o.foreignLink === true) ||
+  (o.kind === "link" && o.possession === "exclusive");
 
 /** The path of the recorded namespace, if it is still that namespace and not a newer one in its place. */
 function liveNetns({ netns }: AttachmentRecord): string | undefined {

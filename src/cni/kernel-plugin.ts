@@ -29,6 +29,10 @@ export interface KernelPlugin<Config> {
   readonly chained?: boolean;
   /** The host's own say about a configuration, in ADD alone and before anything is done; throws if it refuses. */
   admit?(call: AddCall<Config>): void;
+  /** True: it is alone in the container's namespace while it reads facts and changes what they say. */
+  readonly alone?: boolean;
+  /** True: ADD changes what the plan is made from, so that CHECK goes by the record where there is one. */
+  readonly checksRecord?: boolean;
   needs(input: PlanInput<Config>): Needs;
   /** Reads nothing but its arguments. */
   plan(input: PlanInput<Config>, facts: Facts): Plan;

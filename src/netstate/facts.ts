@@ -2,7 +2,7 @@ import type { ForwardKeeper } from "../firewall/forward-keeper.ts";
 import type { Ip } from "../net/ip.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { type Address, listAddresses } from "../rtnl/address.ts";
-import { findLink, type Link } from "../rtnl/link.ts";
+import { findLink, type Link, listLinks } from "../rtnl/link.ts";
 import { listRoutes, lookUpRoute, type Route, routeProtocol } from "../rtnl/route.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
 import { readSysctl } from "../sys/sysctl.ts";
@@ -30,6 +30,8 @@ export interface Needs {
   readonly routing?: Place;
   /** What kind of device is behind this link of the host, or behind its uplink. */
   readonly device?: { readonly link: string } | "uplink";
+  /** Every link of the namespace. */
+  readonly linksOf?: Place;
   /** Links of the host whose IPv6 default route came from a router's advertisement. */
   readonly routerAdvertised?: boolean;
   /** Who drops forwarded packets of the host that nobody allowed. */
@@ -51,6 +53,7 @@ export interface Facts {
   /** By place. */
   readonly routes: ReadonlyMap<Place, readonly Route[]>;
   readonly rules: ReadonlyMap<Place, readonly RoutingRule[]>;
+  readonly linksOf: ReadonlyMap<Place, readonly Link[]>;
   readonly routerAdvertised: readonly Link[];
   readonly forwardKeeper?: ForwardKeeper;
 }
@@ -93,6 +96,7 @@ export async function readFacts(spaces: Spaces, needs: Needs): Promise<Facts> {
     ...routing,
     ...(await deviceFact(needs, links, routing.uplink)),
     ...(needs.hostDevice ? { hostDevice: await hostDeviceFact(spaces, needs.hostDevice) } : {}),
+    linksOf: new Map(needs.linksOf ? [[needs.linksOf, listLinks(socketAt(spaces, needs.linksOf))]] : []),
     routerAdvertised: needs.routerAdvertised ? listeningLinks(spaces) : [],
     ...(needs.forwardKeeper ? { forwardKeeper: await forwardKeeper() } : {}),
   };

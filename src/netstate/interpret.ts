@@ -32,6 +32,8 @@ const order: readonly NetObjectKind[] = [
   "neighbour",
   "route",
   "rule",
+  // When the rules lead elsewhere already: at no moment there is no way.
+  "taken-route",
   // Last: from then on packets take another way.
   "filter",
 ];
@@ -56,6 +58,7 @@ const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
   "port-vlans": async () => (await import("./kinds/port-vlans.ts")).portVlans,
   "vlan-gateway": async () => (await import("./kinds/vlan-gateway.ts")).vlanGateway,
   neighbour: async () => (await import("./kinds/neighbour.ts")).neighbour,
+  "taken-route": async () => (await import("./kinds/taken-route.ts")).takenRoute,
   rule: async () => (await import("./kinds/rule.ts")).rule,
   qdisc: async () => (await import("./kinds/qdisc.ts")).qdisc,
   filter: async () => (await import("./kinds/filter.ts")).filter,

@@ -27,6 +27,7 @@ export const registry = {
   macvlan: entry("main", async () => (await import("./main/macvlan/plugin.ts")).macvlan),
   portmap: entry("meta", async () => (await import("./meta/portmap/plugin.ts")).portmap),
   "heddle-chain": entry("meta", async () => (await import("./meta/heddle-chain/plugin.ts")).heddleChain),
+  sbr: entry("meta", async () => (await import("./meta/sbr/plugin.ts")).sbr),
   tuning: entry("meta", async () => (await import("./meta/tuning/plugin.ts")).tuning),
   dhcp: entry("ipam", async () => (await import("./ipam/dhcp/plugin.ts")).dhcp),
   "host-local": entry("ipam", async () => (await import("./ipam/host-local/plugin.ts")).hostLocal),

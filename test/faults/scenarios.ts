@@ -91,6 +91,15 @@ const seen =
     return texts.join("\n");
   };
 
+/** Link-local routes and those of the local table come with the end of duplicate address detection. */
+const routing: Look = async (on) => {
+  const text = await seen("ip route show table all", "ip rule", "ip -6 rule")(on);
+  return text
+    .split("\n")
+    .filter((line) => !/table local|^fe80:/.test(line))
+    .join("\n");
+};
+
 type Interface = Pick<Scenario, "add" | "del">;
 interface Behind {
   /** What the runtime adds to the configuration for ADD and CHECK. */
@@ -261,6 +270,7 @@ export const scenarios: readonly Scenario[] = [
   behind(onBridge(DUAL), "tuning", TUNING, {
     look: seen("ip link show eth0", "sysctl net.core.somaxconn net.ipv4.conf.eth0.arp_filter"),
   }),
+  behind(onBridge(DUAL), "sbr", { type: "sbr" }, { look: routing }),
   behind(onBridge(), "bandwidth", LIMITS, { look: queues }),
   behind(macvlan, "bandwidth in the container", LIMITS, { look: queues }),
   listed("the list through heddle cni", "nftables"),

@@ -12,6 +12,7 @@ import { markOf, natOf, removalText } from "./iptables-plan.ts";
 import { legacyLoaded, nftFamily } from "./iptables-probe.ts";
 import { type Run, runProgram, save, settle, variant } from "./iptables-run.ts";
 import { parseSave } from "./iptables-save.ts";
+import { macCheckChain, macCheckTable, masqueradeInstance, type ReferenceOwner } from "./reference-find.ts";
 
 /**
  * Removes what the reference plugins made for a container, so that a node can change to this program while
@@ -20,12 +21,6 @@ import { parseSave } from "./iptables-save.ts";
  * same names: they are told by their mark and left alone. Without a socket, on a kernel without nftables, only the
  * legacy tables are looked at.
  */
-export interface ReferenceAttachment {
-  readonly network: string;
-  readonly containerId: string;
-  readonly ifname: string;
-}
-
 export interface ReferenceOptions {
   /** Runs `iptables-legacy-save` and `iptables-legacy-restore`. */
   readonly run?: Run;
@@ -35,18 +30,30 @@ export interface ReferenceOptions {
 
 const FAMILIES: readonly Family[] = [4, 6];
 const TRIES = 10;
-const hash16 = (text: string): string =>
-  new Bun.CryptoHasher("sha512").update(text).digest("hex").slice(0, 16);
 
 /** Removes the masquerade of one interface (nftables), or of the container in this network (iptables). */
 export function removeReferenceMasquerade(
   socket: NetlinkSocket | undefined,
-  { network, containerId, ifname }: ReferenceAttachment,
+  owner: ReferenceOwner,
   options: ReferenceOptions = {},
 ): void {
-  const instance = `${hash16(network)}-${hash16(`${ifname}:${containerId}`)},`;
+  const instance = masqueradeInstance(owner);
   removeRules(socket, { family: "inet", table: "cni_plugins_masquerade" }, (c) => c.startsWith(instance));
-  removeChains(socket, masqueradeChain(network, containerId), options);
+  removeChains(socket, masqueradeChain(owner.network, owner.containerId), options);
+}
+
+/** Removes the check of the MAC addresses that come from one interface; the table and its base chain stay. */
+export function removeReferenceMacCheck(socket: NetlinkSocket | undefined, owner: ReferenceOwner): void {
+  const chain = macCheckChain(owner);
+  if (socket === undefined || findChain(socket, macCheckTable, chain) === undefined) return;
+  const own = [chain, `${chain}-mac`];
+  transact(socket, () => [
+    ...listRules(socket, macCheckTable)
+      .filter((r) => !own.includes(r.chain) && r.expressions.some((e) => leadsTo(e, chain)))
+      .map((r) => deleteRules(macCheckTable, r.chain, r.handle)),
+    ...own.map((name) => deleteRules(macCheckTable, name)),
+    ...own.map((name) => deleteChain(macCheckTable, name)),
+  ]);
 }
 
 /**
@@ -55,7 +62,7 @@ export function removeReferenceMasquerade(
  */
 export function removeReferencePortmap(
   socket: NetlinkSocket | undefined,
-  { network, containerId }: ReferenceAttachment,
+  { network, containerId }: ReferenceOwner,
   options: ReferenceOptions = {},
 ): void {
   for (const family of FAMILIES)

@@ -65,7 +65,6 @@ export const noFacts: Facts = {
   sysctls: new Map(),
   routes: new Map(),
   rules: new Map(),
-  linksOf: new Map(),
   routerAdvertised: [],
 };
 

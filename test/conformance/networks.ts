@@ -35,6 +35,8 @@ export interface Network {
   readonly args?: string;
   /** Beside it what the runtime gives to each plugin. */
   readonly runtimeConfig?: Json;
+  /** True if the reference 1.1.1 does not know an option of it. */
+  readonly newerThan111?: true;
   /** What the kernel has to have. */
   readonly feature?: KernelFeature;
   /** What has to be there before ADD. */
@@ -79,12 +81,16 @@ export const networks: readonly Network[] = [
   bridge("without gateway", { dns: { nameservers: ["192.0.2.53"], search: ["example"] } }),
   bridge("promiscuous", { promiscMode: true, isGateway: true }, { families: ["v4"] }),
   bridge("with MAC check", { macspoofchk: true, isGateway: true }, { families: ["v4"] }),
-  bridge("with isolated ports", { portIsolation: true }, { families: ["v4", "no addresses"] }),
+  bridge(
+    "with isolated ports",
+    { portIsolation: true },
+    { families: ["v4", "no addresses"], newerThan111: true },
+  ),
   bridge("with duplicate address detection", { enabledad: true, isGateway: true }, { families: ["v6"] }),
   bridge(
     "with a container end that is down",
     { disableContainerInterface: true },
-    { families: ["no addresses"] },
+    { families: ["no addresses"], newerThan111: true },
   ),
   bridge(
     "with a MAC address by argument",
@@ -124,6 +130,7 @@ export const networks: readonly Network[] = [
       },
     ],
     families: ["v4"],
+    newerThan111: true,
   },
   {
     name: "bridge and bandwidth",
@@ -146,6 +153,7 @@ export const networks: readonly Network[] = [
         plugins: [gateway, { type: "firewall", backend: "iptables", ingressPolicy }],
         families: addressed,
         since: "0.4.0",
+        ...(ingressPolicy === "isolated" ? { newerThan111: true as const } : {}),
       }) as const,
   ),
   {
@@ -156,6 +164,7 @@ export const networks: readonly Network[] = [
   },
   {
     name: "bridge and portmap by nftables",
+    newerThan111: true,
     plugins: [gateway, { type: "portmap", backend: "nftables", capabilities: { portMappings: true } }],
     families: addressed,
     runtimeConfig: { portMappings: PORTS },

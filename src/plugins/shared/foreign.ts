@@ -16,17 +16,19 @@ type LinkCall = Pick<DelCall<{ readonly hostAccess?: boolean }>, "ifname" | "con
 
 const attachment = ({ conf, containerId, ifname }: Call) => ({ network: conf.name, containerId, ifname });
 
-/** The pair whose one end is the container's interface, and the masquerade of its addresses. */
+/** The pair whose one end is the container's interface, the masquerade of its addresses and the check of its MAC address. */
 export async function removeForeignPair(call: Call, { spaces }: Context): Promise<void> {
   if (spaces.container !== undefined) {
     const { socket } = spaces.container;
     const link = findLink(socket, { name: call.ifname });
     if (link?.kind === "veth" && !isOurs(link, spaces.host)) removeLink(socket, { index: link.index });
   }
-  const { removeReferenceMasquerade } = await import("../../firewall/iptables-reference.ts");
+  const { removeReferenceMacCheck, removeReferenceMasquerade } =
+    await import("../../firewall/iptables-reference.ts");
   const { openRuleSet } = await import("../../nft/available.ts");
   using netfilter = openRuleSet();
   removeReferenceMasquerade(netfilter, attachment(call));
+  removeReferenceMacCheck(netfilter, attachment(call));
 }
 
 /**

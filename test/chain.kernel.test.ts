@@ -41,10 +41,23 @@ const chain = (...plugins: readonly Json[]): Json => ({
   capabilities: { portMappings: true },
   plugins,
 });
-type Form = (host: CniHost) => readonly Json[];
-const plain: Form = (host) => [{ type: "loopback" }, bridge(host), portmap];
-const packed: Form = (host) => [chain({ type: "loopback" }, bridge(host), portmap)];
-const middle: Form = (host) => [{ type: "loopback" }, chain(bridge(host), portmap)];
+type Form = (host: CniHost, cniVersion?: string) => readonly Json[];
+const loopback = { type: "loopback" };
+/** What usually stands behind an interface, each with the oldest version that it speaks. */
+const meta = [
+  ["0.1.0", portmap],
+  ["0.4.0", { type: "firewall" }],
+  ["0.1.0", { type: "tuning", sysctl: { "net.core.somaxconn": "500" }, mtu: 1400 }],
+  ["0.3.0", { type: "bandwidth", ingressRate: 8_000_000, ingressBurst: 800_000 }],
+] as const;
+const metaOf = (cniVersion = "1.1.0"): readonly Json[] =>
+  meta.filter(([since]) => since <= cniVersion).map(([, plugin]) => plugin);
+const plain: Form = (host, v) => [loopback, bridge(host), ...metaOf(v)];
+const packed: Form = (host, v) => [chain(loopback, bridge(host), ...metaOf(v))];
+const middle: Form = (host, v) => {
+  const [first = {}, ...rest] = metaOf(v);
+  return [loopback, chain(bridge(host), first), ...rest];
+};
 
 interface Site extends AsyncDisposable {
   readonly host: CniHost;
@@ -100,7 +113,7 @@ describe("as libcni calls it", () => {
     async (cniVersion) => {
       const life = async (form: Form): Promise<unknown> => {
         await using on = await site();
-        const plugins = form(on.host);
+        const plugins = form(on.host, cniVersion);
         const left = async (): Promise<unknown> => normal(await on.host.snapshot([on.container.path]), on);
         const before = await left();
         const added = demand("ADD", await libcni(on, "ADD", plugins, { cniVersion }));
@@ -114,10 +127,16 @@ describe("as libcni calls it", () => {
         return { before, result: normal(added.result, on), attached, check, status, deleted, gc };
       };
       const wanted = await life(plain);
+      const refused = (since: string): number | undefined => (cniVersion < since ? 1 : undefined);
+      expect(wanted).toMatchObject({
+        check: refused("0.4.0"),
+        status: refused("1.1.0"),
+        gc: refused("1.1.0"),
+      });
       expect(await life(packed)).toEqual(wanted);
       expect(await life(middle)).toEqual(wanted);
     },
-    30_000,
+    60_000,
   );
 
   kernel("a chain of plugins of ours is one process", async () => {

@@ -31,6 +31,16 @@ const rules: readonly FirewallRule[] = [
     masquerade: "local",
   },
   { kind: "mac-check", link: valueOf(parseIfName("veth0")), mac: valueOf(parseMac("02:00:00:00:00:01")) },
+  {
+    kind: "port-mapping",
+    protocol: "tcp",
+    hostPort: 81,
+    target,
+    targetPort: 80,
+    subnet,
+    masquerade: "local",
+    conditions: [{ on: "saddr", not: true, in: [subnet] }],
+  },
   { kind: "ingress-policy", bridge: "br0", address: target, isolated: false },
   { kind: "ingress-policy", bridge: "br0", address: valueOf(parseIp("10.0.0.3")), isolated: true },
   { kind: "port-isolation", link: "veth0" },
@@ -60,7 +70,12 @@ describe("docs/limits.md", () => {
     for (const { name, base } of groups.flatMap((g) => g.chains))
       if (base === undefined) expect(page).toContain(`\`${name}\``);
     for (const { name } of chains)
-      expect(page).toContain(`\`${name.replace(subnet.text, "SUBNET").replace("br0", "BRIDGE")}\``);
+      expect(page).toContain(
+        `\`${name
+          .replace(subnet.text, "SUBNET")
+          .replace("br0", "BRIDGE")
+          .replace(/4_mark$/, "_MARK")}\``,
+      );
     for (const { set } of markedSets) expect(page).toContain(`\`${set.name.replace(/[46]$/, "")}\``);
   });
 

@@ -17,6 +17,7 @@ import {
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
 import { stringify } from "../netstate/state-json.ts";
 import { findLink } from "../rtnl/link.ts";
+import type { Netns } from "../sys/netns.ts";
 import { ADDRESS_TAKEN, cniCode } from "./errors.ts";
 import { clear, detach, earlier, prune, release, speaksOverTheLink } from "./detach.ts";
 import { type Fresh, freshNames, type KernelPlugin, type Plan, type PlanInput } from "./kernel-plugin.ts";
@@ -73,6 +74,7 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     await release(call.delegate, record.found?.lease, ipam);
   };
   if (before === "dead") await clearDead();
+  using _alone = plugin.alone && container ? await netnsLock(container.netns) : undefined;
   record.begin(identityOf(spaces, call.netns), leaseOf(ipam, call));
   try {
     // From here on the IPAM plugin may have made a reservation, also if it fails.
@@ -91,6 +93,12 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     await giveBack(call, ipam, record, left);
     throw e instanceof RollbackFailed ? e.cause : e;
   }
+}
+
+/** Loaded by those plugins alone that ask for it. */
+async function netnsLock(netns: Netns): Promise<Disposable> {
+  const { lockNetns } = await import("../netstate/netns-lock.ts");
+  return lockNetns(netns);
 }
 
 /** What the record needs so that the address is given back to where it came from, whatever the configuration says then. */
@@ -213,14 +221,13 @@ async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCall<Confi
   if (ipam !== undefined) await call.delegate.check(ipam);
   using spaces = openSpaces(call.netns);
   const owner = ownerOf(plugin.type, call);
-  const fresh = freshFrom(prevResult, call, owner);
-  const input = { ...inputOf(call, owner, prevResult), mac: fresh.containerMac, fresh };
-  const { state } = plugin.plan(input, await readFacts(spaces, plugin.needs(input)));
-  const own = peekRecord(markOf(owner)) === undefined ? await withoutForeignRules(state, owner) : state;
-  await loadKinds(own);
-  using firewalls = await loadFirewalls(own);
+  const planned = recordedState(plugin, owner) ?? (await planOfNow(plugin, { ...call, prevResult }, spaces));
+  const unrecorded = peekRecord(markOf(owner)) === undefined;
+  const state = unrecorded ? await withoutForeignRules(planned, owner) : planned;
+  await loadKinds(state);
+  using firewalls = await loadFirewalls(state);
   const context: Context = openContext(markOf(owner), spaces, firewalls);
-  verify(own, context);
+  verify(state, context);
 }
 
 /** Without a record of ours the reference may have made the attachment: its rules then do what ours would. */
@@ -233,6 +240,22 @@ async function withoutForeignRules(state: NetState, owner: Owner): Promise<NetSt
     o.kind === "firewall" && o.state.rules.every((rule) => referenceHolds(netfilter, rule, owner));
   if (!state.objects.some(isTheirs)) return state;
   return { objects: state.objects.filter((o) => o.kind !== "firewall") };
+}
+
+function recordedState<Config>(plugin: KernelPlugin<Config>, owner: Owner): NetState | undefined {
+  const record = plugin.checksRecord ? peekRecord(markOf(owner)) : undefined;
+  return record?.committed ? record.state : undefined;
+}
+
+async function planOfNow<Config>(
+  plugin: KernelPlugin<Config>,
+  call: CheckCall<Config> & { readonly prevResult: Result },
+  spaces: Spaces,
+): Promise<NetState> {
+  const owner = ownerOf(plugin.type, call);
+  const fresh = freshFrom(call.prevResult, call, owner);
+  const input = { ...inputOf(call, owner, call.prevResult), mac: fresh.containerMac, fresh };
+  return plugin.plan(input, await readFacts(spaces, plugin.needs(input))).state;
 }
 
 /** In CHECK the final result says what things are called: whoever made them, and whatever changed them since. */

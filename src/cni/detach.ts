@@ -6,7 +6,7 @@ import { type Context, openContext } from "../netstate/context.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
 import { loadKinds, remove } from "../netstate/interpret.ts";
 import { removePair } from "../netstate/kinds/veth.ts";
-import type { NetState } from "../netstate/model.ts";
+import type { NetObject, NetState } from "../netstate/model.ts";
 import { markOf, markPrefix, type Owner, vethName } from "../netstate/owner.ts";
 import {
   type AttachmentRecord,
@@ -43,7 +43,7 @@ export async function detach<Config>(plugin: KernelPlugin<Config>, call: DelCall
       ? await removeMarked(owner, call.netns, plugin.firewalls(call.config), (context) =>
           plugin.removeForeign?.(call, context),
         )
-      : await removeRecorded(found, found.state)),
+      : await removeRecorded(found, found.state, call.log)),
   );
   if (!first) await giveBack();
   report(failures, `${plugin.type} of container ${owner.containerId}`);
@@ -102,25 +102,28 @@ export async function clear(
   report(failures ?? [], `what an earlier attempt for container ${owner.containerId} left behind`);
 }
 
-async function removeRecorded(found: AttachmentRecord, state: NetState): Promise<Error[]> {
+async function removeRecorded(
+  found: AttachmentRecord,
+  state: NetState,
+  log?: (message: string) => void,
+): Promise<Error[]> {
   using spaces = openSpaces(reachesInside(state) ? liveNetns(found) : undefined);
   await loadKinds(state);
   using firewalls = await loadFirewalls(state);
   const context = openContext(markOf(found.owner), spaces, firewalls);
   const borrowed = new Map(found.borrowed.map(({ object, value }) => [state.objects[object], value]));
-  return remove(state, { ...context, borrowed: (object) => borrowed.get(object) });
+  return remove(state, { ...context, borrowed: (object) => borrowed.get(object), ...(log ? { log } : {}) });
 }
 
 /** False if all that is to be removed is in the host: what is exclusive in the container mostly goes with its link. */
 const reachesInside = (state: NetState): boolean =>
-  state.objects.some(
-    (o) =>
-      "place" in o &&
-      o.place === "container" &&
-      (o.possession === "borrowed" ||
-        o.kind === "rule" ||
-        (o.kind === "link" && o.possession === "exclusive")),
-  );
+  state.objects.some((o) => "place" in o && o.place === "container" && outlivesLink(o));
+
+const outlivesLink = (o: NetObject): boolean =>
+  o.possession === "borrowed" ||
+  o.kind === "rule" ||
+  (o.kind === "route" && o.foreignLink === true) ||
+  (o.kind === "link" && o.possession === "exclusive");
 
 /** The path of the recorded namespace, if it is still that namespace and not a newer one in its place. */
 function liveNetns({ netns }: AttachmentRecord): string | undefined {
@@ -161,7 +164,7 @@ export async function prune<Config>(plugin: KernelPlugin<Config>, call: GcCall<C
   await collect(failures, async () => {
     if (plugin.removeUnused === undefined) return;
     using spaces = openSpaces(undefined);
-    await plugin.removeUnused(call.config, { spaces });
+    await plugin.removeUnused(call.config, { spaces, prefix, valid });
   });
   const ipam = plugin.ipam?.(call.config);
   if (ipam !== undefined) await collect(failures, () => call.delegate.gc(ipam));

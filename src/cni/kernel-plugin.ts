@@ -29,6 +29,10 @@ export interface KernelPlugin<Config> {
   readonly chained?: boolean;
   /** The host's own say about a configuration, in ADD alone and before anything is done; throws if it refuses. */
   admit?(call: AddCall<Config>): void;
+  /** True: it is alone in the container's namespace while it reads facts and changes what they say. */
+  readonly alone?: boolean;
+  /** True: ADD changes what the plan is made from, so that CHECK goes by the record where there is one. */
+  readonly checksRecord?: boolean;
   needs(input: PlanInput<Config>): Needs;
   /** Reads nothing but its arguments. */
   plan(input: PlanInput<Config>, facts: Facts): Plan;
@@ -36,14 +40,23 @@ export interface KernelPlugin<Config> {
   firewalls(config: Config): readonly Backend[];
   /** Removes what another implementation of the plugin made, when there is no record of ours. */
   removeForeign?(call: DelCall<Config>, context: Context): Promise<void>;
-  /** GC: removes what attachments of the configuration shared and nobody uses any more. */
-  removeUnused?(config: Config, context: Pick<Context, "spaces">): Promise<void>;
+  /**
+   * GC: removes what attachments of the configuration shared and nobody uses any more, and what is left of those that
+   * have lost their record and carries no plain mark.
+   */
+  removeUnused?(config: Config, collection: Collection): Promise<void>;
   /** The MAC address that the configuration asks for. */
   mac?(call: AddCall<Config>): Mac | undefined;
   /** True if there is nothing to do in ADD but to pass the previous result on. */
   idle?(config: Config): boolean;
   /** Throws `status/unavailable` or `status/limited`. */
   status?(call: StatusCall<Config>): Promise<void>;
+}
+
+/** Which attachments are to stay: marks that begin with `prefix` and are in `valid`. The container's side is not open. */
+export interface Collection extends Pick<Context, "spaces"> {
+  readonly prefix: string;
+  readonly valid: ReadonlySet<string>;
 }
 
 /** Everything a plan may depend on beside the facts. */

@@ -48,6 +48,7 @@ export function rulesOf(state: FirewallState, family: Family): FamilyRules | und
     if (rule.kind === "masquerade") {
       if (rule.address.family === family) masquerades.push(rule);
     } else if (rule.kind === "port-mapping" && rule.target.family === family) {
+      if (rule.conditions !== undefined) throw new TypeError("words of nft cannot be said in iptables");
       if (wantedHostIp(rule)?.family === (family === 4 ? 6 : 4))
         throw new TypeError(`host address ${rule.hostIp?.text} cannot lead to ${rule.target.text}`);
       mappings.push(rule);

@@ -1,5 +1,6 @@
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
+import type { Condition } from "./conditions.ts";
 
 /**
  * What an attachment wants of the host's firewall, as data. It says nothing of tables and chains: `nftables.ts` and
@@ -42,6 +43,8 @@ export interface PortMapping {
   readonly subnet: IpPrefix;
   /** `none`: never masquerade; `local`: what comes from the subnet or from the host's loopback; `all`: everything. */
   readonly masquerade: "none" | "local" | "all";
+  /** All of them hold for what is mapped; absent: everything is. */
+  readonly conditions?: readonly Condition[];
 }
 
 /** `firewalld` can do one thing, which no other can do for it: let packets through its own chains. */

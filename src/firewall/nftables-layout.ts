@@ -5,6 +5,13 @@ import type { Element, SetSpec, TableRef } from "../nft/model.ts";
 import type { Field, Statement } from "../nft/statement.ts";
 import type { FirewallRule, Mark, PortMapping } from "./model.ts";
 import {
+  CONDITION_RULES,
+  conditionalGroup,
+  conditionalSets,
+  CONDITIONS_PREFIX,
+  planConditional,
+} from "./nftables-conditional.ts";
+import {
   ingressGroup,
   ingressSets,
   isolatedPorts,
@@ -168,6 +175,7 @@ export const markedSets: readonly { readonly table: TableRef; readonly set: SetS
   ...[sets4, sets6]
     .flatMap((s) => [s.masquerade, s.specific, s.wildcard, s.hairpin])
     .map((s) => ({ table: inetTable, set: s })),
+  ...conditionalSets.map((s) => ({ table: inetTable, set: s })),
   ...ingressSets.map((s) => ({ table: inetTable, set: s })),
   ...[checkedPorts, allowedMacs, isolatedPorts].map((s) => ({ table: bridgeTable, set: s })),
 ];
@@ -180,11 +188,12 @@ export interface Wanted {
   readonly elements: readonly Placed[];
 }
 
-const CHAIN_PREFIXES = ["masq_", "hairpin_", "ingress_", "isolate_"] as const;
-/** Chains of subnets and of bridges: they go when no element leads to them any more. */
+const CHAIN_PREFIXES = ["masq_", "hairpin_", "ingress_", "isolate_", CONDITIONS_PREFIX] as const;
+/** Chains of subnets, of bridges, of conditions: they go when no element leads to them any more. */
 export const isSubnetChain = (name: string): boolean => CHAIN_PREFIXES.some((p) => name.startsWith(p));
-/** No such chain has more rules than this. */
-export const SUBNET_CHAIN_RULES = 2;
+/** No such chain has more rules than this: one that is used more often has an element that leads to it. */
+export const mostRulesOf = (chain: string): number =>
+  chain.startsWith(CONDITIONS_PREFIX) ? CONDITION_RULES : 2;
 
 /** nft reads no colon in a name, and `heddle` prints none: `masq_fd00-10--/64`. */
 const chainName = (kind: "masq_" | "hairpin_", subnet: IpPrefix): string =>
@@ -257,7 +266,12 @@ function planMapping(m: PortMapping, mark: Mark): Planned {
   const address: Placed[] = ip
     ? [{ table: inetTable, set: sets.hostAddresses, element: { key: [ip] }, shared: true }]
     : [];
-  if (m.masquerade === "none") return { chains: [], elements: [main, ...address] };
+  const { conditions } = m;
+  const leading =
+    conditions === undefined
+      ? { chains: [], elements: [main] }
+      : planConditional({ ...m, conditions }, main.element.key, mark);
+  if (m.masquerade === "none") return { ...leading, elements: [...leading.elements, ...address] };
   const chain = hairpinChain(m);
   const hairpin: Placed = {
     table: inetTable,
@@ -268,7 +282,7 @@ function planMapping(m: PortMapping, mark: Mark): Planned {
       comment: mark,
     },
   };
-  return { chains: [chain], elements: [main, ...address, hairpin] };
+  return { chains: [...leading.chains, chain], elements: [...leading.elements, ...address, hairpin] };
 }
 
 /** A text that two elements share if they would be in each other's place. */
@@ -301,6 +315,19 @@ function unique(elements: readonly Placed[]): Placed[] {
   return [...byKey.values()];
 }
 
+/** Conditions are those of an attachment, and have one chain: mappings with others are a mistake of the caller. */
+function requireOneSet(rules: readonly FirewallRule[], { target, conditions }: PortMapping): void {
+  const other = rules.find(
+    (r) =>
+      r.kind === "port-mapping" &&
+      r.target.family === target.family &&
+      r.conditions !== undefined &&
+      r.conditions !== conditions &&
+      JSON.stringify(r.conditions) !== JSON.stringify(conditions),
+  );
+  if (other) throw new TypeError("one attachment has one list of conditions a family");
+}
+
 /** Turns rules into what has to be in the kernel. Pure. Throws `config/invalid` if they contradict one another. */
 export function plan(rules: readonly FirewallRule[], mark: Mark): Wanted {
   const wantedGroups = new Set<Group>();
@@ -313,8 +340,13 @@ export function plan(rules: readonly FirewallRule[], mark: Mark): Wanted {
   };
   for (const r of rules) {
     if (r.kind === "masquerade") take(groups.masquerade, planMasquerade(r, mark));
-    else if (r.kind === "port-mapping") take(groups.portmap, planMapping(r, mark));
-    else if (r.kind === "mac-check") take(groups.macCheck, planMacCheck(r, mark));
+    else if (r.kind === "port-mapping") {
+      if (r.conditions !== undefined) {
+        wantedGroups.add(conditionalGroup);
+        requireOneSet(rules, r);
+      }
+      take(groups.portmap, planMapping(r, mark));
+    } else if (r.kind === "mac-check") take(groups.macCheck, planMacCheck(r, mark));
     else if (r.kind === "ingress-policy") take(ingressGroup, planIngress(r, mark));
     else if (r.kind === "port-isolation") take(isolationGroup, planIsolation(r, mark));
     // What is left is to allow something, which no table of ours can.

@@ -19,7 +19,8 @@ export interface ChainSpec {
 
 /** Chains and sets that are made together, when the first rule needs them. */
 export interface Group {
-  readonly name: "masquerade" | "portmap" | "mac-check" | "ingress" | "port-isolation";
+  readonly name:
+    "masquerade" | "portmap" | "conditional-portmap" | "mac-check" | "ingress" | "port-isolation";
   readonly table: TableRef;
   readonly chains: readonly ChainSpec[];
   readonly sets: readonly SetSpec[];

@@ -7,12 +7,14 @@ import { findChain, findElement, listChains, listElements, listRules } from "../
 import type { SetSpec, TableRef } from "../nft/model.ts";
 import { makeDirs } from "../sys/files.ts";
 import { lockFile } from "../sys/flock.ts";
-import type { Alive, FirewallBackend, FirewallState, Mark } from "./model.ts";
+import type { Alive, FirewallBackend, FirewallRule, FirewallState, Mark } from "./model.ts";
 import { buildGroup, buildSubnetChain, isWhole, missingFeature, verifyChain } from "./nftables-groups.ts";
+import { conditionalGroup, conditionalSetsOf, conditionChains } from "./nftables-conditional.ts";
 import { leftWithout } from "./nftables-ingress.ts";
 import {
   isSubnetChain,
   keyOf,
+  mostRulesOf,
   markedSets,
   plan,
   setsOf,
@@ -20,7 +22,6 @@ import {
   sets6,
   showData,
   showPort,
-  SUBNET_CHAIN_RULES,
   type Wanted,
 } from "./nftables-layout.ts";
 import { inetTable, type Placed } from "./nftables-parts.ts";
@@ -72,7 +73,9 @@ export function openNftables(options: NftablesOptions = {}): FirewallBackend & D
       const marked = (): Placed[] => listMarked(socket, (m) => m === mark);
       const planned = state && planToRemove(state, mark);
       const find = (): Placed[] => (planned && ownOf(socket, planned, mark)) ?? marked();
-      forPorts(state, () => removeAll(socket, alone, find));
+      // Somebody may have taken over the ports of a dead attachment, and left its chains.
+      const chains = state === undefined || state.rules.some(hasConditions) ? conditionChains(mark) : [];
+      forPorts(state, () => removeAll(socket, alone, find, chains));
     },
     prune(prefix, valid) {
       const stale = (m: Mark): boolean => m.startsWith(prefix) && !valid.has(m);
@@ -99,6 +102,9 @@ const absent: FirewallBackend & Disposable = {
 };
 
 const hasMappings = (state: FirewallState): boolean => state.rules.some((r) => r.kind === "port-mapping");
+
+const hasConditions = (rule: FirewallRule): boolean =>
+  rule.kind === "port-mapping" && rule.conditions !== undefined;
 
 /** Repeats `work` while it says that the rule set changed under it. */
 function retried(work: (attempt: number) => "done" | "again"): void {
@@ -225,22 +231,29 @@ function refuseLive(owner: string | undefined, wanted: Placed, mark: Mark, alive
 }
 
 /**
- * Mappings of the same port under another key: a wildcard against every address that has mappings, and an address
- * against the wildcard. Returns those of dead attachments, to be removed; throws `port/taken` for a live one.
+ * Mappings of the same port elsewhere: a wildcard against every address that has mappings, an address against the
+ * wildcard, and each against those with conditions. Returns those of dead attachments, to be removed; throws
+ * `port/taken` for a live one.
  */
 function rivals(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark, alive: Alive): Placed[] {
+  if (!elements.some((p) => p.mapping)) return [];
+  const conditional = findChain(socket, inetTable, conditionalGroup.witness.chain) !== undefined;
   return elements.flatMap((p) => {
     if (!p.mapping) return [];
-    const sets = setsOf(p.mapping.target.family);
+    const { family } = p.mapping.target;
+    const kinds = [setsOf(family), ...(conditional ? [conditionalSetsOf(family)] : [])];
     const port = p.element.key.slice(-2);
-    const places: { set: SetSpec; key: Placed["element"]["key"] }[] =
-      p.set === sets.specific
-        ? [{ set: sets.wildcard, key: port }]
-        : listElements(socket, p.table, sets.hostAddresses).map(({ key }) => ({
-            set: sets.specific,
-            key: [...key, ...port],
-          }));
+    const isSpecific = p.element.key.length > port.length;
+    const addresses = isSpecific
+      ? [p.element.key.slice(0, 1)]
+      : listElements(socket, p.table, setsOf(family).hostAddresses).map(({ key }) => key);
+    const places = kinds.flatMap(({ specific, wildcard }) => [
+      { set: wildcard, key: port },
+      ...addresses.map((address) => ({ set: specific, key: [...address, ...port] })),
+    ]);
     return places.flatMap(({ set, key }) => {
+      // Its own place is looked at with the others that are wanted, if that is needed at all.
+      if (set === p.set) return [];
       const element = findElement(socket, p.table, set, key);
       // Our own mapping under the other key is a wish of the same configuration, and the kernel asks for addresses first.
       if (element === undefined || element.comment === mark) return [];
@@ -280,13 +293,21 @@ const listMarked = (socket: NetlinkSocket, asked: (mark: Mark) => boolean): Plac
       .map((element) => ({ table, set, element })),
   );
 
-/** Removes what `find` finds, and with the last element of a subnet its chain, unless somebody uses it again. */
-function removeAll(socket: NetlinkSocket, alone: Alone, find: () => Placed[]): void {
+/**
+ * Removes what `find` finds, and with the last element of a subnet its chain, unless somebody uses it again; the same
+ * holds for the chains that are named.
+ */
+function removeAll(
+  socket: NetlinkSocket,
+  alone: Alone,
+  find: () => Placed[],
+  named: readonly string[] = [],
+): void {
   retried((attempt) => {
     const found = find();
-    const last = attempt === 0 && unusedWithout(socket, found).length > 0;
+    const last = attempt === 0 && unusedWithout(socket, found, named).length > 0;
     const take = (): boolean => {
-      const chains = last ? unusedWithout(socket, found) : [];
+      const chains = last ? unusedWithout(socket, found, named) : [];
       return fits(socket, [...deletions(found), ...chainRemovals(socket, chains)]);
     };
     return (last ? alone("layout", take) : take()) ? "done" : "again";
@@ -300,9 +321,13 @@ function chainRemovals(socket: NetlinkSocket, chains: readonly string[]): Reques
   return [...deletions(left), ...chains.map((c) => deleteChain(inetTable, c))];
 }
 
-/** Subnet chains that nothing leads to once these elements are gone. */
-function unusedWithout(socket: NetlinkSocket, elements: readonly Placed[]): string[] {
-  const leading = new Map<string, number>();
+/** Chains, of these elements or named, that nothing leads to once the elements are gone. */
+function unusedWithout(
+  socket: NetlinkSocket,
+  elements: readonly Placed[],
+  named: readonly string[],
+): string[] {
+  const leading = new Map<string, number>(named.map((chain) => [chain, 0]));
   for (const { element } of elements) {
     const { data } = element;
     if (typeof data === "object" && "goto" in data) leading.set(data.goto, (leading.get(data.goto) ?? 0) + 1);
@@ -311,8 +336,10 @@ function unusedWithout(socket: NetlinkSocket, elements: readonly Placed[]): stri
 }
 
 function isUnused(socket: NetlinkSocket, chain: string, leaving: number): boolean {
-  const uses = (findChain(socket, inetTable, chain)?.uses ?? 0) - leaving;
-  return uses <= SUBNET_CHAIN_RULES && uses === listRules(socket, inetTable, chain).length;
+  const found = findChain(socket, inetTable, chain);
+  if (found === undefined) return false;
+  const uses = found.uses - leaving;
+  return uses <= mostRulesOf(chain) && uses === listRules(socket, inetTable, chain).length;
 }
 
 /** Removes subnet chains that nothing leads to, and host addresses without mappings. */

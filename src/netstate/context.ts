@@ -29,6 +29,8 @@ export interface ApplyContext extends Context {
 export interface RemoveContext extends Context {
   /** The value that was borrowed for the object, if it was. */
   readonly borrowed: (object: NetObject) => string | undefined;
+  /** A line for people about what could not be given back since it is no more. */
+  readonly log?: (message: string) => void;
 }
 
 /** The three things that can be done with an object of one kind. */

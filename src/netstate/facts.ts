@@ -2,11 +2,12 @@ import type { ForwardKeeper } from "../firewall/forward-keeper.ts";
 import type { Ip } from "../net/ip.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { type Address, listAddresses } from "../rtnl/address.ts";
-import { findLink, type Link } from "../rtnl/link.ts";
-import { listRoutes, lookUpRoute, type Route } from "../rtnl/route.ts";
+import { findLink, type Link, listLinks } from "../rtnl/link.ts";
+import { listRoutes, lookUpRoute, type Route, routeProtocol } from "../rtnl/route.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
 import { readSysctl } from "../sys/sysctl.ts";
 import type { Device } from "./device.ts";
+import type { DeviceFound, DeviceWanted } from "./find-device.ts";
 import type { Place } from "./model.ts";
 import { at, socketAt, type Spaces } from "./spaces.ts";
 
@@ -23,10 +24,14 @@ export interface Needs {
   readonly uplink?: Place;
   /** Also what is on the uplink. */
   readonly uplinkAddresses?: boolean;
+  /** A device of the host. */
+  readonly hostDevice?: DeviceWanted;
   /** Every unicast route of all tables, and every rule, of both families. */
   readonly routing?: Place;
   /** What kind of device is behind this link of the host, or behind its uplink. */
   readonly device?: { readonly link: string } | "uplink";
+  /** Every link of the namespace. */
+  readonly linksOf?: Place;
   /** Links of the host whose IPv6 default route came from a router's advertisement. */
   readonly routerAdvertised?: boolean;
   /** Who drops forwarded packets of the host that nobody allowed. */
@@ -44,9 +49,11 @@ export interface Facts {
   readonly uplink?: Link;
   /** Absent for a link that has no device behind it. */
   readonly device?: Device;
+  readonly hostDevice?: DeviceFound;
   /** By place. */
   readonly routes: ReadonlyMap<Place, readonly Route[]>;
   readonly rules: ReadonlyMap<Place, readonly RoutingRule[]>;
+  readonly linksOf: ReadonlyMap<Place, readonly Link[]>;
   readonly routerAdvertised: readonly Link[];
   readonly forwardKeeper?: ForwardKeeper;
 }
@@ -88,6 +95,8 @@ export async function readFacts(spaces: Spaces, needs: Needs): Promise<Facts> {
     ...(await hostEndFact(spaces, needs, links)),
     ...routing,
     ...(await deviceFact(needs, links, routing.uplink)),
+    ...(needs.hostDevice ? { hostDevice: await hostDeviceFact(spaces, needs.hostDevice) } : {}),
+    linksOf: new Map(needs.linksOf ? [[needs.linksOf, listLinks(socketAt(spaces, needs.linksOf))]] : []),
     routerAdvertised: needs.routerAdvertised ? listeningLinks(spaces) : [],
     ...(needs.forwardKeeper ? { forwardKeeper: await forwardKeeper() } : {}),
   };
@@ -134,9 +143,14 @@ async function deviceFact(
   return found ? { device: found } : {};
 }
 
+async function hostDeviceFact({ host }: Spaces, wanted: DeviceWanted): Promise<DeviceFound> {
+  const { findDevice } = await import("./find-device.ts");
+  return findDevice(host, wanted);
+}
+
 function listeningLinks(spaces: Spaces): readonly Link[] {
   const learned = listRoutes(spaces.host, 6).filter(
-    (r) => r.dst.bits === 0 && r.fromRouter && r.oif !== undefined,
+    (r) => r.dst.bits === 0 && r.protocol === routeProtocol.routerAdvertisement && r.oif !== undefined,
   );
   return [...new Set(learned.map((r) => r.oif ?? 0))]
     .map((index) => findLink(spaces.host, { index }))

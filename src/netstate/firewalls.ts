@@ -1,5 +1,6 @@
 import { NetError } from "../errors.ts";
 import type { Alive, Backend, FirewallBackend, FirewallState, Mark, PortMapping } from "../firewall/model.ts";
+import type { Direction } from "../nfnl/conntrack.ts";
 import { makeDirs } from "../sys/files.ts";
 import { lockFile } from "../sys/flock.ts";
 import { openNetlink } from "../netlink/socket.ts";
@@ -72,8 +73,10 @@ export async function loadFirewalls(needed: NetState | readonly Backend[]): Prom
     "objects" in needed ? new Set([...states.map((s) => s.backend), ...rivals.values()]) : needed;
   const loaded = new Map<Backend, Opener>();
   for (const backend of backends) loaded.set(backend, await openers[backend]());
-  const flows = states.some((s) => trackedMappings(s).length > 0)
-    ? await import("../nfnl/conntrack.ts")
+  const tracked = states.flatMap(trackedMappings);
+  const flows = tracked.length > 0 ? await import("../nfnl/conntrack.ts") : undefined;
+  const conditions = tracked.some((m) => m.conditions)
+    ? await import("../firewall/conditions.ts")
     : undefined;
   const opened = new Map<Backend, FirewallBackend | (FirewallBackend & Disposable)>();
   const open = (backend: Backend): FirewallBackend => {
@@ -102,7 +105,9 @@ export async function loadFirewalls(needed: NetState | readonly Backend[]): Prom
     flush(mapping, when) {
       if (flows === undefined) return;
       using socket = openNetlink("netfilter");
-      flows.flushMapping(socket, mapping, when);
+      const fits = mapping.conditions;
+      const means = fits && ((original: Direction) => conditions?.mayFit(fits, original) ?? true);
+      flows.flushMapping(socket, { ...mapping, ...(means ? { means } : {}) }, when);
     },
     [Symbol.dispose]() {
       if (untilExit) return;

@@ -16,6 +16,7 @@ import type { NetObject, NetObjectKind, NetState, Of } from "./model.ts";
 const order: readonly NetObjectKind[] = [
   "bridge",
   "link",
+  "moved-link",
   "veth",
   // The gateway after the port that needs it: one that goes looks for such ports.
   "port-vlans",
@@ -31,6 +32,8 @@ const order: readonly NetObjectKind[] = [
   "neighbour",
   "route",
   "rule",
+  // When the rules lead elsewhere already: at no moment there is no way.
+  "taken-route",
   // Last: from then on packets take another way.
   "filter",
 ];
@@ -51,9 +54,11 @@ const loaded: { [K in NetObjectKind]?: Kind } = {
 const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
   link: async () => (await import("./kinds/link.ts")).link,
   "link-attributes": async () => (await import("./kinds/link-attributes.ts")).linkAttributes,
+  "moved-link": async () => (await import("./kinds/moved-link.ts")).movedLink,
   "port-vlans": async () => (await import("./kinds/port-vlans.ts")).portVlans,
   "vlan-gateway": async () => (await import("./kinds/vlan-gateway.ts")).vlanGateway,
   neighbour: async () => (await import("./kinds/neighbour.ts")).neighbour,
+  "taken-route": async () => (await import("./kinds/taken-route.ts")).takenRoute,
   rule: async () => (await import("./kinds/rule.ts")).rule,
   qdisc: async () => (await import("./kinds/qdisc.ts")).qdisc,
   filter: async () => (await import("./kinds/filter.ts")).filter,

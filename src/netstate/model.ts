@@ -4,6 +4,7 @@ import type { Mac } from "../net/mac.ts";
 import type { PortVlans } from "../rtnl/bridge-vlan.ts";
 import type { Dad } from "../rtnl/address.ts";
 import type { LinkType } from "../rtnl/kinds.ts";
+import type { Route } from "../rtnl/route.ts";
 import type { RoutingRule } from "../rtnl/rule.ts";
 import type { TokenBucket } from "../rtnl/token-bucket.ts";
 
@@ -34,10 +35,12 @@ export type NetObject =
   | PortVlansObject
   | VlanGatewayObject
   | SysctlObject
+  | MovedLinkObject
   | LinkAttributesObject
   | LinkUpObject
   | AddressObject
   | RouteObject
+  | TakenRouteObject
   | RuleObject
   | NeighbourObject
   | QdiscObject
@@ -148,6 +151,18 @@ export interface LinkAttributes {
   readonly txQueueLength?: number;
 }
 
+/** A device of the host that is the container's until DEL, under another name. */
+export interface MovedLinkObject extends Owned<"borrowed"> {
+  readonly kind: "moved-link";
+  readonly place: "container";
+  /** Its name in the host. */
+  readonly name: string;
+  /** Its name in the container. */
+  readonly to: string;
+  /** The address that it has there, for CHECK. */
+  readonly mac?: Mac;
+}
+
 /** Attributes of a link that somebody else made. */
 export interface LinkAttributesObject extends Owned<"borrowed"> {
   readonly kind: "link-attributes";
@@ -181,13 +196,16 @@ export interface AddressObject extends Owned<"exclusive" | "shared"> {
 }
 
 /**
- * A route over a link. It goes with the link, unless it is `marked`: then the link is not its owner's, and the route is
- * removed by what it says, by the protocol number that is ours alone, and by the owner's number, which is its metric.
+ * A route over a link. It goes with the link, unless that is another plugin's (`foreignLink`) or the link stays
+ * (`marked`): then it is removed by what it says. A marked one carries the protocol number that is ours alone and, as its
+ * metric, the owner's number, so that it is found without a record.
  */
 export interface RouteObject extends Owned<"exclusive"> {
   readonly kind: "route";
   readonly place: Place;
   readonly link: string;
+  /** The link is another plugin's: the route is removed by itself, and has to be in its very table. */
+  readonly foreignLink?: true;
   readonly dst: IpPrefix;
   readonly gateway?: Ip;
   readonly src?: Ip;
@@ -197,6 +215,17 @@ export interface RouteObject extends Owned<"exclusive"> {
   readonly mtu?: number;
   readonly advmss?: number;
   readonly marked?: true;
+  /** The gateway is on the link even if no route says so. */
+  readonly onLink?: true;
+}
+
+/** A route over a link of another plugin, which is out of its table as long as the attachment lives. */
+export interface TakenRouteObject extends Owned<"borrowed"> {
+  readonly kind: "taken-route";
+  readonly place: Place;
+  readonly link: string;
+  /** As it was; the index of its link is that of the name. */
+  readonly route: Omit<Route, "oif">;
 }
 
 /**

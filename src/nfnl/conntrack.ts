@@ -17,6 +17,8 @@ export interface MappedPort {
   readonly hostPort: number;
   readonly target: Ip;
   readonly targetPort: number;
+  /** Whether the mapping means a flow from and to these addresses; absent: every one. */
+  readonly means?: (original: Direction) => boolean;
 }
 
 /** One direction of a flow. */
@@ -127,6 +129,7 @@ export function concerns(
   const atTarget = reply.source.text === mapping.target.text && reply.sourcePort === mapping.targetPort;
   // A flow that was sent to the container itself is not translated, though it ends at the same place.
   if (when === "removed") return atTarget && original.destination.text !== mapping.target.text;
+  if (mapping.means?.(original) === false) return false;
   const mine =
     hostIp !== undefined || local?.has(original.destination.text) || isLoopback(original.destination);
   return mine && !atTarget;

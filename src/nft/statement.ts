@@ -61,6 +61,8 @@ export type Statement =
       readonly in: IpPrefix;
     }
   | { readonly ifname: "iifname" | "oifname"; readonly op: Op; readonly is: string }
+  /** `meta nfproto ipv4`, in the family `inet`. */
+  | { readonly nfproto: "ip" | "ip6" }
   /** `ct status dnat`: the connection's destination was translated. */
   | { readonly ctStatus: "dnat" }
   /** `fib daddr type local`: the destination is an address of this host. */
@@ -136,6 +138,7 @@ function comparePrefix(scope: Scope, field: keyof typeof fields, op: Op, p: IpPr
 function compile(scope: Scope, s: Statement): void {
   const { out } = scope;
   if ("prefix" in s) comparePrefix(scope, s.prefix, s.op, s.in);
+  else if ("nfproto" in s) need(scope, s.nfproto);
   else if ("ifname" in s)
     out.push(fields[s.ifname].load(FIRST), {
       kind: "cmp",

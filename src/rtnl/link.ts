@@ -11,7 +11,7 @@ import { bridgePortAttrs, IFF, ifinfomsg, linkAttrs, operState } from "./link-at
  * Links: creating, finding, changing, removing. Every function is one request on a socket of the namespace that the
  * link is in. Names and kinds only; what a link is for is decided above.
  */
-const RTM = { NEWLINK: 16, DELLINK: 17, GETLINK: 18, NEWLINKPROP: 108 } as const;
+const RTM = { NEWLINK: 16, DELLINK: 17, GETLINK: 18, NEWLINKPROP: 108, DELLINKPROP: 109 } as const;
 /** RTEXT_FILTER_SKIP_STATS (linux/rtnetlink.h): the counters are most of an answer and nobody here reads them. */
 const SKIP_STATS = 1 << 3;
 
@@ -275,6 +275,13 @@ export function setLink(socket: NetlinkSocket, ref: LinkRef, change: LinkChange)
 export function addAltName(socket: NetlinkSocket, ref: LinkRef, altName: string): void {
   const payload = linkBody(refHead(ref), { ...refAttrs(ref), propList: { altNames: [altName] } });
   socket.request(linkRequest("NEWLINKPROP", showRef(ref), NLM_F.CREATE | NLM_F.EXCL | NLM_F.APPEND, payload));
+}
+
+/** Takes a second name from the link; one that it does not have is fine. */
+export function removeAltName(socket: NetlinkSocket, ref: LinkRef, altName: string): void {
+  const payload = linkBody(refHead(ref), { ...refAttrs(ref), propList: { altNames: [altName] } });
+  // The kernel says EINVAL for a name that the link does not have.
+  socket.tryRequest(linkRequest("DELLINKPROP", showRef(ref), 0, payload), "EINVAL", "ENOENT", "ENODEV");
 }
 
 /** Sets flags of a bridge port. */

@@ -9,8 +9,8 @@ import {
 } from "../net/ip.ts";
 import { type Message, NLM_F } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
-import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
-import { struct, u32, u8, viewOf } from "../wire/fixed.ts";
+import { align4, attrs, bytes, DecodeError, fixedAttr } from "../wire/attrs.ts";
+import { struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
 import { addressFamily } from "./address.ts";
 
 /** Routes (`struct rtmsg` and RTA_*, linux/rtnetlink.h). */
@@ -34,7 +34,9 @@ export const routeAttrs = attrs("RTA", {
   priority: [6, fixedAttr(u32)],
   prefSrc: [7, bytes],
   metrics: [8, metrics],
+  multipath: [9, bytes],
   table: [15, fixedAttr(u32)],
+  via: [18, bytes],
 });
 
 export const RT_TABLE_MAIN = 254;
@@ -42,9 +44,11 @@ const RT_TABLE_COMPAT = 252;
 /** Values of `scope` (linux/rtnetlink.h). */
 export const routeScope = { global: 0, link: 253, host: 254 } as const;
 const RTN_UNICAST = 1;
-/** As the `ip` program marks what a person typed; routes that go with a link of ours need no number of their own. */
-const RTPROT_BOOT = 3;
-const RTPROT_RA = 9;
+/**
+ * Values of `protocol` (RTPROT_*, linux/rtnetlink.h): who made a route. `boot` is what the `ip` program writes for a person;
+ * routes that go with a link of ours need no number of their own.
+ */
+export const routeProtocol = { kernel: 2, boot: 3, routerAdvertisement: 9 } as const;
 const RTNH_F_ONLINK = 4;
 const RTM_F_LOOKUP_TABLE = 0x1000;
 
@@ -60,27 +64,27 @@ export interface Route {
   readonly advmss?: number;
   /** 1 is an ordinary route (RTN_UNICAST). */
   readonly type: number;
-  /** True if a router's advertisement made it (RTPROT_RA). */
-  readonly fromRouter: boolean;
-  /** Who made it (RTPROT_*): 2 the kernel, 3 a person, 4 an administrator's program. */
+  /** Who made it, of `routeProtocol` or another program's number. */
   readonly protocol: number;
+  /** The gateway is on the link even if no route says so. */
+  readonly onLink?: true;
 }
 
 /** What a new route says; everything absent is the kernel's default. */
-export type NewRoute = Partial<Omit<Route, "type" | "fromRouter">> & {
-  readonly dst: IpPrefix;
-  /** The gateway is on the link even if no route says so. */
-  readonly onLink?: boolean;
-};
+export type NewRoute = Partial<Omit<Route, "type">> & { readonly dst: IpPrefix };
 
-export function decodeRoute(m: Pick<Message, "body">): Route {
+/** A message with a route of one next hop; of several, the first. */
+export const decodeRoute = (m: Pick<Message, "body">): Route => decodeRoutes(m)[0] as Route;
+
+/** The routes of one message: each next hop is one of its own. */
+export function decodeRoutes(m: Pick<Message, "body">): readonly Route[] {
   const head = rtmsg.get(viewOf(m.body), 0);
   const a = routeAttrs.decode(m.body.subarray(rtmsg.size));
   const family = head.family === 2 ? 4 : 6;
-  return {
+  const route = {
     dst: a.dst ? prefix(ipFromBytes(a.dst), head.dstBits) : defaultRoute(family),
     ...(a.oif ? { oif: a.oif } : {}),
-    ...(a.gateway ? { gateway: ipFromBytes(a.gateway) } : {}),
+    ...gatewayIn(a, head.flags),
     ...(a.prefSrc ? { src: ipFromBytes(a.prefSrc) } : {}),
     ...(a.priority ? { priority: a.priority } : {}),
     table: a.table ?? head.table,
@@ -88,9 +92,42 @@ export function decodeRoute(m: Pick<Message, "body">): Route {
     ...(a.metrics?.mtu ? { mtu: a.metrics.mtu } : {}),
     ...(a.metrics?.advmss ? { advmss: a.metrics.advmss } : {}),
     type: head.type,
-    fromRouter: head.protocol === RTPROT_RA,
     protocol: head.protocol,
   };
+  return a.multipath ? nextHops(a.multipath).map((hop) => ({ ...route, ...hop })) : [route];
+}
+
+/** `struct rtnexthop`; its attributes follow, as many bytes as `length` says beyond its own eight. */
+const rtnexthop = struct("rtnexthop", 8, { length: u16, flags: u8, hops: u8, oif: u32 });
+
+type NextHop = Pick<Route, "oif" | "gateway" | "onLink">;
+
+function nextHops(raw: Uint8Array): readonly NextHop[] {
+  const found: NextHop[] = [];
+  for (let at = 0; at + rtnexthop.size <= raw.length;) {
+    const { length, flags, oif } = rtnexthop.get(viewOf(raw), at);
+    if (length < rtnexthop.size || at + length > raw.length)
+      throw new DecodeError(`RTA.multipath: the next hop at offset ${at} claims ${length} bytes`);
+    const attributes = routeAttrs.decode(raw.subarray(at + rtnexthop.size, at + length));
+    found.push({ oif, ...gatewayIn(attributes, flags) });
+    at += align4(length);
+  }
+  return found;
+}
+
+/** `via` is a gateway of the other family: `struct rtvia`, two bytes of family before the address. */
+function gatewayIn({ gateway, via }: ReturnType<typeof routeAttrs.decode>, flags: number): NextHop {
+  const address = gateway ?? via?.subarray(2);
+  return {
+    ...(address ? { gateway: ipFromBytes(address) } : {}),
+    ...(flags & RTNH_F_ONLINK ? { onLink: true as const } : {}),
+  };
+}
+
+function gatewayAttrs({ dst, gateway }: NewRoute): Parameters<typeof routeAttrs.encode>[0] {
+  if (gateway === undefined) return {};
+  if (gateway.family === dst.ip.family) return { gateway: gateway.bytes };
+  return { via: Uint8Array.of(addressFamily(gateway), 0, ...gateway.bytes) };
 }
 
 function body(r: NewRoute): Uint8Array {
@@ -99,7 +136,7 @@ function body(r: NewRoute): Uint8Array {
   const tail = routeAttrs.encode({
     ...(r.dst.bits > 0 ? { dst: r.dst.ip.bytes } : {}),
     ...(r.oif ? { oif: r.oif } : {}),
-    ...(r.gateway ? { gateway: r.gateway.bytes } : {}),
+    ...gatewayAttrs(r),
     ...(r.priority === undefined ? {} : { priority: r.priority }),
     ...(r.src ? { prefSrc: r.src.bytes } : {}),
     ...(r.mtu || r.advmss ? { metrics: numbers } : {}),
@@ -112,7 +149,7 @@ function body(r: NewRoute): Uint8Array {
     srcBits: 0,
     tos: 0,
     table: table > 255 ? RT_TABLE_COMPAT : table,
-    protocol: r.protocol ?? RTPROT_BOOT,
+    protocol: r.protocol ?? routeProtocol.boot,
     scope: r.scope ?? (r.gateway ? routeScope.global : routeScope.link),
     type: RTN_UNICAST,
     flags: r.onLink ? RTNH_F_ONLINK : 0,
@@ -144,7 +181,10 @@ export function appendRoute(socket: NetlinkSocket, route: NewRoute): boolean {
   return socket.tryRequest(request, "EEXIST") !== "EEXIST";
 }
 
-/** Removes a route. Returns false if there was none. */
+/**
+ * Removes the first route that agrees with everything `route` says, its protocol included (`boot` unless it says
+ * otherwise). Returns false if there was none.
+ */
 export function removeRoute(socket: NetlinkSocket, route: NewRoute): boolean {
   const request = { type: RTM.DELROUTE, flags: 0, body: body(route), what: `RTM_DELROUTE ${show(route)}` };
   return typeof socket.tryRequest(request, "ESRCH", "ENODEV") !== "string";
@@ -157,10 +197,10 @@ export function routeDump(socket: NetlinkSocket, family: Family): Message[] {
   return socket.dump({ type: RTM.GETROUTE, flags: 0, body: head, what: `RTM_GETROUTE IPv${family}` });
 }
 
-/** Every unicast route of the namespace, of all tables. */
+/** Every unicast route of the namespace, of all tables; each next hop is a route of its own. */
 export const listRoutes = (socket: NetlinkSocket, family: Family): Route[] =>
   routeDump(socket, family)
-    .map(decodeRoute)
+    .flatMap(decodeRoutes)
     .filter((r) => r.type === RTN_UNICAST);
 
 /** The route that a packet to `to` takes from here, or undefined if there is none. */

@@ -17,7 +17,7 @@ import {
   setBridgePort,
   setLink,
 } from "./link.ts";
-import { addRoute, appendRoute, listRoutes, lookUpRoute, removeRoute } from "./route.ts";
+import { addRoute, appendRoute, listRoutes, lookUpRoute, removeRoute, routeProtocol } from "./route.ts";
 import { cidr, ip } from "../testing/address.ts";
 
 const mac = (n: number) => localMac(Uint8Array.of(2, 0, 0, 0, 0, n));
@@ -198,6 +198,43 @@ describeWith({ root: true, programs: ["ip"] })("rtnl on a real kernel", () => {
       const to = (last: number) => ({ dst: cidr(`172.18.${n}.0/24`), gateway: ip(`10.${n}.0.${last}`), oif });
       expect([appendRoute(socket, to(8)), appendRoute(socket, to(9))]).toEqual([true, true]);
       expect(listRoutes(socket, 4).filter((r) => r.dst.text === `172.18.${n}.0/24`).length).toBe(2);
+    });
+
+    test("of several next hops are listed once for each", async () => {
+      const { oif, n } = newNetwork();
+      addAddress(socket, oif, cidr(`fd${n + 10}::1/64`), { dad: false, connectedRoute: true });
+      const dst = cidr(`fd00:${n}::/64`);
+      for (const last of [8, 9]) {
+        const gateway = ip(`fd${n + 10}::${last}`);
+        expect(appendRoute(socket, { dst, gateway, oif, onLink: true })).toBe(true);
+        expect(appendRoute(socket, { dst, gateway, oif, onLink: true })).toBe(false);
+      }
+      const listed = listRoutes(socket, 6).filter((r) => r.dst.text === dst.text);
+      expect(listed.map((r) => [r.oif, r.gateway?.text, r.onLink])).toEqual([
+        [oif, `fd${n + 10}::8`, true],
+        [oif, `fd${n + 10}::9`, true],
+      ]);
+      expect(removeRoute(socket, { dst, gateway: ip(`fd${n + 10}::8`), oif })).toBe(true);
+      expect(listRoutes(socket, 6).filter((r) => r.dst.text === dst.text)).toHaveLength(1);
+    });
+
+    test("of IPv4 may have an IPv6 gateway", () => {
+      const { oif, n } = newNetwork();
+      const route = { dst: cidr(`172.20.${n}.0/24`), gateway: ip("fe80::1"), oif };
+      expect(addRoute(socket, route)).toBe(true);
+      expect(listRoutes(socket, 4).find((r) => r.dst.text === route.dst.text)).toMatchObject(route);
+      expect(removeRoute(socket, route)).toBe(true);
+    });
+
+    test("that the kernel made are removed and put back as its own", () => {
+      const { oif, n } = newNetwork();
+      const found = listRoutes(socket, 4).find((r) => r.dst.text === `10.${n}.0.0/24`);
+      if (found === undefined) throw new Error("no connected route");
+      expect(found.protocol).toBe(routeProtocol.kernel);
+      expect(removeRoute(socket, { ...found, protocol: routeProtocol.boot })).toBe(false);
+      expect(removeRoute(socket, found)).toBe(true);
+      expect(appendRoute(socket, found)).toBe(true);
+      expect(listRoutes(socket, 4).filter((r) => r.oif === oif)).toEqual([found]);
     });
 
     test("are looked up as a packet would", () => {

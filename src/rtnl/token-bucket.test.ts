@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { decodeTokenBucket, encodeTokenBucket, tokenBucket } from "./token-bucket.ts";
+import { burstOf, decodeTokenBucket, encodeTokenBucket, tokenBucket } from "./token-bucket.ts";
 
 /** What the reference plugin 1.9.1 puts into the kernel, read back from there: rate, burst; limit, ticks. */
 const reference = [
@@ -21,6 +21,12 @@ describe("a token bucket", () => {
     // One byte in a second takes a thousand seconds for a thousand bytes; the kernel counts to 274.
     expect(tokenBucket(1, 1000, 25).bufferTicks).toBe(0xffffffff);
     expect(tokenBucket(2 ** 38, 2 ** 20, 25).limitBytes).toBe(0xffffffff);
+  });
+  test.each(reference)("of %d bytes in a second lets %d pass at once", (rate, burst) => {
+    const kept = burstOf(tokenBucket(rate, burst, 25));
+    // In whole microseconds, and in ticks that are a sixteenth of one.
+    expect(kept).toBeLessThanOrEqual(burst);
+    expect(kept).toBeGreaterThanOrEqual(Math.floor(burst - (rate * 1.0625) / 1_000_000) - 1);
   });
   test("of less than a microsecond has no ticks", () => {
     expect(tokenBucket(10_000_000_000, 9_999, 25).bufferTicks).toBe(0);

@@ -35,6 +35,10 @@ export function tokenBucket(rateBytes: number, burstBytes: number, latencyMs: nu
   };
 }
 
+/** How many bytes pass at once after a pause. */
+export const burstOf = ({ rateBytes, bufferTicks }: TokenBucket): number =>
+  Math.floor((rateBytes * bufferTicks) / (TICKS_PER_MICROSECOND * 1_000_000));
+
 const rateSpec = struct("tc_ratespec", 12, {
   cellLog: u8,
   linkLayer: u8,

@@ -235,3 +235,14 @@ export function listDir(path: string): readonly { readonly name: string; readonl
   const entries = process.getBuiltinModule("node:fs").readdirSync(path, { withFileTypes: true });
   return entries.map((e) => ({ name: e.name, isFile: e.isFile() }));
 }
+
+/** Where a symbolic link leads, as it is written; undefined if there is none. Rare, as `listDir`. */
+export function readLink(path: string): string | undefined {
+  try {
+    return process.getBuiltinModule("node:fs").readlinkSync(path);
+  } catch (e) {
+    const errno = errnoOf(e);
+    if (errno === "ENOENT" || errno === "ENOTDIR" || errno === "EINVAL") return undefined;
+    throw new NetError("sys/call", { call: "readlink", on: path, errno: errno ?? "EIO" }, { cause: e });
+  }
+}

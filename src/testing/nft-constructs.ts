@@ -95,6 +95,13 @@ export const constructs: readonly Construct[] = [
     { do: "counter" },
     drop,
   ),
+  inet("meta nfproto ipv4 drop", { nfproto: "ip" }, drop),
+  inet("meta nfproto ipv6 drop", { nfproto: "ip6" }, drop),
+  inet(
+    "iifname @links ip daddr vmap @verdicts4",
+    { member: ["iifname"], of: "links" },
+    { vmap: ["ip daddr"], map: "verdicts4" },
+  ),
   inet("ct status dnat drop", { ctStatus: "dnat" }, drop),
   inet("fib daddr type local jump other", { fibType: "local" }, { verdict: { jump: "other" } }),
   inet("ip saddr @addresses4 drop", { member: ["ip saddr"], of: "addresses4" }, drop),

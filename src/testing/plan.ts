@@ -65,6 +65,7 @@ export const noFacts: Facts = {
   sysctls: new Map(),
   routes: new Map(),
   rules: new Map(),
+  linksOf: new Map(),
   routerAdvertised: [],
 };
 

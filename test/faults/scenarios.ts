@@ -91,6 +91,15 @@ const seen =
     return texts.join("\n");
   };
 
+/** Link-local routes and those of the local table come with the end of duplicate address detection. */
+const routing: Look = async (on) => {
+  const text = await seen("ip route show table all", "ip rule", "ip -6 rule")(on);
+  return text
+    .split("\n")
+    .filter((line) => !/table local|^fe80:/.test(line))
+    .join("\n");
+};
+
 type Interface = Pick<Scenario, "add" | "del">;
 interface Behind {
   /** What the runtime adds to the configuration for ADD and CHECK. */
@@ -160,6 +169,33 @@ const portmap = (name: string, backend: "nftables" | "iptables"): Scenario =>
     { wanted: { runtimeConfig: { portMappings: PORTS } } },
   );
 
+/** A device of the host, which has to be there again with its name, its flags and nothing more. */
+function hostDevice(): Scenario {
+  const look = async ({ host }: Subject): Promise<string> =>
+    (await host.exec(["ip", "-oneline", "link", "show", "hdlfd0"])).stdout.replace(/^\d+/, "");
+  const prepared = new Map<string, string>();
+  return {
+    ...alone("host-device", "host-device", (on) => ({
+      ...NETWORK,
+      type: "host-device",
+      device: "hdlfd0",
+      ipam: ipam(on, V4),
+    })),
+    prepare: async (on) => {
+      const words = "link add hdlfd0 address 02:00:00:00:fd:00 up type veth peer name hdlfd1";
+      await on.host.exec(["ip", ...words.split(" ")]);
+      await on.host.exec(["ip", "link", "set", "hdlfd1", "up"]);
+      prepared.set(on.containerId, await look(on));
+    },
+    finish: async (on) => {
+      const now = await look(on);
+      await on.host.exec(["ip", "link", "delete", "hdlfd0"]);
+      if (now !== prepared.get(on.containerId))
+        throw new Error(`not given back: ${prepared.get(on.containerId)}\nbut: ${now}`);
+    },
+  };
+}
+
 const TUNING = {
   type: "tuning",
   mtu: 1400,
@@ -217,6 +253,7 @@ export const scenarios: readonly Scenario[] = [
   alone("bridge by iptables", "bridge", bridgeConf({ ipMasq: true, ipMasqBackend: "iptables" })),
   alone("ptp", "ptp", (on) => ({ ...NETWORK, type: "ptp", ipMasq: true, ipam: ipam(on, DUAL) })),
   alone("loopback", "loopback", () => ({ ...NETWORK, type: "loopback" })),
+  hostDevice(),
   alone("a chain of loopback, bridge and portmap", "heddle-chain", (on) => ({
     ...NETWORK,
     type: "heddle-chain",
@@ -233,6 +270,7 @@ export const scenarios: readonly Scenario[] = [
   behind(onBridge(DUAL), "tuning", TUNING, {
     look: seen("ip link show eth0", "sysctl net.core.somaxconn net.ipv4.conf.eth0.arp_filter"),
   }),
+  behind(onBridge(DUAL), "sbr", { type: "sbr" }, { look: routing }),
   behind(onBridge(), "bandwidth", LIMITS, { look: queues }),
   behind(macvlan, "bandwidth in the container", LIMITS, { look: queues }),
   listed("the list through heddle cni", "nftables"),

@@ -9,9 +9,16 @@ import { socketAt } from "../spaces.ts";
 const ours = (o: RuleObject): RoutingRule => ({ ...o.rule, protocol: ROUTE_PROTOCOL });
 
 function apply(o: RuleObject, context: ApplyContext): void {
+  let added: boolean;
+  try {
+    added = addRule(socketAt(context.spaces, o.place), ours(o));
+  } catch (cause) {
+    // The request may have been served and only its answer lost.
+    context.undo.defer(() => remove(o, context));
+    throw cause;
+  }
   const what = `rule ${o.rule.priority} to table ${o.rule.table}`;
-  if (!addRule(socketAt(context.spaces, o.place), ours(o)))
-    throw new NetError("resource/exists", { what, where: `the ${o.place}` });
+  if (!added) throw new NetError("resource/exists", { what, where: `the ${o.place}` });
   context.undo.defer(() => remove(o, context));
 }
 
@@ -20,10 +27,11 @@ function remove(o: RuleObject, context: Context): void {
   if (o.place === "host" || context.spaces.container) removeRule(socketAt(context.spaces, o.place), ours(o));
 }
 
+/** Whoever made it: another implementation's leads there as well. */
 function verify(o: RuleObject, context: Context): void {
   const rules = listRules(socketAt(context.spaces, o.place), o.rule.family);
   const same = (r: RoutingRule): boolean =>
-    r.protocol === ROUTE_PROTOCOL &&
+    r.action === undefined &&
     r.priority === o.rule.priority &&
     r.table === o.rule.table &&
     r.src?.text === o.rule.src?.text &&

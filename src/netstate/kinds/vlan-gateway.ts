@@ -11,8 +11,6 @@ import {
   removeLink,
   setLink,
 } from "../../rtnl/link.ts";
-import { makeDirs } from "../../sys/files.ts";
-import { type Lock, lockFile } from "../../sys/flock.ts";
 import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import {
   type ApplyContext,
@@ -22,9 +20,9 @@ import {
   type KindOperations,
   linkOf,
 } from "../context.ts";
+import { lockHost } from "../host-lock.ts";
 import type { VlanGatewayObject } from "../model.ts";
 import { vethName } from "../owner.ts";
-import { runDir } from "../record.ts";
 import { StaleFacts } from "./bridge.ts";
 import { waitForwarding } from "./veth.ts";
 
@@ -39,15 +37,9 @@ type Gateway = Pick<VlanGatewayObject, "name" | "bridge" | "vlan">;
 const markOf = ({ name }: Gateway): string => `heddle-vlan-gateway-${name}`;
 const portOf = (o: Gateway): string => vethName(markOf(o));
 
-function lock(): Lock {
-  const dir = `${runDir()}/lock`;
-  makeDirs(dir, 0o700);
-  return lockFile(`${dir}/vlan-gateway`, "exclusive");
-}
-
 function apply(o: VlanGatewayObject, context: ApplyContext): void {
   const { host } = context.spaces;
-  using _lock = lock();
+  using _lock = lockHost("vlan-gateway");
   context.undo.defer(() => remove(o, context));
   let link = findLink(host, { name: o.name });
   if (link === undefined) {
@@ -109,7 +101,7 @@ function verify(o: VlanGatewayObject, context: Context): void {
  * another program made.
  */
 export function removeIdleGateway(host: NetlinkSocket, o: Gateway, except?: string): void {
-  using _lock = lock();
+  using _lock = lockHost("vlan-gateway");
   const link = findLink(host, { name: o.name });
   if (link?.kind !== "veth") return;
   const port = otherEnd(host, link);

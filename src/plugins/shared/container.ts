@@ -15,6 +15,13 @@ export const hasFamily = (ips: readonly ResultIp[], family: Family): boolean =>
 export const gatewayOf = (ips: readonly ResultIp[], family: Family): Ip | undefined =>
   ips.find((ip) => ip.address.ip.family === family && ip.gateway !== undefined)?.gateway;
 
+/** The addresses of the container's interface; one that names no interface is taken for its. */
+export const addressesOf = ({ ips, interfaces }: Result, ifname: string): readonly ResultIp[] =>
+  ips.filter((ip) => {
+    const link = ip.interface === undefined ? undefined : interfaces[ip.interface];
+    return ip.interface === undefined || (link?.name === ifname && Boolean(link.sandbox));
+  });
+
 /** Kernel parameters of the container's interface, before it gets its addresses. */
 export function containerSysctls(ifname: string, ips: readonly ResultIp[], dad: Dad): NetObject[] {
   const set = (key: string, value: string, optional = false): Of<"sysctl"> => ({

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { isNetError } from "../../../errors.ts";
 import { tokenBucket } from "../../../rtnl/token-bucket.ts";
 import { confOf } from "../../../testing/plan.ts";
-import { parseConfig, parseForRemoval } from "./config.ts";
+import { parseConfig, parseForRemoval, warnOfSmallBursts } from "./config.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 const configOf = (raw: Json) => parseConfig(confOf("bandwidth", raw));
@@ -69,4 +69,18 @@ describe("the configuration of bandwidth", () => {
   test("that became invalid does not stop removal", () => {
     expect(parseForRemoval(confOf("bandwidth", { ingressRate: -1 }))).toEqual({});
   });
+});
+
+test("a burst that holds no packet is told to the log, by its direction", () => {
+  const told = (raw: Json): readonly string[] => {
+    const lines: string[] = [];
+    warnOfSmallBursts({ config: configOf(raw), log: (line) => void lines.push(line) });
+    return lines;
+  };
+  expect(told({ ...ingress, ...egress })).toEqual([]);
+  expect(told({})).toEqual([]);
+  expect(told({ ...ingress, egressRate: 8_000_000, egressBurst: 8 * 1515 })).toEqual([]);
+  const [line, ...more] = told({ ...ingress, egressRate: 8_000_000, egressBurst: 8 * 1000 });
+  expect(line).toStartWith("egressBurst: packets of more than its 1000 bytes never pass");
+  expect(more).toEqual([]);
 });

@@ -1,6 +1,6 @@
 import { integer, invalid, object } from "../../../cni/json.ts";
-import type { NetConf } from "../../../cni/plugin.ts";
-import { type TokenBucket, tokenBucket } from "../../../rtnl/token-bucket.ts";
+import type { AddCall, NetConf } from "../../../cni/plugin.ts";
+import { burstOf, type TokenBucket, tokenBucket } from "../../../rtnl/token-bucket.ts";
 
 /** The limits of a container's traffic. Ingress is what it receives, egress what it sends; absent: no limit. */
 export interface BandwidthConfig {
@@ -60,4 +60,19 @@ function bucketOf(from: Limits, direction: "ingress" | "egress", at: string): To
       `${burst} bits pass in less than a microsecond at this rate, shorter than the kernel measures`,
     );
   return bucket;
+}
+
+/** What Ethernet carries at most, with its header: a token bucket counts that, too. */
+const PACKET_BYTES = 1514;
+
+/** The reference takes such bursts, and with small packets alone they do work: a line for the log, and no error. */
+export function warnOfSmallBursts({ config, log }: Pick<AddCall<BandwidthConfig>, "config" | "log">): void {
+  for (const direction of ["ingress", "egress"] as const) {
+    const bucket = config[direction];
+    const burst = bucket === undefined ? PACKET_BYTES : burstOf(bucket);
+    if (burst < PACKET_BYTES)
+      log(
+        `${direction}Burst: packets of more than its ${burst} bytes never pass; an Ethernet packet has ${PACKET_BYTES}`,
+      );
+  }
 }

@@ -1,7 +1,7 @@
 import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
 import { compareVersions, versions } from "../../../cni/version.ts";
-import { type BandwidthConfig, options, parseConfig, parseForRemoval } from "./config.ts";
+import { type BandwidthConfig, options, parseConfig, parseForRemoval, warnOfSmallBursts } from "./config.ts";
 import { needs, plan } from "./plan.ts";
 
 /** `bandwidth`: limits of what a container receives and sends. */
@@ -14,6 +14,7 @@ export const bandwidth: Plugin<BandwidthConfig> = kernelPlugin<BandwidthConfig>(
   parse: parseConfig,
   parseForRemoval,
   chained: true,
+  admit: warnOfSmallBursts,
   idle: ({ ingress, egress }) => ingress === undefined && egress === undefined,
   needs,
   plan,

@@ -12,6 +12,7 @@ import {
 } from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
 import { NetError } from "../../../errors.ts";
+import { type Condition, parseConditions } from "../../../firewall/conditions.ts";
 import type { Backend, IptablesOptions, PortMapping } from "../../../firewall/model.ts";
 import { type Family, type Ip, isUnspecified, parseIp } from "../../../net/ip.ts";
 import { backendOf } from "../../shared/config.ts";
@@ -21,6 +22,8 @@ export interface PortmapConfig {
   readonly backend: Backend;
   readonly masquerade: PortMapping["masquerade"];
   readonly iptables: IptablesOptions;
+  /** What a packet has to fit to be mapped, by family; for the backend nftables. */
+  readonly conditions: Partial<Readonly<Record<Family, readonly Condition[]>>>;
   readonly mappings: readonly AskedMapping[];
 }
 
@@ -73,15 +76,17 @@ export function parseConfig(conf: NetConf): PortmapConfig {
   if (raw.markMasqBit !== undefined && raw.externalSetMarkChain)
     invalid("markMasqBit", "cannot be set together with externalSetMarkChain, which sets a mark of its own");
   refuseTwice(mappings);
+  const backend = chooseBackend(raw);
+  const conditions = conditionsOf(raw);
   return {
-    backend: chooseBackend(raw),
+    backend,
     masquerade: snat ? (raw.masqAll ? "all" : "local") : "none",
     iptables: {
       ...(raw.markMasqBit === undefined ? {} : { markMasqBit: raw.markMasqBit }),
       ...(raw.externalSetMarkChain ? { externalSetMarkChain: raw.externalSetMarkChain } : {}),
-      ...(raw.conditionsV4 ? { conditionsV4: raw.conditionsV4 } : {}),
-      ...(raw.conditionsV6 ? { conditionsV6: raw.conditionsV6 } : {}),
+      ...conditions.words,
     },
+    conditions: conditions.read,
     mappings,
   };
 }
@@ -91,34 +96,68 @@ export function parseForRemoval(conf: NetConf): PortmapConfig {
   try {
     return parseConfig(conf);
   } catch {
-    return { backend: "nftables", masquerade: "local", iptables: {}, mappings: [] };
+    return { backend: "nftables", masquerade: "local", iptables: {}, conditions: {}, mappings: [] };
   }
 }
 
 /** A condition of iptables begins with a dash or an exclamation mark. */
 const speaksIptables = (words: readonly string[] | undefined): boolean => /^[-!]/.test(words?.[0] ?? "");
 
+/** Conditions as words of iptables, passed on as they are, or as words of nft, read. */
+interface Conditions {
+  readonly words: Pick<IptablesOptions, "conditionsV4" | "conditionsV6">;
+  readonly read: Partial<Readonly<Record<Family, readonly Condition[]>>>;
+}
+
+function conditionsOf(raw: Raw): Conditions {
+  const own = (words: readonly string[] | undefined, at: string, family: Family): readonly Condition[] => {
+    const parsed = parseConditions(words ?? [], family);
+    return parsed.ok ? parsed.value : invalid(at, parsed.why);
+  };
+  const { conditionsV4: four, conditionsV6: six } = raw;
+  const nft = (words: readonly string[] | undefined): boolean =>
+    Boolean(words?.length) && !speaksIptables(words);
+  return {
+    words: {
+      ...(four && !nft(four) ? { conditionsV4: four } : {}),
+      ...(six && !nft(six) ? { conditionsV6: six } : {}),
+    },
+    read: {
+      ...(nft(four) ? { 4: own(four, "conditionsV4", 4) } : {}),
+      ...(nft(six) ? { 6: own(six, "conditionsV6", 6) } : {}),
+    },
+  };
+}
+
 /** nftables, unless the configuration says iptables or uses what only iptables has. */
 function chooseBackend(raw: Raw): Backend {
-  const conditions = { conditionsV4: raw.conditionsV4, conditionsV6: raw.conditionsV6 };
-  const foreign = Object.entries(conditions).find(([, words]) => words?.length && !speaksIptables(words));
-  if (foreign)
-    throw new NetError("config/unsupported", {
-      field: foreign[0],
-      value: JSON.stringify(foreign[1]),
-      why: "conditions are words of iptables here; those of nft would hold for every container of the host",
-    });
-  const only = ["markMasqBit", "externalSetMarkChain"] as const;
-  const key =
-    Object.entries(conditions).find(([, words]) => words?.length)?.[0] ??
-    only.find((k) => raw[k] !== undefined && raw[k] !== "");
-  if (key !== undefined && raw.backend === "nftables")
-    throw new NetError("config/unsupported", {
-      field: key,
-      value: "set",
-      why: 'belongs to the backend "iptables"',
-    });
-  return key === undefined ? backendOf(raw.backend) : "iptables";
+  const keys = ["conditionsV4", "conditionsV6"] as const;
+  const given = keys.filter((k) => raw[k]?.length);
+  const byIptables = [
+    ...given.filter((k) => speaksIptables(raw[k])),
+    ...(["markMasqBit", "externalSetMarkChain"] as const).filter(
+      (k) => raw[k] !== undefined && raw[k] !== "",
+    ),
+  ];
+  const nft = given.find((k) => !speaksIptables(raw[k]));
+  const refuse = (key: keyof Raw, why: string): never => {
+    throw new NetError("config/unsupported", { field: key, value: JSON.stringify(raw[key]), why });
+  };
+  const [iptables] = byIptables;
+  if (nft && raw.backend === "iptables")
+    refuse(
+      nft,
+      'are words of nft: write them as iptables does ("-s", "192.0.2.0/24"), or leave "backend" out',
+    );
+  if (nft && iptables) refuse(nft, `are words of nft, and ${iptables} belongs to the backend "iptables"`);
+  if (iptables && raw.backend === "nftables")
+    refuse(
+      iptables,
+      given.some((k) => k === iptables)
+        ? 'are words of iptables: write them as nft does ("ip saddr 192.0.2.0/24"), or set "backend": "iptables"'
+        : 'belongs to the backend "iptables": remove it, or set that',
+    );
+  return iptables ? "iptables" : nft ? "nftables" : backendOf(raw.backend);
 }
 
 /** One port cannot lead to two places. */

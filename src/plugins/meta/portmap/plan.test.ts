@@ -41,7 +41,13 @@ const fieldOf = (work: () => unknown): unknown => {
 
 describe("the configuration of portmap", () => {
   test("is nftables with masquerading of what is local, unless it says otherwise", () => {
-    expect(configOf([])).toEqual({ backend: "nftables", masquerade: "local", iptables: {}, mappings: [] });
+    expect(configOf([])).toEqual({
+      backend: "nftables",
+      masquerade: "local",
+      iptables: {},
+      conditions: {},
+      mappings: [],
+    });
     expect(configOf([], { masqAll: true }).masquerade).toBe("all");
     expect(configOf([], { snat: false, masqAll: true }).masquerade).toBe("none");
   });
@@ -52,6 +58,22 @@ describe("the configuration of portmap", () => {
     });
     expect(configOf([], { externalSetMarkChain: "KUBE-MARK-MASQ" }).backend).toBe("iptables");
     expect(configOf([], { conditionsV4: ["!", "-d", "192.0.2.0/24"] }).backend).toBe("iptables");
+  });
+  test("has conditions in words of nft, of each family, or leaves those of iptables as they are", () => {
+    const four = { conditionsV4: ["ip", "saddr", "!=", "192.0.2.0/24"] };
+    expect(configOf([], four)).toMatchObject({
+      backend: "nftables",
+      conditions: { 4: [{ on: "saddr", not: true }] },
+      iptables: {},
+    });
+    expect(Object.keys(configOf([], { ...four, conditionsV6: [] }).conditions)).toEqual(["4"]);
+    const six = { conditionsV6: ["-s", "fd00::/8"], backend: "iptables" };
+    expect(configOf([], six)).toMatchObject({
+      conditions: {},
+      iptables: { conditionsV6: ["-s", "fd00::/8"] },
+    });
+    const rules = mappingsOf(of([tcp(80, 80)], four));
+    expect(rules.map((r) => r.conditions?.length)).toEqual([1, undefined]);
   });
   const at = "runtimeConfig.portMappings[0]";
   test.each([
@@ -65,7 +87,12 @@ describe("the configuration of portmap", () => {
     ["markMasqBit", [], { markMasqBit: 32 }],
     ["markMasqBit", [], { markMasqBit: 3, externalSetMarkChain: "X" }],
     ["markMasqBit", [], { markMasqBit: 3, backend: "nftables" }],
-    ["conditionsV6", [], { conditionsV6: ["ip6", "daddr", "::1"] }],
+    ["conditionsV6", [], { conditionsV6: ["ip6", "daddr", "::1"], backend: "iptables" }],
+    ["conditionsV6", [], { conditionsV6: ["ip", "daddr", "192.0.2.1"] }],
+    ["conditionsV4", [], { conditionsV4: ["tcp", "flags", "syn"] }],
+    ["conditionsV4", [], { conditionsV4: ["-s", "192.0.2.1"], backend: "nftables" }],
+    ["conditionsV4", [], { conditionsV4: ["ip saddr 192.0.2.1"], conditionsV6: ["-s", "fd00::1"] }],
+    ["conditionsV4", [], { conditionsV4: ["ip saddr 192.0.2.1"], markMasqBit: 3 }],
     ["backend", [], { backend: "ipfw" }],
   ] as const)("names the field %s of %j %j", (field, mappings, raw) => {
     expect(fieldOf(() => configOf(mappings, raw))).toBe(field);

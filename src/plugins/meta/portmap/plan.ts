@@ -5,7 +5,7 @@ import type { PortMapping } from "../../../firewall/model.ts";
 import { type Family, type Ip, isLoopback, network } from "../../../net/ip.ts";
 import type { Facts, Needs } from "../../../netstate/facts.ts";
 import type { NetObject } from "../../../netstate/model.ts";
-import { firewall } from "../../shared/container.ts";
+import { addressesOf, firewall } from "../../shared/container.ts";
 import type { AskedMapping, PortmapConfig } from "./config.ts";
 
 /** Host ports that lead to the container: pure functions from the mappings and the previous result to rules. */
@@ -48,11 +48,7 @@ function previous({ prevResult }: Input): Result {
 
 /** The first address of each family on the container's interface. */
 function targets(input: Input): readonly ResultIp[] {
-  const { ips, interfaces } = previous(input);
-  const own = ips.filter((ip) => {
-    const link = ip.interface === undefined ? undefined : interfaces[ip.interface];
-    return ip.interface === undefined || (link?.name === input.ifname && Boolean(link.sandbox));
-  });
+  const own = addressesOf(previous(input), input.ifname);
   return ([4, 6] as const).flatMap((family) => own.find((ip) => ip.address.ip.family === family) ?? []);
 }
 
@@ -80,7 +76,7 @@ const fits = (host: AskedMapping["host"], family: Family): boolean =>
 const toMapping = (
   asked: AskedMapping,
   { address }: ResultIp,
-  { masquerade }: PortmapConfig,
+  { masquerade, conditions }: PortmapConfig,
 ): PortMapping => ({
   kind: "port-mapping",
   protocol: asked.protocol,
@@ -90,7 +86,11 @@ const toMapping = (
   targetPort: asked.containerPort,
   subnet: network(address),
   masquerade,
+  ...withConditions(conditions[address.ip.family]),
 });
+
+const withConditions = (conditions: PortMapping["conditions"]): Pick<PortMapping, "conditions"> =>
+  conditions === undefined ? {} : { conditions };
 
 /**
  * The container's IPv4 address, if a process of the host has to reach it by 127.0.0.1: the kernel then routes what

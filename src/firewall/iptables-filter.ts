@@ -48,11 +48,11 @@ export function applyForward(
 }
 
 /** Throws `check/differs` for the first rule that is missing. */
-export function verifyForward(run: Run, state: FirewallState, mark: Mark): void {
+export function verifyForward(run: Run, state: FirewallState): void {
   for (const { family, rules } of forwardFamilies(state)) {
     const saved = read(run, family);
     if (saved === undefined) throw missing(family);
-    const lacking = missingForward(saved, state, rules, mark);
+    const lacking = missingForward(saved, state, rules);
     if (lacking !== undefined)
       throw new NetError("check/differs", {
         what: `${family === 4 ? "iptables" : "ip6tables"} filter ${lacking.chain}`,

@@ -1,6 +1,6 @@
 import { type Family, hostPrefix, type Ip } from "../net/ip.ts";
 import { ADMIN_COMMENT, FORWARD_COMMENT, forward, ingressComment } from "./iptables-names.ts";
-import { isThere, sameWords, sharedLines, tableText } from "./iptables-plan.ts";
+import { sameWords, sharedLines, tableText } from "./iptables-plan.ts";
 import type { SharedRule, Words } from "./iptables-rules.ts";
 import { joinWords, type SavedRule, type SavedTable } from "./iptables-save.ts";
 import type { FirewallState, IngressPolicy, Mark } from "./model.ts";
@@ -27,6 +27,15 @@ export function forwardRulesOf(state: FirewallState, family: Family): ForwardRul
 }
 
 const comment = (text: string): Words => ["-m", "comment", "--comment", text];
+/** Without its comment: releases of the reference word the same rule differently. */
+function uncommented(words: Words): Words {
+  const at = words.indexOf("--comment");
+  return at < 2 ? words : [...words.slice(0, at - 2), ...words.slice(at + 2)];
+}
+const doesSame = (a: Words, b: Words): boolean => sameWords(uncommented(a), uncommented(b));
+const isMade = (table: SavedTable, { chain, words }: SharedRule): boolean =>
+  (table.get(chain) ?? []).some((found) => doesSame(found.words, words));
+
 const host = (address: Ip): string => hostPrefix(address).text;
 
 /** The two rules that let a container's packets through: answers to it, and all that it sends. */
@@ -147,7 +156,11 @@ export function applyForwardText(
   const accepts = rules.accepted.flatMap((address) => acceptRules(host(address)));
   return tableText("filter", [
     ...forwardRemovalLines(saved, own),
-    ...sharedLines(saved, base.chains, base.rules),
+    ...sharedLines(
+      saved,
+      base.chains,
+      base.rules.filter((rule) => !isMade(saved, rule)),
+    ),
     ...policyLines(rules, others),
     ...accepts.map((words) => `-A ${forward.accept} ${joinWords(words)}`),
     ...notesFor(rules, mark).map((note) => `-A ${forward.owners} ${joinWords(noteWords(note))}`),
@@ -189,11 +202,12 @@ function forwardRemovalLines(saved: SavedTable, wanted: (mark: Mark) => boolean)
   ];
 }
 
-/** Lines that delete one rule for each of the wanted ones that is there. */
+/** Lines that delete one rule for each of the wanted ones that is there, with these words or at least with this effect. */
 function takeOut(rules: readonly SavedRule[], wanted: readonly Words[]): string[] {
   const left = [...rules];
   return wanted.flatMap((words) => {
-    const at = left.findIndex((r) => sameWords(r.words, words));
+    const exact = left.findIndex((r) => sameWords(r.words, words));
+    const at = exact < 0 ? left.findIndex((r) => doesSame(r.words, words)) : exact;
     const [found] = at < 0 ? [] : left.splice(at, 1);
     return found === undefined ? [] : [`-D ${found.chain} ${found.text}`];
   });
@@ -226,20 +240,24 @@ export function referenceForwardText(
 ): string {
   const notes = notesIn(saved).map(({ note }) => note);
   const spare = (chain: string, words: Words, noted: number): Words[] => {
-    const copies = (saved.get(chain) ?? []).filter((r) => sameWords(r.words, words)).length;
+    const copies = (saved.get(chain) ?? []).filter((r) => doesSame(r.words, words)).length;
     return Array.from({ length: Math.max(0, copies - noted) }, () => words);
   };
   const accepts = addresses.flatMap((address) => {
-    const noted = notes.filter((n) => n.bridge === undefined && n.source === host(address)).length;
-    return acceptRules(host(address)).flatMap((words) => spare(forward.accept, words, noted));
+    const own = notes.filter((n) => n.bridge === undefined && n.source === host(address)).length;
+    return acceptRules(host(address)).flatMap((words) => spare(forward.accept, words, own));
   });
+  // What leaves the bridge is the same rule for both policies.
+  const [inside, out] = bridge === undefined ? [] : bridgeRules(bridge, true).stage1;
+  const noted = (isolated: boolean): number =>
+    notes.some((n) => n.bridge === bridge && n.isolated === isolated) ? 1 : 0;
   const stages =
-    bridge === undefined
-      ? []
-      : [false, true].flatMap((isolated) => {
-          const noted = notes.some((n) => n.bridge === bridge && n.isolated === isolated) ? 1 : 0;
-          return bridgeRules(bridge, isolated).stage1.flatMap((w) => spare(forward.stage1, w, noted));
-        });
+    inside && out
+      ? [
+          ...spare(forward.stage1, inside, noted(true)),
+          ...spare(forward.stage1, out, noted(true) + noted(false)),
+        ]
+      : [];
   const stage2 =
     bridge === undefined
       ? []
@@ -255,12 +273,14 @@ export function referenceForwardText(
   ]);
 }
 
-/** The first rule that is not there, and where it belongs; undefined if all are. */
+/**
+ * The first rule that is not there, and where it belongs; undefined if all are. Notes are not looked at: no packet
+ * meets them, and what the reference made has none.
+ */
 export function missingForward(
   saved: SavedTable,
   state: FirewallState,
   rules: ForwardRules,
-  mark: Mark,
 ): SharedRule | undefined {
   const wanted: SharedRule[] = [
     ...sharedFilter(rules, adminOf(state)).rules,
@@ -274,7 +294,6 @@ export function missingForward(
         { chain: forward.stage2, words: stage2 },
       ];
     }),
-    ...notesFor(rules, mark).map((note) => ({ chain: forward.owners, words: noteWords(note) })),
   ];
-  return wanted.find((rule) => !isThere(saved, rule));
+  return wanted.find((rule) => !isMade(saved, rule));
 }

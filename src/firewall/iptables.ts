@@ -129,7 +129,7 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
         if (saved === undefined) throw missing(family);
         verifyFamily(saved, state, family, rules, mark);
       }
-      verifyForward(run, state, mark);
+      verifyForward(run, state);
     },
 
     remove(mark, state) {

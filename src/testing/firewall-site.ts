@@ -47,6 +47,7 @@ const subnets: Readonly<Record<Network, readonly string[]>> = {
 export async function firewallSite(
   heddle: HeddleBinary,
   env: Readonly<Record<string, string>> = {},
+  bridge: Json = {},
 ): Promise<FirewallSite> {
   const stack = new AsyncDisposableStack();
   const host = stack.use(await cniHost(heddle));
@@ -58,6 +59,7 @@ export async function firewallSite(
     type: "bridge",
     bridge: `${network}0`,
     isGateway: true,
+    ...bridge,
     ipam: {
       type: "host-local",
       dataDir: join(host.dir, "ipam"),

@@ -123,7 +123,7 @@ const outlivesLink = (o: NetObject): boolean =>
   o.possession === "borrowed" ||
   o.kind === "rule" ||
   (o.kind === "route" && o.foreignLink === true) ||
-  (o.kind === "link" && o.possession === "exclusive");
+  ((o.kind === "link" || o.kind === "tap") && o.possession === "exclusive");
 
 /** The path of the recorded namespace, if it is still that namespace and not a newer one in its place. */
 function liveNetns({ netns }: AttachmentRecord): string | undefined {

@@ -16,6 +16,7 @@ import type { NetObject, NetObjectKind, NetState, Of } from "./model.ts";
 const order: readonly NetObjectKind[] = [
   "bridge",
   "link",
+  "tap",
   "moved-link",
   "veth",
   // The gateway after the port that needs it: one that goes looks for such ports.
@@ -54,6 +55,7 @@ const loaded: { [K in NetObjectKind]?: Kind } = {
 const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
   link: async () => (await import("./kinds/link.ts")).link,
   "link-attributes": async () => (await import("./kinds/link-attributes.ts")).linkAttributes,
+  tap: async () => (await import("./kinds/tap.ts")).tap,
   "moved-link": async () => (await import("./kinds/moved-link.ts")).movedLink,
   "port-vlans": async () => (await import("./kinds/port-vlans.ts")).portVlans,
   "vlan-gateway": async () => (await import("./kinds/vlan-gateway.ts")).vlanGateway,

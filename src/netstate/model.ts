@@ -35,6 +35,7 @@ export type NetObject =
   | PortVlansObject
   | VlanGatewayObject
   | SysctlObject
+  | TapObject
   | MovedLinkObject
   | LinkAttributesObject
   | LinkUpObject
@@ -149,6 +150,21 @@ export interface LinkAttributes {
   readonly promiscuous?: boolean;
   readonly allMulticast?: boolean;
   readonly txQueueLength?: number;
+}
+
+/** A link of the container whose other end is held by a program there: a virtual machine, mostly. */
+export interface TapObject extends Owned<"exclusive"> {
+  readonly kind: "tap";
+  readonly place: "container";
+  readonly name: string;
+  readonly mac: Mac;
+  readonly mtuBytes?: number;
+  readonly multiQueue: boolean;
+  /** Who may hold the other end; absent: who may configure the network. */
+  readonly owner?: number;
+  readonly group?: number;
+  /** A bridge of the container that it is a port of. */
+  readonly bridge?: string;
 }
 
 /** A device of the host that is the container's until DEL, under another name. */

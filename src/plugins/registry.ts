@@ -22,6 +22,7 @@ export const registry = {
   ptp: entry("main", async () => (await import("./main/ptp/plugin.ts")).ptp),
   "host-device": entry("main", async () => (await import("./main/host-device/plugin.ts")).hostDevice),
   loopback: entry("main", async () => (await import("./main/loopback/plugin.ts")).loopback),
+  tap: entry("main", async () => (await import("./main/tap/plugin.ts")).tap),
   bandwidth: entry("meta", async () => (await import("./meta/bandwidth/plugin.ts")).bandwidth),
   firewall: entry("meta", async () => (await import("./meta/firewall/plugin.ts")).firewall),
   macvlan: entry("main", async () => (await import("./main/macvlan/plugin.ts")).macvlan),

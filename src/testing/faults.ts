@@ -18,7 +18,7 @@ export interface Fault {
 
 /** Requests to the kernel, changes of files, and the calls that follow them: killed there, what went before is done. */
 const CALLS = [
-  ...["sendto", "sendmsg", "recvfrom", "recvmsg", "setns", "socket"],
+  ...["sendto", "sendmsg", "recvfrom", "recvmsg", "setns", "socket", "ioctl"],
   ...["openat", "write", "pwrite64", "rename", "link", "unlink", "mkdir", "ftruncate", "flock", "utimensat"],
   ...["clone3", "vfork", "wait4", "exit_group"],
 ];

@@ -254,6 +254,7 @@ export const scenarios: readonly Scenario[] = [
   alone("ptp", "ptp", (on) => ({ ...NETWORK, type: "ptp", ipMasq: true, ipam: ipam(on, DUAL) })),
   alone("loopback", "loopback", () => ({ ...NETWORK, type: "loopback" })),
   hostDevice(),
+  alone("tap", "tap", (on) => ({ ...NETWORK, type: "tap", owner: 7, group: 8, ipam: ipam(on, V4) })),
   alone("a chain of loopback, bridge and portmap", "heddle-chain", (on) => ({
     ...NETWORK,
     type: "heddle-chain",

@@ -194,6 +194,24 @@ describe("DEL", () => {
   });
 });
 
+describe("STATUS", () => {
+  kernel("warns while a container has the device, and is well all the same", async () => {
+    await using on = await withDevice();
+    const a = await on.container();
+    const env = {
+      ...plainEnv,
+      HEDDLE_RUN_DIR: join(on.host.dir, "run"),
+      CNI_COMMAND: "STATUS",
+      CNI_PATH: heddle.cniPath,
+    };
+    const stdin = JSON.stringify({ cniVersion: "1.1.0", name: "lists", ...device(on) });
+    const status = async () => (await on.host.exec([heddle.at("host-device")], { env, stdin })).stderr;
+    expect(await status()).toBe("");
+    await on.add(a, [device(on)]);
+    expect(await status()).toContain("the host has no link dev0");
+  });
+});
+
 describe("GC", () => {
   kernel("gives back the devices of attachments that are not valid, and no others", async () => {
     await using on = await withDevice();

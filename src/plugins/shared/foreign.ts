@@ -89,7 +89,7 @@ function hasOtherPorts(host: NetlinkSocket, bridge: string, port: string | undef
  * and have lost their record.
  */
 export const removeForeignLink =
-  (kind: LinkType["kind"]) =>
+  (kind: LinkType["kind"] | "tun") =>
   async ({ ifname, config }: LinkCall, context: Context): Promise<void> => {
     const socket = context.spaces.container?.socket;
     const link = socket && findLink(socket, { name: ifname });

@@ -1,6 +1,6 @@
 import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Collection } from "../../../cni/kernel-plugin.ts";
-import type { DelCall, Plugin } from "../../../cni/plugin.ts";
+import type { DelCall, Plugin, StatusCall } from "../../../cni/plugin.ts";
 import type { Context } from "../../../netstate/context.ts";
 import { findMarked, giveBack, homeName, MOVED } from "../../../netstate/kinds/moved-link.ts";
 import { findLink, listLinks } from "../../../rtnl/link.ts";
@@ -18,6 +18,7 @@ export const hostDevice: Plugin<HostDeviceConfig> = kernelPlugin<HostDeviceConfi
   needs,
   plan,
   firewalls: () => [],
+  status: warnOfAbsence,
   removeForeign: returnWithoutRecord,
   removeUnused: returnLost,
 });
@@ -45,4 +46,16 @@ async function returnLost(_: HostDeviceConfig, { spaces, prefix, valid }: Collec
     if (mark !== undefined && name !== undefined && !valid.has(mark))
       giveBack({ name }, {}, { mark, spaces: { ...spaces, container: undefined } });
   }
+}
+
+/**
+ * STATUS: while a container has the device, nobody else can get it. That is a warning: a node must not be taken out of
+ * service for a device that does what it is for.
+ */
+async function warnOfAbsence({ config, log }: StatusCall<HostDeviceConfig>): Promise<void> {
+  const { openNetlink } = await import("../../../netlink/socket.ts");
+  const { findDevice } = await import("../../../netstate/find-device.ts");
+  using host = openNetlink("route");
+  const found = findDevice(host, config.device);
+  if (found.kind === "none") log(`no container can get the device now: ${found.why}`);
 }

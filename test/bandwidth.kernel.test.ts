@@ -4,12 +4,12 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { cniHost, type CniHost, type PluginReply } from "../src/testing/cni-host.ts";
 import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
-import { nicOf, SPARE_NICS } from "../src/testing/features.ts";
 import { onKernelWith, testWith, whyNot } from "../src/testing/needs.ts";
 import { type TestNetns, testNetns } from "../src/testing/netns.ts";
 import { peerProgram } from "../src/testing/peer.ts";
 import { run } from "../src/testing/run.ts";
 import { patience } from "../src/testing/slowdown.ts";
+import { takeSpareNics } from "../src/testing/spare-nics.ts";
 import { transferMs } from "../src/testing/traffic.ts";
 import { demand } from "./faults/loop.ts";
 
@@ -91,13 +91,18 @@ async function onPair(type: "bridge" | "ptp"): Promise<Subject> {
 
 /** An interface without an end in the host; the other side is a namespace outside. `make` puts `eth0` into both. */
 async function onOther(
-  make: (on: { host: CniHost; netns: TestNetns; outside: TestNetns }) => Promise<void>,
+  make: (on: {
+    host: CniHost;
+    netns: TestNetns;
+    outside: TestNetns;
+    stack: AsyncDisposableStack;
+  }) => Promise<void>,
 ): Promise<Subject> {
   const stack = new AsyncDisposableStack();
   // Before the host, which sees the mounts of namespaces only if the first one was there.
   const [netns, outside] = [stack.use(await testNetns()), stack.use(await testNetns())];
   const host = stack.use(await cniHost(heddle));
-  await make({ host, netns, outside });
+  await make({ host, netns, outside, stack });
   for (const [where, address] of [
     [netns, "10.93.1.2/24"],
     [outside, "10.93.1.1/24"],
@@ -136,12 +141,10 @@ const upon = (kind: string): Promise<Subject> =>
 
 /** A network device itself, with a wire to another one. */
 const onDevice = (): Promise<Subject> =>
-  onOther(async ({ netns, outside }) => {
-    for (const [mac, where] of [
-      [SPARE_NICS[0], netns],
-      [SPARE_NICS[1], outside],
-    ] as const)
-      await run(["ip", "link", "set", nicOf(mac) ?? "", "netns", where.name, "name", "eth0"]);
+  onOther(async ({ netns, outside, stack }) => {
+    const [one, two] = stack.use(await takeSpareNics()).names;
+    await run(["ip", "link", "set", one, "netns", netns.name, "name", "eth0"]);
+    await run(["ip", "link", "set", two, "netns", outside.name, "name", "eth0"]);
   });
 
 const subjects = [

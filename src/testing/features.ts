@@ -2,8 +2,9 @@
  * What a kernel may lack that a test needs, each by a name and a trial: commands of `ip`, `tc` or `nft` that only such a
  * kernel takes, in a namespace that is gone afterwards. A trial that asks for a module may load it.
  */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { plainEnv } from "./run.ts";
+import { hasSpareNics } from "./spare-nics.ts";
 
 type Trial =
   | { readonly program: readonly string[]; readonly lines: readonly string[] }
@@ -20,16 +21,6 @@ const bridgeRule = (rule: string): Trial => ({
 /** A kind of link that stands on another one. */
 const upon = (kind: string): Trial =>
   ip("link add name a0 type veth peer name a1", `link add link a0 name b0 type ${kind}`);
-
-/** Two network devices of the virtual machine on a wire of their own (PCI, driver `virtio_net`), free to be taken. */
-export const SPARE_NICS = ["02:68:64:6c:00:01", "02:68:64:6c:00:02"] as const;
-
-/** The name that a network device of this namespace has by its MAC address; undefined if it is not here. */
-export const nicOf = (mac: string): string | undefined =>
-  readdirSync("/sys/class/net").find((name) => {
-    const path = `/sys/class/net/${name}/address`;
-    return existsSync(path) && readFileSync(path, "utf8").trim() === mac;
-  });
 
 const trials = {
   bond: ip("link add name a0 type bond"),
@@ -50,7 +41,7 @@ const trials = {
   netem: tc("qdisc add dev lo root netem delay 1ms"),
   openvswitch: { program: ["genl", "ctrl", "get", "name", "ovs_datapath"], lines: [] },
   police: filter("u32 match u32 0 0 police rate 1mbit burst 10k drop"),
-  "spare nics": { holds: () => SPARE_NICS.every((mac) => nicOf(mac) !== undefined) },
+  "spare nics": { holds: hasSpareNics },
   tun: ip("tuntap add name a0 mode tap"),
   vlan: upon("vlan id 5"),
   vrf: ip("link add name a0 type vrf table 10"),

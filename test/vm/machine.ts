@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { projectDir } from "../../scripts/paths.ts";
-import { SPARE_NICS } from "../../src/testing/features.ts";
+import { SPARE_NICS } from "../../src/testing/spare-nics.ts";
 import { tempDir } from "../../src/testing/temp-dir.ts";
 import { initramfs } from "./initramfs.ts";
 import type { GuestReport, Job } from "./job.ts";
@@ -12,9 +12,10 @@ import { type Emulator, emulator, kernel, type KernelVersion } from "./parts.ts"
 
 /** How many times longer than on the host a test may take in a guest. Measured: 10 to 30. */
 export const GUEST_SLOWDOWN = 20;
-/** What the guest has. It takes from the host only what it touches. */
+/** Memory of the guest. It takes from the host only what it touches. */
 const MEMORY_MB = 3072;
-const PROCESSORS = 2;
+/** Processors of the guest, each a thread of the emulator. */
+export const PROCESSORS = 2;
 
 export interface GuestRun {
   readonly kernel: KernelVersion;
@@ -44,11 +45,17 @@ export function whyNoGuest(): string | undefined {
   return undefined;
 }
 
-/**
- * The log goes to the console, and a panic ends the machine. Mitigations and cleared pages cost a sixth of the time and
- * protect nothing here; the emulated time stamp counter is steady, and asking another clock is slow.
- */
-const KERNEL_OPTIONS = "console=ttyS0 panic=-1 loglevel=5 mitigations=off init_on_alloc=0 tsc=reliable";
+const KERNEL_OPTIONS = [
+  "console=ttyS0 loglevel=5",
+  // A panic ends the machine.
+  "panic=-1",
+  // These cost a sixth of the time and protect nothing here.
+  "mitigations=off init_on_alloc=0",
+  // The emulated time stamp counter is steady, and asking another clock is slow.
+  "tsc=reliable",
+  // Modules that come with links of their own would put them under the eyes of running tests.
+  "fb_tunnels=none bonding.max_bonds=0 dummy.numdummies=0 ifb.numifbs=0",
+].join(" ");
 
 /** Boots a guest, runs the program, ends the guest. @throws if there can be no guest */
 export async function runInGuest(run: GuestRun): Promise<GuestOutcome> {

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { relative } from "node:path";
 import { projectDir } from "../../scripts/paths.ts";
 import { type Deferred, patternOfFeatures } from "../../src/testing/needs.ts";
-import { GUEST_SLOWDOWN, type GuestOutcome, type GuestRun, runInGuest } from "./machine.ts";
+import { GUEST_SLOWDOWN, type GuestOutcome, type GuestRun, PROCESSORS, runInGuest } from "./machine.ts";
 
 /** What one test may take on the host, in milliseconds, unless it says more itself. */
 export const TEST_LIMIT_MS = 30_000;
@@ -45,7 +45,7 @@ export function runDeferred(
   { files, features }: Deferred,
   { seed, limitS, print }: { readonly seed: string } & Required<Pick<GuestRun, "limitS" | "print">>,
 ): Promise<GuestOutcome> {
-  const order = ["--randomize", `--seed=${seed}`, "--only-failures"];
+  const order = [`--parallel=${PROCESSORS}`, "--randomize", `--seed=${seed}`, "--only-failures"];
   const which = ["--test-name-pattern", patternOfFeatures(features), ...files.map((file) => `./${file}`)];
   return runInGuest({
     kernel: "6.1",

@@ -5,6 +5,7 @@
 import { errorText } from "../cni/errors.ts";
 import { readStdin, writeAll } from "../cni/executable.ts";
 import { decodeAs, parseJson } from "../cni/json.ts";
+import { NetError } from "../errors.ts";
 import { acquire4, release4, renew4 } from "./exchange4.ts";
 import { acquire6, release6, renew6 } from "./exchange6.ts";
 import { freshLink, Gone, heldLink, inside, type Place, prefixOf, withdraw } from "./place.ts";
@@ -21,7 +22,9 @@ export function runChild(): void {
         : upkeep(task, heldLink(socket, task.link)),
     );
   } catch (e) {
-    answer = e instanceof Gone ? { kind: "gone", why: e.message } : { kind: "failed", why: errorText(e) };
+    const own = e instanceof NetError ? { code: e.code, detail: e.detail } : {};
+    answer =
+      e instanceof Gone ? { kind: "gone", why: e.message } : { kind: "failed", why: errorText(e), ...own };
   }
   writeAll(1, JSON.stringify(answer));
 }

@@ -17,7 +17,7 @@ import {
 import { stamp } from "./clock.ts";
 import { type Client, familyName, FOREVER, type LeaseKey, type NetnsRef } from "./model.ts";
 import { isThere } from "./place.ts";
-import type { LeaseView, Request } from "./protocol.ts";
+import { type LeaseView, remoteError, type Request } from "./protocol.ts";
 import type { Lease } from "./store.ts";
 import type { Answer } from "./task.ts";
 
@@ -130,6 +130,8 @@ async function acquireOne(book: Book, wish: Wish, signal: AbortSignal): Promise<
 /** What ADD is told when there is no lease. */
 function refusalOf(answer: Answer, netns: NetnsRef, what: string): NetError {
   if (answer.kind === "gone") return new NetError("netns/invalid", { path: netns.path, why: answer.why });
+  if (answer.kind === "failed" && answer.code !== undefined)
+    return remoteError(answer.code, answer.detail, answer.why);
   return new NetError("try-again", { why: `no lease for ${what}: ${whyOf(answer)}` });
 }
 

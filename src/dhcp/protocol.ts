@@ -21,7 +21,7 @@ import {
 export const LINE_BYTES = 256 * 1024;
 /** The daemon says that it is alive this often, and is taken for dead after several times that. */
 export const HEARTBEAT_MS = 3000;
-export const SILENCE_MS = 15_000;
+export const SILENCE_MS = 30_000;
 
 export type Request =
   | {
@@ -111,11 +111,12 @@ export function decodeReply(line: string): readonly LeaseView[] | NetError | und
   return remoteError(code, detail, message);
 }
 
-/** Codes that the daemon uses towards plugins; of an unknown one the sentence is kept. */
+/** Codes that cross from one process to another; of an unknown one the sentence is kept. */
 const REMOTE: readonly ErrorCode[] = [
   "try-again",
   "ipam/taken",
   "netns/invalid",
+  "netlink/refused",
   "config/invalid",
   "config/unsupported",
   "decode/malformed",
@@ -123,11 +124,12 @@ const REMOTE: readonly ErrorCode[] = [
   "sys/call",
 ];
 
-function remoteError(code: string, detail: unknown, message: string): NetError {
+/** An error that another process told of. */
+export function remoteError(code: string, detail: unknown, message: string): NetError {
   const known = REMOTE.find((c) => c === code);
   const fits = typeof detail === "object" && detail !== null;
   if (known !== undefined && fits) return new NetError(known, detail as Detail[typeof known]);
-  return new NetError("program/failed", { program: "the DHCP daemon", why: message });
+  return new NetError("program/failed", { program: "heddle dhcp-daemon", why: message });
 }
 
 export const encodeLeases = (leases: readonly LeaseView[]): string =>

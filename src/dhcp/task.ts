@@ -2,7 +2,7 @@
  * What the daemon tells a child to do in a container's namespace, and what the child answers. One task, one process: the
  * daemon itself never enters a namespace.
  */
-import { type Decode, integer, list, object, oneOf, required, text } from "../cni/json.ts";
+import { anything, type Decode, integer, list, object, oneOf, required, text } from "../cni/json.ts";
 import {
   type Client,
   type LinkRef,
@@ -57,7 +57,8 @@ export type Answer =
   /** The namespace or the interface is not there any more. */
   | { readonly kind: "gone"; readonly why: string }
   | { readonly kind: "done" }
-  | { readonly kind: "failed"; readonly why: string };
+  /** With the code and the details of the error, if it was one of ours. */
+  | { readonly kind: "failed"; readonly why: string; readonly code?: string; readonly detail?: unknown };
 
 const milliseconds = required(integer({ min: 0 }));
 const readCommon = object({
@@ -83,6 +84,8 @@ export const readTask: Decode<Task> = (value, at) => {
 const readKind = object({
   kind: required(oneOf("bound", "refused", "silent", "gone", "done", "failed")),
   why: text,
+  code: text,
+  detail: anything,
 });
 const readBound = object({
   terms: required(readTerms),
@@ -92,7 +95,8 @@ const readBound = object({
 });
 
 export const readAnswer: Decode<Answer> = (value, at) => {
-  const { kind, why = "" } = readKind(value, at);
+  const { kind, why = "", code, detail } = readKind(value, at);
   if (kind === "bound") return { kind, ...readBound(value, at) };
+  if (kind === "failed") return { kind, why, detail, ...(code === undefined ? {} : { code }) };
   return kind === "done" ? { kind } : { kind, why };
 };

@@ -47,6 +47,8 @@ export async function dhcpLab(): Promise<DhcpLab> {
   const dir = stack.use(tempDir("dhcp"));
   const server = stack.use(await testNetns());
   const container = stack.use(await testNetns());
+  // The server's addresses can be used at once.
+  await server.exec(["sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0"]);
   const veth = ["type", "veth", "peer", "name", "eth0", "netns", container.name];
   await run(["ip", "link", "add", "lan", "netns", server.name, ...veth]);
   for (const words of [

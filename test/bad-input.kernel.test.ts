@@ -290,6 +290,48 @@ describe("host ports", () => {
   ]);
 });
 
+describe("the options of firewall", () => {
+  const walled = (more: Json): Json => mapped({}, { type: "firewall", runtimeConfig: undefined, ...more });
+  refuses([
+    ["a backend that there is not", 7, "backend", () => walled({ backend: "ipfw" })],
+    ["a policy that there is not", 7, "ingressPolicy", () => walled({ ingressPolicy: "closed" })],
+    ["a zone that is no text", 7, "firewalldZone", () => walled({ firewalldZone: 1 })],
+    [
+      "a chain that is none",
+      7,
+      "iptablesAdminChainName",
+      () => walled({ backend: "iptables", iptablesAdminChainName: "MINE -j DROP" }),
+    ],
+    [
+      "a policy without a link of the host",
+      7,
+      "ingressPolicy",
+      () => walled({ backend: "nftables", ingressPolicy: "isolated" }),
+    ],
+    ["a version that it does not speak", 1, "0.4.0", () => walled({ cniVersion: "0.3.1" })],
+  ]);
+});
+
+describe("the conditions of portmap", () => {
+  const only = (more: Json): Json => mapped({ hostPort: 9 }, more);
+  refuses([
+    ["that nft does not know", 7, "conditionsV4", () => only({ conditionsV4: ["ip", "from", "192.0.2.1"] })],
+    ["of the other family", 7, "conditionsV4", () => only({ conditionsV4: ["ip6 saddr fd00::1"] })],
+    [
+      "in words of iptables, by nftables",
+      2,
+      "conditionsV4",
+      () => only({ backend: "nftables", conditionsV4: ["-s", "192.0.2.1"] }),
+    ],
+    [
+      "in words of nft, by iptables",
+      2,
+      "conditionsV4",
+      () => only({ backend: "iptables", conditionsV4: ["ip saddr 192.0.2.1"] }),
+    ],
+  ]);
+});
+
 describe("prevResult", () => {
   const check = set({ CNI_COMMAND: "CHECK" });
   refuses([

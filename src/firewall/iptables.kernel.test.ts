@@ -247,6 +247,35 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
       expect((await b.chains()).join()).not.toContain("CNI-DN");
     });
 
+    test("what is accepted and refused is made for each family that has an address, and removed by the notes", async () => {
+      await using b = await bench(variant);
+      const wanted = state([
+        { kind: "accept-forward", address: ip("10.99.0.2") },
+        { kind: "ingress-policy", bridge: "br0", address: ip("10.99.0.2"), isolated: true },
+        { kind: "accept-forward", address: ip("fd00:99::2") },
+      ]);
+      b.tables.backend.apply(wanted, MARK, nobody);
+      b.tables.backend.verify(wanted, MARK);
+      expect(b.tables.calls.filter((c) => c.endsWith("restore"))).toEqual([
+        "iptables-restore",
+        "ip6tables-restore",
+      ]);
+      const once = [await b.rules("filter"), await b.rules("filter", 6)];
+      expect(once[0]).toContain("-A CNI-FORWARD -s 10.99.0.2/32 -j ACCEPT");
+      expect(once[1]?.join("\n")).not.toContain("ISOLATION");
+      b.tables.backend.apply(wanted, MARK, nobody);
+      expect([await b.rules("filter"), await b.rules("filter", 6)].map((r) => r.sort())).toEqual(
+        once.map((r) => r.sort()),
+      );
+      b.tables.backend.apply(wanted, OTHER, nobody);
+      b.tables.backend.remove(MARK, wanted);
+      b.tables.backend.verify(wanted, OTHER);
+      b.tables.backend.prune(OTHER.slice(0, -16), new Set());
+      for (const family of [4, 6] as const)
+        expect((await b.rules("filter", family)).join("\n")).not.toMatch(/10\.99|fd00|br0|heddle/);
+      expect(() => b.tables.backend.verify(wanted, OTHER)).toThrow("iptables filter CNI-FORWARD");
+    });
+
     test("an external chain is used in place of ours, and has to exist", async () => {
       await using b = await bench(variant);
       const wanted = state([mapping(8080)], "cid", { externalSetMarkChain: "KUBE-MARK-MASQ" });

@@ -124,6 +124,42 @@ describe("the iptables backend", () => {
     expect([asked.sort(), calls]).toEqual([["filter 4", "filter 6", "nat 4", "nat 6"], []]);
   });
 
+  test("a family without programs is missed only by who has an address of it", () => {
+    using folder = tempDir("iptables");
+    const run: Run = (program) => (program.startsWith("ip6") ? undefined : done);
+    const backend = openIptables({ run, lockPath: folder.in("lock"), probe: () => false });
+    const accept = (address: string): FirewallRule => ({ kind: "accept-forward", address: ip(address) });
+    backend.apply(state(accept("10.1.2.3")), MARK, nobody);
+    expect(() => backend.apply(state(accept("10.1.2.3"), accept("fd00::3")), MARK, nobody)).toThrow(
+      "the iptables backend for IPv6 is not available",
+    );
+  });
+
+  test("a family that cannot be accepted in takes the other one back", () => {
+    using folder = tempDir("iptables");
+    const loaded: string[] = [];
+    const chains = ["FORWARD", "CNI-FORWARD", "CNI-ADMIN", "CNI-FORWARD-OWNERS"].map((c) => `:${c} - [0:0]`);
+    const run: Run = (program, _, stdin) => {
+      if (program === "ip6tables-restore") return { code: 2, stdout: "", stderr: "no such table" };
+      if (program === "iptables-restore") loaded.push(stdin);
+      const rules = (loaded.at(-1) ?? "").split("\n").filter((line) => line.startsWith("-A"));
+      const text = ["*filter", ...chains, ...rules, "COMMIT", ""].join("\n");
+      return program === "iptables-save" && loaded.length > 0 ? { ...done, stdout: text } : done;
+    };
+    const probe = (family: Family, _?: readonly string[], table?: string): boolean =>
+      family === 4 && table === "filter";
+    const backend = openIptables({ run, lockPath: folder.in("lock"), probe });
+    const accept = (address: string): FirewallRule => ({ kind: "accept-forward", address: ip(address) });
+    expect(() => backend.apply(state(accept("10.1.2.3"), accept("fd00::3")), MARK, nobody)).toThrow(
+      "no such table",
+    );
+    const [made = "", taken = ""] = loaded;
+    const rulesOf = (text: string, verb: string): string[] =>
+      text.split("\n").flatMap((l) => (l.startsWith(verb) && l.includes("10.1.2.3") ? [l.slice(3)] : []));
+    expect(rulesOf(made, "-A")).toHaveLength(3);
+    expect(rulesOf(taken, "-D").sort()).toEqual(rulesOf(made, "-A").sort());
+  });
+
   test("what iptables cannot express is the caller's mistake, and nothing is run", () => {
     using t = scripted(() => done);
     const check = { kind: "mac-check", link: "veth0", mac: "02:00:00:00:00:01" } as FirewallRule;

@@ -196,6 +196,9 @@ function hostDevice(): Scenario {
   };
 }
 
+const firewall = (name: string, backend: "nftables" | "iptables"): Scenario =>
+  behind(onBridge(DUAL), name, { type: "firewall", backend, ingressPolicy: "isolated" }, {});
+
 const TUNING = {
   type: "tuning",
   mtu: 1400,
@@ -268,6 +271,14 @@ export const scenarios: readonly Scenario[] = [
   })),
   portmap("portmap", "nftables"),
   portmap("portmap by iptables", "iptables"),
+  behind(
+    onBridge(),
+    "portmap with conditions",
+    { type: "portmap", conditionsV4: ["ip saddr != { 192.0.2.0/24, 198.51.100.1 }"] },
+    { wanted: { runtimeConfig: { portMappings: PORTS } } },
+  ),
+  firewall("firewall", "nftables"),
+  firewall("firewall by iptables", "iptables"),
   behind(onBridge(DUAL), "tuning", TUNING, {
     look: seen("ip link show eth0", "sysctl net.core.somaxconn net.ipv4.conf.eth0.arp_filter"),
   }),

@@ -31,7 +31,7 @@ export type Player = {
 /** Most that our median may be, as a part of the reference's. */
 export interface Targets {
   readonly add: number;
-  readonly del: number;
+  readonly del?: number;
 }
 
 export interface Case {
@@ -41,6 +41,12 @@ export interface Case {
   readonly mapped: boolean;
   /** Containers attached before the first run. */
   readonly crowd?: true;
+  /** Addresses that the range of `list` has given away before the first run, as files that any host-local reads. */
+  readonly reserved?: number;
+  /** The ADD ends when the host reaches the container's IPv6 address, not when the plugin does. */
+  readonly untilReached?: true;
+  /** Who asks the container in the proof; absent: the host. A macvlan's host cannot reach it. */
+  readonly askedBy?: "neighbour";
   /** Fifty are attached at once; what is measured is from the first start to the last exit. */
   readonly burst?: number;
   readonly players: readonly Player[];
@@ -76,6 +82,59 @@ function mapping(backend?: "nftables" | "iptables", range = subnet): NetworkList
     ],
   };
 }
+
+/** A list in which everything is that a port, a firewall and a limit need. */
+const whole: NetworkList = {
+  name: "mynet",
+  cniVersion: "1.0.0",
+  plugins: [
+    bridge({ ipMasq: true }),
+    { type: "portmap", capabilities: { portMappings: true } },
+    { type: "firewall" },
+    { type: "tuning", mtu: 1400, sysctl: { "net.ipv4.conf.IFNAME.log_martians": "1" } },
+    {
+      type: "bandwidth",
+      ingressRate: 1_000_000_000,
+      ingressBurst: 80_000_000,
+      egressRate: 1_000_000_000,
+      egressBurst: 80_000_000,
+    },
+  ],
+};
+/** The same as one entry of a list. */
+const packed: NetworkList = {
+  ...whole,
+  plugins: [{ type: "heddle-chain", capabilities: { portMappings: true }, plugins: whole.plugins }],
+};
+
+const hostLocal = (range: string) => ({ type: "host-local", subnet: range });
+const macvlan: NetworkList = {
+  name: "mynet",
+  cniVersion: "1.0.0",
+  plugins: [{ type: "macvlan", master: "up0", ipam: hostLocal(subnet) }],
+};
+const ptp: NetworkList = {
+  name: "mynet",
+  cniVersion: "1.0.0",
+  plugins: [{ type: "ptp", ipam: hostLocal(subnet) }],
+};
+const addresses: NetworkList = {
+  name: "mynet",
+  cniVersion: "1.0.0",
+  plugins: [{ type: "host-local", ipam: hostLocal(wideSubnet) }],
+};
+const dualStack: NetworkList = {
+  name: "mynet",
+  cniVersion: "1.0.0",
+  plugins: [
+    {
+      type: "bridge",
+      bridge: "mynet",
+      isGateway: true,
+      ipam: { type: "host-local", ranges: [[{ subnet }], [{ subnet: "fd44::/64" }]] },
+    },
+  ],
+};
 
 const loopback: NetworkList = { name: "lo", cniVersion: "1.0.0", plugins: [{ type: "loopback" }] };
 
@@ -145,6 +204,64 @@ export const cases = {
       { name: "reference", kind: "plugins", maker: "reference", list: mapping() },
     ],
     targets: { add: 0.3, del: 0.2 },
+  },
+  whole: {
+    title: "bridge + portmap + firewall + tuning + bandwidth, five processes, default backends",
+    ifname: "eth0",
+    mapped: true,
+    players: pair(whole),
+    targets: { add: 0.45, del: 0.2 },
+  },
+  "whole-command": {
+    title: "the same five through `heddle cni` (one process)",
+    ifname: "eth0",
+    mapped: true,
+    players: [
+      { name: "heddle cni", kind: "command", list: whole },
+      { name: "reference", kind: "plugins", maker: "reference", list: whole, knownComplaint: noSuchChain },
+    ],
+    targets: { add: 0.2, del: 0.15 },
+  },
+  "whole-packed": {
+    title: "the same five as one heddle-chain (one process)",
+    ifname: "eth0",
+    mapped: true,
+    players: [
+      { name: "heddle-chain", kind: "plugins", maker: "heddle", list: packed },
+      { name: "reference", kind: "plugins", maker: "reference", list: whole, knownComplaint: noSuchChain },
+    ],
+    targets: { add: 0.2, del: 0.15 },
+  },
+  macvlan: {
+    title: "macvlan + host-local",
+    ifname: "eth0",
+    mapped: false,
+    askedBy: "neighbour",
+    players: pair(macvlan),
+    targets: { add: 1.0, del: 1.05 },
+  },
+  ptp: {
+    title: "ptp + host-local",
+    ifname: "eth0",
+    mapped: false,
+    players: pair(ptp),
+    targets: { add: 1.0, del: 1.05 },
+  },
+  "host-local": {
+    title: "host-local alone, in a /16 of which 60,000 addresses are taken",
+    ifname: "eth0",
+    mapped: false,
+    reserved: 60_000,
+    players: pair(addresses),
+    targets: { add: 0.1, del: 0.1 },
+  },
+  "dual-stack": {
+    title: "bridge with two families, until the host reaches the container by IPv6",
+    ifname: "eth0",
+    mapped: false,
+    untilReached: true,
+    players: pair(dualStack),
+    targets: { add: 0.5 },
   },
   loopback: {
     title: "loopback, against an empty compiled Bun program",

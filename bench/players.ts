@@ -1,4 +1,6 @@
 /** How each kind of player attaches and detaches: one after another for the times, beside others for bursts. */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { command } from "../scripts/command.ts";
 import type { Case, Player } from "./cases.ts";
 import { floorAdd, floorDel, prepareFloor } from "./floor.ts";
 import {
@@ -24,6 +26,9 @@ export interface Places {
   readonly confDir: string;
 }
 
+/** The namespace of a host beside the stage. */
+export const NEIGHBOUR = "neighbour";
+
 /** A container of the stage. */
 export interface Container {
   readonly number: number;
@@ -38,8 +43,29 @@ export const attachmentOf = (of: Case, { number, netns }: Container): Attachment
 });
 
 /** What has to be there before the first attachment. */
-export function prepare(player: Player): void {
+export async function prepare(of: Case, player: Player): Promise<void> {
   if (player.kind === "floor") prepareFloor();
+  if (of.askedBy === "neighbour") await prepareNeighbour();
+  if (of.reserved !== undefined) reserve(player.list.name, of.reserved);
+}
+
+/** A host on the network that `up0` leads to, with an address of it. */
+async function prepareNeighbour(): Promise<void> {
+  await command(["ip", "netns", "add", NEIGHBOUR]);
+  const far = ["peer", "name", "eth0", "netns", NEIGHBOUR];
+  await command(["ip", "link", "add", "up0", "type", "veth", ...far]);
+  await command(["ip", "link", "set", "up0", "up"]);
+  await command(["ip", "-n", NEIGHBOUR, "link", "set", "eth0", "up"]);
+  await command(["ip", "-n", NEIGHBOUR, "addr", "add", "10.244.10.1/24", "dev", "eth0"]);
+}
+
+/** Gives the first addresses of 10.244.0.0/16 away, in the files of the reference. */
+function reserve(network: string, count: number): void {
+  const dir = `/var/lib/cni/networks/${network}`;
+  mkdirSync(dir, { recursive: true });
+  for (let n = 2; n < count + 2; n++)
+    writeFileSync(`${dir}/10.244.${n >> 8}.${n & 255}`, `other-container-${n}\r\neth0`, { mode: 0o600 });
+  writeFileSync(`${dir}/last_reserved_ip.0`, `10.244.${(count + 1) >> 8}.${(count + 1) & 255}`);
 }
 
 /** The calls of one verb, each made from what the one before printed. */

@@ -44,7 +44,9 @@ export function verdictsOf(name: CaseName, players: readonly Measured[]): readon
       unit,
     );
   return [
-    ...(targets ? [ratio("add", targets.add), ratio("del", targets.del)] : []),
+    ...(targets
+      ? [ratio("add", targets.add), ...(targets.del === undefined ? [] : [ratio("del", targets.del)])]
+      : []),
     ...(aboveEmpty
       ? [above("add", aboveEmpty.ms, "ms"), above("megabytes", aboveEmpty.megabytes, "MB")]
       : []),

@@ -9,7 +9,7 @@ import { command } from "../scripts/command.ts";
 import { peakOf, sampleTotal } from "./memory.ts";
 import { callsOf, type Container, perform, performBeside, type Places, prepare } from "./players.ts";
 import type { Verb } from "./neutral-runtime.ts";
-import { prove, proveGone } from "./proof.ts";
+import { msUntilReached, type PrintedResult, prove, proveGone } from "./proof.ts";
 
 export interface StageSetup {
   readonly case: CaseName;
@@ -62,16 +62,18 @@ async function setUp({ case: name, player: index, places, varLib, containers }: 
   await command(["mount", "--bind", varLib, "/var/lib"]);
   await command(["ip", "link", "set", "lo", "up"]);
   for (let n = 1; n <= containers; n++) await command(["ip", "netns", "add", `c${n}`]);
-  prepare(player);
+  await prepare(of, player);
   return { of, player, places, results: new Map() };
 }
 
 const container = (number: number): Container => ({ number, netns: `/run/netns/c${number}` });
 
-function verb({ of, player, places, results }: Stage, which: Verb, number: number): Answer {
+async function verb({ of, player, places, results }: Stage, which: Verb, number: number): Promise<Answer> {
   const { ms, stdout } = perform(of, player, places, which, container(number), results.get(number));
-  if (which === "ADD" && stdout.startsWith("{")) results.set(number, JSON.parse(stdout));
-  return { ms };
+  if (which === "DEL" || !stdout.startsWith("{")) return { ms };
+  const result = JSON.parse(stdout) as PrintedResult;
+  results.set(number, result);
+  return { ms: of.untilReached ? ms + (await msUntilReached(result)) : ms };
 }
 
 async function burst(stage: Stage, order: Extract<Order, { do: "burst" }>): Promise<Answer> {

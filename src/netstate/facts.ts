@@ -17,11 +17,12 @@ export interface Needs {
   readonly links?: readonly { readonly place: Place; readonly name: string; readonly addresses?: boolean }[];
   /** Links of the host that packets to these addresses leave by. */
   readonly routesTo?: readonly Ip[];
+  /** `*` in a key stands for the uplink's name, and the fact has it in its place. */
   readonly sysctls?: readonly { readonly place: Place; readonly key: string }[];
   /** One of `links` in the container: the other end of its pair, if that is in the host. */
   readonly hostEndOf?: string;
   /** The link that the default route of the namespace leaves by: of IPv4, else of IPv6, the one of the lowest metric. */
-  readonly uplink?: Place;
+  readonly uplink?: Place | BelowInterface;
   /** Also what is on the uplink. */
   readonly uplinkAddresses?: boolean;
   /** A device of the host. */
@@ -36,6 +37,12 @@ export interface Needs {
   readonly routerAdvertised?: boolean;
   /** Who drops forwarded packets of the host that nobody allowed. */
   readonly forwardKeeper?: true;
+}
+
+/** Instead of the uplink: the link of `place` that this interface of the container hangs on. */
+export interface BelowInterface {
+  readonly place: Place;
+  readonly below: string;
 }
 
 /** What was found, by the names in `Needs`. What is not there is absent. */
@@ -78,14 +85,16 @@ export async function readFacts(spaces: Spaces, needs: Needs): Promise<Facts> {
     const link = oif === undefined ? undefined : findLink(spaces.host, { index: oif });
     if (link !== undefined) routesTo.set(ip.text, link);
   }
-  for (const { place, key } of needs.sysctls ?? []) {
-    const value = at(spaces, place, () => readSysctl(key));
-    if (value !== undefined) sysctls.set(factKey(place, key), value);
-  }
   const routing = await routingFacts(spaces, needs);
   if (needs.uplink && needs.uplinkAddresses && routing.uplink) {
     const { name, index } = routing.uplink;
-    addresses.set(factKey(needs.uplink, name), listAddresses(socketAt(spaces, needs.uplink), index));
+    const place = typeof needs.uplink === "string" ? needs.uplink : needs.uplink.place;
+    addresses.set(factKey(place, name), listAddresses(socketAt(spaces, place), index));
+  }
+  for (const { place, key: pattern } of needs.sysctls ?? []) {
+    const key = pattern.replace("*", routing.uplink?.name ?? "*");
+    const value = at(spaces, place, () => readSysctl(key));
+    if (value !== undefined) sysctls.set(factKey(place, key), value);
   }
   return {
     links,
@@ -119,8 +128,11 @@ async function routingFacts(
   { uplink, routing }: Needs,
 ): Promise<Pick<Facts, "uplink" | "routes" | "rules">> {
   if (uplink === undefined && routing === undefined) return { routes: new Map(), rules: new Map() };
-  const { allRoutes, allRules, findUplink } = await import("./routing-facts.ts");
-  const found = uplink && findUplink(socketAt(spaces, uplink));
+  const { allRoutes, allRules, findBelow, findUplink } = await import("./routing-facts.ts");
+  const found =
+    typeof uplink === "object"
+      ? findBelow(socketAt(spaces, "container"), uplink.below, socketAt(spaces, uplink.place))
+      : uplink && findUplink(socketAt(spaces, uplink));
   const of = <T>(list: (socket: NetlinkSocket) => readonly T[]): ReadonlyMap<Place, readonly T[]> =>
     new Map(routing === undefined ? [] : [[routing, list(socketAt(spaces, routing))]]);
   return { ...(found ? { uplink: found } : {}), routes: of(allRoutes), rules: of(allRules) };

@@ -21,3 +21,9 @@ export function findUplink(socket: NetlinkSocket): Link | undefined {
   }
   return undefined;
 }
+
+/** The link, in the namespace of `there`, that the interface hangs on. */
+export function findBelow(container: NetlinkSocket, name: string, there: NetlinkSocket): Link | undefined {
+  const index = findLink(container, { name })?.peerIndex;
+  return index === undefined ? undefined : findLink(there, { index });
+}

@@ -1,4 +1,5 @@
 import type { NetlinkSocket } from "../../netlink/socket.ts";
+import { type LinkType, linkTypeOf } from "../../rtnl/kinds.ts";
 import { findLink, listLinks } from "../../rtnl/link.ts";
 import { describeOwner } from "../alive.ts";
 import type { NetObject, Place } from "../model.ts";
@@ -10,7 +11,7 @@ import { listRecords } from "../record.ts";
  */
 export function holderOf(
   lower: { readonly place: Place; readonly name: string },
-  kinds: readonly string[],
+  like: (type: LinkType) => boolean,
   socket: NetlinkSocket,
 ): string | undefined {
   const below = findLink(socket, { name: lower.name });
@@ -19,14 +20,14 @@ export function holderOf(
     const above = findLink(socket, { index: below.master });
     return `it is a port of ${above?.name ?? `link ${below.master}`}`;
   }
-  const beside = listLinks(socket).find((l) => l.peerIndex === below.index && kinds.includes(l.kind ?? ""));
+  const beside = listLinks(socket).find((l) => {
+    const type = l.peerIndex === below.index && l.peerNetnsId === undefined ? linkTypeOf(l) : undefined;
+    return type !== undefined && like(type);
+  });
   if (beside !== undefined) return `${beside.kind} ${beside.name}`;
   if (lower.place === "container") return undefined;
   const uses = (o: NetObject): boolean =>
-    o.kind === "link" &&
-    kinds.includes(o.type.kind) &&
-    o.lower?.place === "host" &&
-    o.lower.name === lower.name;
+    o.kind === "link" && like(o.type) && o.lower?.place === "host" && o.lower.name === lower.name;
   const record = listRecords("heddle-").find((r) => r.committed && r.state?.objects.some(uses));
   return record && `${record.owner.component} of ${describeOwner(record)}`;
 }

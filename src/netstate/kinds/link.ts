@@ -25,8 +25,8 @@ function apply(o: LinkObject, context: ApplyContext): void {
   try {
     create(o, context);
   } catch (cause) {
-    if (isErrno(cause, "EEXIST")) throw taken(o, context, cause as Error);
     refuse(o, context, cause as Error);
+    if (isErrno(cause, "EEXIST")) throw taken(o, context, cause as Error);
     // The request may have been served and only its answer lost.
     context.undo.defer(() => remove(o, context));
     throw cause;
@@ -97,22 +97,33 @@ const isErrno = (e: unknown, errno: string): boolean =>
 
 /** Throws what the kernel's refusal means, if it says that nothing was made and why. */
 function refuse(o: LinkObject, context: Context, cause: Error): void {
-  if (isErrno(cause, "EOPNOTSUPP")) throw missingKind(o, cause);
+  if (isErrno(cause, "EOPNOTSUPP") && UNKNOWN_KIND.test(extackOf(cause))) throw missingKind(o, cause);
   const { type, lower } = o;
   if (lower === undefined) return;
-  const holder = (kinds: readonly string[]): string | undefined =>
-    holderOf(lower, kinds, socketAt(context.spaces, lower.place));
+  const holder = (like: (other: LinkType) => boolean): string | undefined =>
+    holderOf(lower, like, socketAt(context.spaces, lower.place));
   const inTheWay = (who: string | undefined): NetError => {
     const what = `a user of ${lower.name} that leaves no room for ${show(type)}${who ? ` (${who})` : ""}`;
     return new NetError("resource/exists", { what, where: `the ${lower.place}` }, { cause });
   };
   // A link hands its packets to one user alone: macvlans, ipvlans, a bridge or a bond.
-  if (isErrno(cause, "EBUSY")) throw inTheWay(holder(type.kind === "ipvlan" ? macvlans : ["ipvlan"]));
+  if (isErrno(cause, "EBUSY")) throw inTheWay(holder(type.kind === "ipvlan" ? isMacvlan : isIpvlan));
+  // A link carries each VLAN once, wherever the VLAN's link is.
+  if (isErrno(cause, "EEXIST") && type.kind === "vlan" && !isThere(o, context))
+    throw inTheWay(holder((other) => other.kind === "vlan" && other.id === type.id));
   // A macvlan in mode passthru has no other beside it; the kernel says so with the error of everything else.
-  const beside = isErrno(cause, "EINVAL") && macvlans.includes(type.kind) ? holder(macvlans) : undefined;
+  const beside = isErrno(cause, "EINVAL") && isMacvlan(type) ? holder(isMacvlan) : undefined;
   if (beside !== undefined) throw inTheWay(beside);
 }
-const macvlans: readonly string[] = ["macvlan", "macvtap"];
+const isMacvlan = ({ kind }: LinkType): boolean => kind === "macvlan" || kind === "macvtap";
+const isIpvlan = ({ kind }: LinkType): boolean => kind === "ipvlan";
+const isThere = ({ place, name }: LinkObject, { spaces }: Context): boolean =>
+  findLink(socketAt(spaces, place), { name }) !== undefined;
+
+/** Kernels before 5.9 say nothing more than the number. */
+const UNKNOWN_KIND = /^$|Unknown device type/;
+const extackOf = (e: Error): string =>
+  e instanceof NetError && e.is("netlink/refused") ? (e.detail.extack ?? "") : "";
 
 const taken = (o: LinkObject, { spaces }: Context, cause: Error): NetError => {
   const where = o.place === "host" ? "the host" : (spaces.container?.netns.path ?? "the container");

@@ -12,7 +12,7 @@ import type { LinkType } from "../../rtnl/kinds.ts";
  * running. Only called when there is no record of ours.
  */
 type Call = Pick<DelCall<unknown>, "conf" | "containerId" | "ifname">;
-type LinkCall = Pick<DelCall<{ readonly hostAccess?: boolean }>, "ifname" | "config">;
+type LinkCall = Pick<DelCall<object>, "ifname" | "config">;
 
 const attachment = ({ conf, containerId, ifname }: Call) => ({ network: conf.name, containerId, ifname });
 
@@ -95,7 +95,7 @@ export const removeForeignLink =
     const link = socket && findLink(socket, { name: ifname });
     if (socket && link?.kind === kind && !link.altNames.some((n) => n.startsWith("heddle-")))
       removeLink(socket, { index: link.index });
-    if (!config.hostAccess) return;
+    if (!("hostAccess" in config) || config.hostAccess !== true) return;
     const { removeMarkedRoutes } = await import("../../netstate/marked-routes.ts");
     removeMarkedRoutes(context);
   };

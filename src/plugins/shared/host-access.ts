@@ -3,7 +3,7 @@ import type { ResultIp } from "../../cni/result.ts";
 import { NetError } from "../../errors.ts";
 import { contains, hostPrefix, type Ip } from "../../net/ip.ts";
 import { localMac, type Mac } from "../../net/mac.ts";
-import { type Facts, factKey } from "../../netstate/facts.ts";
+import { type Facts, factKey, type Needs } from "../../netstate/facts.ts";
 import type { NetObject } from "../../netstate/model.ts";
 import type { Address } from "../../rtnl/address.ts";
 import type { Ipvlan } from "../../rtnl/kinds/ipvlan.ts";
@@ -53,6 +53,29 @@ function hostAddresses(master: Link, ips: readonly ResultIp[], facts: Facts): re
   });
 }
 
+/** What decides whether the host takes packets by another link than it would answer by. */
+const reverseFilter = (link: string): string => `net/ipv4/conf/${link}/rp_filter`;
+
+/** Kernel parameters that `hostAccess` of an ipvlan has to know; the uplink if no master is named. */
+export const hostAccessSysctls = (master: string | undefined): NonNullable<Needs["sysctls"]> =>
+  ["all", master ?? "*"].map((link) => ({ place: "host", key: reverseFilter(link) }));
+
+/**
+ * What an ipvlan in mode l2 sends to the host comes in by the master, and the host answers by the shim: under a strict
+ * filter (1; the greater of the two values counts) the host would drop it.
+ */
+function requireLooseFilter(type: ShimType, master: Link, facts: Facts): void {
+  if (type.mode !== "l2") return;
+  const values = ["all", master.name].map((link) =>
+    Number(facts.sysctls.get(factKey("host", reverseFilter(link))) ?? 0),
+  );
+  if (Math.max(...values) === 1)
+    throw new NetError("config/invalid", {
+      field: "hostAccess",
+      why: `the host filters by the reverse path strictly: set net.ipv4.conf.${master.name}.rp_filter to 2, or use mode l3 or macvlan`,
+    });
+}
+
 /** What is needed in the host and in the container, beside the container's interface with its addresses. */
 export function hostAccess(
   { ifname, fresh }: Pick<PlanInput<unknown>, "ifname" | "fresh">,
@@ -61,8 +84,9 @@ export function hostAccess(
   ips: readonly ResultIp[],
   facts: Facts,
 ): NetObject[] {
+  requireLooseFilter(type, master, facts);
   const name = shimName(master.name, type);
-  const mac = shimMac(master, name);
+  const macs = hardwareAddresses(type, master, name, fresh.containerMac);
   const shim: NetObject = {
     kind: "link",
     possession: "shared",
@@ -70,7 +94,7 @@ export function hostAccess(
     name,
     type,
     lower: { place: "host", name: master.name },
-    mac,
+    ...(type.kind === "ipvlan" ? {} : { mac: macs.shim }),
     prepare: quiet(name),
   };
   const addresses = hostAddresses(master, ips, facts);
@@ -86,14 +110,26 @@ export function hostAccess(
     if (src === undefined) return [];
     return [
       { kind: "route", ...outward, dst: hostPrefix(ip), src, marked: true },
-      { kind: "neighbour", ...outward, ip, mac: fresh.containerMac },
+      ...(macs.asked ? [{ kind: "neighbour", ...outward, ip, mac: macs.container } as const] : []),
     ];
   });
   const toHost = addresses.flatMap((ip): NetObject[] => [
     ...(ips.some(({ address }) => contains(address, ip))
       ? []
       : [{ kind: "route", ...inward, dst: hostPrefix(ip) } as const]),
-    { kind: "neighbour", ...inward, ip, mac },
+    ...(macs.asked ? [{ kind: "neighbour", ...inward, ip, mac: macs.shim } as const] : []),
   ]);
   return [shim, ...toContainer, ...toHost];
+}
+
+/** Whom each end has to address; an ipvlan has the address of its master, and routes in modes l3 and l3s. */
+function hardwareAddresses(
+  type: ShimType,
+  master: Link,
+  shim: string,
+  container: Mac,
+): { readonly asked: boolean; readonly shim: Mac; readonly container: Mac } {
+  if (type.kind !== "ipvlan") return { asked: true, shim: shimMac(master, shim), container };
+  const own = master.mac ?? container;
+  return { asked: type.mode === "l2", shim: own, container: own };
 }

@@ -1,6 +1,7 @@
 import { type Decode, flag, invalid, oneOf, withDefault } from "../../cni/json.ts";
+import type { PlanInput } from "../../cni/kernel-plugin.ts";
 import type { StatusCall } from "../../cni/plugin.ts";
-import type { Result, ResultInterface, ResultIp } from "../../cni/result.ts";
+import { emptyResult, type Result, type ResultInterface, type ResultIp } from "../../cni/result.ts";
 import { NetError } from "../../errors.ts";
 import type { IfName } from "../../net/ifname.ts";
 import { type Facts, factKey, type Needs } from "../../netstate/facts.ts";
@@ -49,22 +50,45 @@ export const dadOf = (enabledad: boolean | undefined): Dad => enabledad ?? "opti
 
 export const masterPlace = ({ linkInContainer }: OnMaster): Place => (linkInContainer ? "container" : "host");
 
-/** What has to be known of the master; with `addresses` also what is on it. */
-export function masterNeeds(config: OnMaster, addresses = false): Needs {
+type Input = Pick<PlanInput<OnMaster>, "config" | "lease" | "ifname">;
+
+/** The interface of this attachment in the final result, which CHECK gives as the lease; undefined in ADD. */
+const finalInterface = ({ lease, ifname }: Input): ResultInterface | undefined =>
+  lease.interfaces.find((i) => i.name === ifname && i.sandbox !== undefined && i.sandbox !== "");
+
+/** True in CHECK. */
+export const isFinal = (input: Input): boolean => finalInterface(input) !== undefined;
+
+/**
+ * What has to be known of the master; with `addresses` also what is on it. Where none is named, CHECK asks for the one
+ * that the interface has: the default route may have changed since ADD.
+ */
+export function masterNeeds(input: Input, addresses = false): Needs {
+  const { config, ifname } = input;
   const place = masterPlace(config);
-  return config.master === undefined
-    ? { uplink: place, ...(addresses ? { uplinkAddresses: true } : {}) }
-    : { links: [{ place, name: config.master, addresses }] };
+  if (config.master !== undefined) return { links: [{ place, name: config.master, addresses }] };
+  const uplink = isFinal(input) ? { place, below: ifname } : place;
+  return { uplink, ...(addresses ? { uplinkAddresses: true } : {}) };
 }
 
+/** What hardware is behind a master of the host, for warnings. */
+export const deviceNeeds = (config: OnMaster): Pick<Needs, "device"> =>
+  config.linkInContainer ? {} : { device: config.master === undefined ? "uplink" : { link: config.master } };
+
 /** @throws NetError `config/invalid` if there is no such link, or none that can be a master */
-export function masterOf(config: OnMaster, facts: Facts): Link {
+export function masterOf(input: Input, facts: Facts): Link {
+  const { config, ifname } = input;
   const place = masterPlace(config);
-  if (config.master === undefined)
-    return (
-      facts.uplink ??
-      invalid("master", `is missing, and the ${place} has no default route to take the interface of`)
-    );
+  if (config.master === undefined) {
+    if (facts.uplink !== undefined) return facts.uplink;
+    if (!isFinal(input))
+      return invalid("master", `is missing, and the ${place} has no default route to take the interface of`);
+    throw new NetError("check/differs", {
+      what: `interface ${ifname}`,
+      wanted: "on a master",
+      found: "none",
+    });
+  }
   const link = facts.links.get(factKey(place, config.master));
   if (link === undefined) return invalid("master", `there is no interface ${config.master} in the ${place}`);
   if (link.loopback)
@@ -114,9 +138,10 @@ export async function masterStatus({ config }: Pick<StatusCall<OnMaster>, "confi
   const { openSpaces } = await import("../../netstate/spaces.ts");
   const { readFacts } = await import("../../netstate/facts.ts");
   using spaces = openSpaces(undefined);
-  const facts = await readFacts(spaces, masterNeeds(config));
+  const input = { config, lease: emptyResult, ifname: "" };
+  const facts = await readFacts(spaces, masterNeeds(input));
   try {
-    masterOf(config, facts);
+    masterOf(input, facts);
   } catch (e) {
     if (!(e instanceof NetError && e.is("config/invalid"))) throw e;
     throw new NetError("status/unavailable", { why: e.message }, { cause: e });

@@ -1,16 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { isNetError } from "../../../errors.ts";
 import { type Facts, factKey } from "../../../netstate/facts.ts";
-import {
-  confOf,
-  fresh,
-  inputOf,
-  linkFact,
-  mac,
-  noFacts,
-  objectsOf,
-  prefixOf,
-} from "../../../testing/plan.ts";
+import { hostWith, MASTER_MAC, refusedField } from "../../../testing/master-plan.ts";
+import { confOf, fresh, inputOf, linkFact, mac, noFacts, objectsOf } from "../../../testing/plan.ts";
 import { shimName } from "../../shared/host-access.ts";
 import { parseConfig, parseForRemoval } from "./config.ts";
 import { needs, plan } from "./plan.ts";
@@ -18,41 +9,10 @@ import { needs, plan } from "./plan.ts";
 const ipam = { type: "host-local" };
 const V4 = { ips: [{ address: "10.1.2.3/24", gateway: "10.1.2.1" }], routes: [{ dst: "0.0.0.0/0" }] };
 const DUAL = { ...V4, ips: [...V4.ips, { address: "fd00::3/64" }] };
-const MASTER_MAC = mac("02:00:00:00:00:09");
 
 const configOf = (raw: object) => parseConfig(confOf("macvlan", { ...raw }));
-const eth0 = linkFact("eth0", { mac: MASTER_MAC, mtuBytes: 1500 });
-
-/** A host with `eth0`, which has these addresses and is the link of the default route. */
-const hostWith = (...addresses: readonly string[]): Facts => ({
-  ...noFacts,
-  links: new Map([[factKey("host", "eth0"), eth0]]),
-  uplink: eth0,
-  addresses: new Map([
-    [
-      factKey("host", "eth0"),
-      addresses.map((a) => ({
-        prefix: prefixOf(a),
-        linkLocal: a.startsWith("fe80"),
-        tentative: false,
-        dadFailed: false,
-        permanent: true,
-        index: 7,
-      })),
-    ],
-  ]),
-});
 const planOf = (raw: object, lease?: Readonly<Record<string, unknown>>, facts = hostWith()) =>
   plan(inputOf(configOf({ master: "eth0", ...raw }), lease), facts);
-
-function refused(work: () => unknown): unknown {
-  try {
-    return work();
-  } catch (e) {
-    if (isNetError(e, "config/invalid")) return e.detail.field;
-    throw e;
-  }
-}
 
 describe("the configuration of macvlan", () => {
   test("has the defaults of the reference, and none of the kernel's", () => {
@@ -109,7 +69,7 @@ describe("the configuration of macvlan", () => {
     ["hostAccess", { hostAccess: true, ipam, linkInContainer: true }],
     ["ipam.type", { ipam: { type: 3 } }],
   ])("names the field %s of %j", (field, raw) => {
-    expect(refused(() => configOf(raw))).toBe(field);
+    expect(refusedField(() => configOf(raw))).toBe(field);
   });
   test("that became invalid still names the IPAM plugin for removal", () => {
     expect(parseForRemoval(confOf("macvlan", { mode: "none", ipam })).ipam).toBe("host-local");
@@ -158,7 +118,16 @@ describe("the plan of macvlan", () => {
   test("takes the link of the default route if no master is named", () => {
     const { state } = plan(inputOf(configOf({}), undefined), hostWith());
     expect(objectsOf(state, "link")[0]?.lower).toEqual({ place: "host", name: "eth0" });
-    expect(refused(() => plan(inputOf(configOf({}), undefined), noFacts))).toBe("master");
+    expect(refusedField(() => plan(inputOf(configOf({}), undefined), noFacts))).toBe("master");
+  });
+  test("in CHECK asks for the master that the interface has, if none is named", () => {
+    const final = {
+      ...V4,
+      interfaces: [{ name: "eth0", mac: fresh.containerMac, sandbox: "/run/netns/c" }],
+    };
+    const input = inputOf(configOf({ ipam }), final, final);
+    expect(needs(input).uplink).toEqual({ place: "host", below: "eth0" });
+    expect(refusedField(() => plan(input, noFacts))).toBe("check/differs");
   });
   test.each([
     ["is not there", "eth9", hostWith()],
@@ -168,12 +137,12 @@ describe("the plan of macvlan", () => {
       { ...noFacts, links: new Map([[factKey("host", "lo"), linkFact("lo", { loopback: true })]]) },
     ],
   ])("refuses a master that %s", (_, master, facts) => {
-    expect(refused(() => planOf({ master }, undefined, facts))).toBe("master");
+    expect(refusedField(() => planOf({ master }, undefined, facts))).toBe("master");
   });
   test("has the master's size, or less", () => {
     expect(planOf({ mtu: 1400 }).result.interfaces[0]?.mtu).toBe(1400);
     expect(objectsOf(planOf({ mtu: 1500 }).state, "link")[0]?.mtuBytes).toBe(1500);
-    expect(refused(() => planOf({ mtu: 1501 }))).toBe("mtu");
+    expect(refusedField(() => planOf({ mtu: 1501 }))).toBe("mtu");
   });
   test("in mode passthru has the master's MAC address, or gives it its own", () => {
     const inherited = planOf({ mode: "passthru" });
@@ -259,7 +228,7 @@ describe("hostAccess of macvlan", () => {
     ]);
   });
   test("is refused where the host has no address to be reached by", () => {
-    expect(refused(() => access(V4, "fd00::9/64"))).toBe("hostAccess");
+    expect(refusedField(() => access(V4, "fd00::9/64"))).toBe("hostAccess");
   });
   test("takes addresses that go by themselves only if there is no other", () => {
     const going = hostWith("10.1.2.8/24", "10.1.2.9/24");

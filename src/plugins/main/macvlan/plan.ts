@@ -3,23 +3,21 @@ import type { Facts, Needs } from "../../../netstate/facts.ts";
 import { dnsOf } from "../../shared/config.ts";
 import { containerEnd } from "../../shared/container.ts";
 import { hostAccess } from "../../shared/host-access.ts";
-import { linkOn, masterNeeds, masterOf, masterPlace, mtuOf, resultWith } from "../../shared/master.ts";
+import { deviceNeeds, linkOn, masterNeeds, masterOf, mtuOf, resultWith } from "../../shared/master.ts";
 import { masterWarnings } from "../../shared/master-warnings.ts";
 import type { MacvlanConfig } from "./config.ts";
 
 /** A container with a MAC address of its own on a link of the host: it is on that link's network like any machine there. */
 type Input = PlanInput<MacvlanConfig>;
 
-export const needs = ({ config }: Input): Needs => ({
-  ...masterNeeds(config, config.hostAccess),
-  ...(masterPlace(config) === "host"
-    ? { device: config.master === undefined ? "uplink" : { link: config.master } }
-    : {}),
+export const needs = (input: Input): Needs => ({
+  ...masterNeeds(input, input.config.hostAccess),
+  ...deviceNeeds(input.config),
 });
 
 export function plan(input: Input, facts: Facts): Plan {
   const { config, ifname, netns, lease } = input;
-  const master = masterOf(config, facts);
+  const master = masterOf(input, facts);
   const mtu = mtuOf(config, master);
   // In mode passthru the link has the master's address, and gives the master the one that it is given.
   const own = config.mode === "passthru" ? input.mac : input.fresh.containerMac;

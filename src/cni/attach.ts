@@ -274,6 +274,7 @@ function freshFrom(result: Result, call: CheckCall<unknown>, owner: Owner): Fres
     containerMac: macOf(true, (n) => n === call.ifname) ?? fresh.containerMac,
     bridgeMac: fresh.bridgeMac,
     gatewayMac: fresh.gatewayMac,
+    linkIndex: fresh.linkIndex,
   };
 }
 

@@ -85,6 +85,8 @@ export interface Fresh {
   readonly bridgeMac: Mac;
   /** Of the host's interface in a VLAN of the bridge. */
   readonly gatewayMac: Mac;
+  /** For a link whose index names something outside of its namespace: one that no other link of this machine has. */
+  readonly linkIndex: number;
 }
 
 export interface Plan {
@@ -94,8 +96,19 @@ export interface Plan {
   readonly warnings?: readonly string[];
 }
 
+/** The kernel itself counts from 1. */
+const FIRST_INDEX = 0x10000000;
+
 export function freshNames(hostLink: string): Fresh {
-  const random = crypto.getRandomValues(new Uint8Array(24));
+  const random = crypto.getRandomValues(new Uint8Array(28));
   const mac = (at: number): Mac => localMac(random.subarray(at, at + 6));
-  return { hostLink, hostMac: mac(0), containerMac: mac(6), bridgeMac: mac(12), gatewayMac: mac(18) };
+  const linkIndex = FIRST_INDEX + (new DataView(random.buffer).getUint32(24) >>> 2);
+  return {
+    hostLink,
+    hostMac: mac(0),
+    containerMac: mac(6),
+    bridgeMac: mac(12),
+    gatewayMac: mac(18),
+    linkIndex,
+  };
 }

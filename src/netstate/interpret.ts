@@ -18,6 +18,7 @@ const order: readonly NetObjectKind[] = [
   "link",
   "tap",
   "moved-link",
+  "device-node",
   "veth",
   // The gateway after the port that needs it: one that goes looks for such ports.
   "port-vlans",
@@ -59,6 +60,7 @@ const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
   "moved-link": async () => (await import("./kinds/moved-link.ts")).movedLink,
   "port-vlans": async () => (await import("./kinds/port-vlans.ts")).portVlans,
   "vlan-gateway": async () => (await import("./kinds/vlan-gateway.ts")).vlanGateway,
+  "device-node": async () => (await import("./kinds/device-node.ts")).deviceNode,
   neighbour: async () => (await import("./kinds/neighbour.ts")).neighbour,
   "taken-route": async () => (await import("./kinds/taken-route.ts")).takenRoute,
   rule: async () => (await import("./kinds/rule.ts")).rule,

@@ -31,6 +31,7 @@ interface Owned<P extends Possession> {
 export type NetObject =
   | BridgeObject
   | LinkObject
+  | DeviceNodeObject
   | VethObject
   | PortVlansObject
   | VlanGatewayObject
@@ -121,6 +122,18 @@ export interface LinkObject extends Owned<"exclusive" | "shared"> {
    * lacks one is fine.
    */
   readonly prepare?: Readonly<Record<string, string>>;
+}
+
+/**
+ * The file by which programs reach a character device that the kernel made with a link, and removes with it. All that is
+ * ours of it is to whom it belongs.
+ */
+export interface DeviceNodeObject extends Owned<"exclusive"> {
+  readonly kind: "device-node";
+  readonly path: string;
+  /** Numbers of the user and the group that may use it; absent: root. */
+  readonly uid?: number;
+  readonly gid?: number;
 }
 
 /** A pair of virtual Ethernet links, one end in the host and one in the container. */

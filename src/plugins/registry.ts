@@ -29,6 +29,7 @@ export const registry = {
   ipvlan: entry("main", async () => (await import("./main/ipvlan/plugin.ts")).ipvlan),
   vlan: entry("main", async () => (await import("./main/vlan/plugin.ts")).vlan),
   macvlan: entry("main", async () => (await import("./main/macvlan/plugin.ts")).macvlan),
+  macvtap: entry("main", async () => (await import("./main/macvtap/plugin.ts")).macvtap),
   portmap: entry("meta", async () => (await import("./meta/portmap/plugin.ts")).portmap),
   "heddle-chain": entry("meta", async () => (await import("./meta/heddle-chain/plugin.ts")).heddleChain),
   sbr: entry("meta", async () => (await import("./meta/sbr/plugin.ts")).sbr),

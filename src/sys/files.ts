@@ -1,4 +1,4 @@
-import { NetError } from "../errors.ts";
+import { fromSystem, NetError } from "../errors.ts";
 import { Fd } from "./fd.ts";
 import { call, tryCall } from "./libc.ts";
 
@@ -107,11 +107,13 @@ export interface FileStat {
   /** Type and permission bits, as in `struct stat`. */
   readonly mode: number;
   readonly uid: number;
+  readonly gid: number;
   readonly size: number;
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
   readonly isFile: boolean;
   readonly isLink: boolean;
+  readonly isCharDevice: boolean;
 }
 
 const AT_FDCWD = -100;
@@ -120,6 +122,7 @@ const AT_SYMLINK_NOFOLLOW = 0x100;
 const STATX_BASIC_STATS = 0x7ff;
 const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
+const S_IFCHR = 0o020000;
 const S_IFLNK = 0o120000;
 /** Minors have 20 bits in the kernel (linux/kdev_t.h). */
 const MINORS = 0x100000n;
@@ -134,11 +137,13 @@ function decodeStat(v: DataView): FileStat {
     ino: v.getBigUint64(32, true),
     mode,
     uid: v.getUint32(20, true),
+    gid: v.getUint32(24, true),
     size: Number(v.getBigUint64(40, true)),
     ctimeNs: time(96),
     mtimeNs: time(112),
     isFile: (mode & S_IFMT) === S_IFREG,
     isLink: (mode & S_IFMT) === S_IFLNK,
+    isCharDevice: (mode & S_IFMT) === S_IFCHR,
   };
 }
 
@@ -244,5 +249,19 @@ export function readLink(path: string): string | undefined {
     const errno = errnoOf(e);
     if (errno === "ENOENT" || errno === "ENOTDIR" || errno === "EINVAL") return undefined;
     throw new NetError("sys/call", { call: "readlink", on: path, errno: errno ?? "EIO" }, { cause: e });
+  }
+}
+
+/** Gives a file to a user and a group (undefined: as it is) with these permission bits. Rare, as `listDir`. */
+export function giveFile(
+  path: string,
+  to: { readonly uid: number | undefined; readonly gid: number | undefined; readonly mode: number },
+): void {
+  const fs = process.getBuiltinModule("node:fs");
+  try {
+    fs.chownSync(path, to.uid ?? -1, to.gid ?? -1);
+    fs.chmodSync(path, to.mode);
+  } catch (e) {
+    throw fromSystem(e);
   }
 }

@@ -41,6 +41,7 @@ export const fresh = {
   containerMac: mac("02:00:00:00:00:02"),
   bridgeMac: mac("02:00:00:00:00:03"),
   gatewayMac: mac("02:00:00:00:00:04"),
+  linkIndex: 0x10000001,
 } as const;
 
 /** A link that is up, as facts have it. */

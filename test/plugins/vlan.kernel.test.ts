@@ -80,6 +80,7 @@ onKernelWith(["vlan"], () => {
       await using on = await lan(heddle);
       const a = await on.container();
       await a.exec(["ip", "link", "add", "in0", "type", "veth"]);
+      for (const end of ["veth0", "in0"]) await a.exec(["ip", "link", "set", end, "up"]);
       const conf = vlan(on, { master: "in0", linkInContainer: true, ipam: {} });
       const added = await on.add(a, conf);
       expect(await on.link(a.path, "eth0")).toMatchObject({ link: "in0" });

@@ -1,4 +1,4 @@
-import { flag, integer, invalid, object, withDefault } from "../../../cni/json.ts";
+import { flag, integer, invalid, object, type ObjectOf, withDefault } from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
 import { dnsFields } from "../../../cni/result-codec.ts";
 import type { Dns } from "../../../cni/result.ts";
@@ -8,20 +8,24 @@ import type { MacvlanMode } from "../../../rtnl/kinds/macvlan.ts";
 import { ipamField, linkMac, unlessEmpty } from "../../shared/config.ts";
 import { dadOf, masterFields, onMaster, type OnMaster, word } from "../../shared/master.ts";
 
-/** The keys of a `macvlan` or `macvtap` network, read and checked against each other. */
-export interface MacvlanConfig extends OnMaster {
+/** The keys that `macvlan` and `macvtap` have in common. */
+export interface OwnMacConfig extends OnMaster {
   readonly mode: MacvlanMode;
   /** Absent: random, or in mode passthru that of the master. */
   readonly mac?: Mac;
   /** Absent: the kernel's 1000. */
   readonly broadcastQueueLength?: number;
   readonly dad: Dad;
-  readonly hostAccess: boolean;
   readonly ipam?: string;
   readonly dns?: Dns;
 }
 
-export const macvlanFields = {
+/** The keys of a `macvlan` network, read and checked against each other. */
+export interface MacvlanConfig extends OwnMacConfig {
+  readonly hostAccess: boolean;
+}
+
+export const ownMacFields = {
   ...masterFields,
   mode: word("bridge", "private", "vepa", "passthru"),
   mac: unlessEmpty(linkMac),
@@ -31,7 +35,7 @@ export const macvlanFields = {
   dns: dnsFields,
 } as const;
 
-export const options = object({ ...macvlanFields, hostAccess: withDefault(flag, false) });
+export const options = object({ ...ownMacFields, hostAccess: withDefault(flag, false) });
 const removalFields = object({ ipam: ipamField });
 
 const whyNoHostAccess: Readonly<Record<Exclude<MacvlanMode, "bridge">, string>> = {
@@ -49,20 +53,24 @@ function checkHostAccess({ hostAccess, mode, linkInContainer, ipam }: MacvlanCon
     invalid("hostAccess", "the host reaches containers by address, and there is no ipam");
 }
 
-/** Throws `config/invalid` with the key. */
-export function parseConfig(conf: NetConf): MacvlanConfig {
-  const raw = options(conf.raw, "");
+/** What was read by `ownMacFields`. */
+export function ownMacConfig(raw: ObjectOf<typeof ownMacFields>): OwnMacConfig {
   const ipam = raw.ipam?.type || undefined;
-  const config: MacvlanConfig = {
+  return {
     ...onMaster(raw),
     mode: raw.mode ?? "bridge",
     ...(raw.mac ? { mac: raw.mac } : {}),
     ...(raw.bcqueuelen ? { broadcastQueueLength: raw.bcqueuelen } : {}),
     dad: dadOf(raw.enabledad),
-    hostAccess: raw.hostAccess,
     ...(ipam === undefined ? {} : { ipam }),
     ...(raw.dns ? { dns: raw.dns } : {}),
   };
+}
+
+/** Throws `config/invalid` with the key. */
+export function parseConfig(conf: NetConf): MacvlanConfig {
+  const raw = options(conf.raw, "");
+  const config = { ...ownMacConfig(raw), hostAccess: raw.hostAccess };
   checkHostAccess(config);
   return config;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { hostWith, MASTER_MAC, refusedField } from "../../../testing/master-plan.ts";
-import { confOf, fresh, inputOf, objectsOf } from "../../../testing/plan.ts";
+import { confOf, fresh, inputOf, linkFact, objectsOf } from "../../../testing/plan.ts";
 import { parseConfig, parseForRemoval } from "./config.ts";
 import { needs, plan } from "./plan.ts";
 
@@ -68,5 +68,7 @@ describe("the plan of vlan", () => {
     expect(needs(inputOf(configOf({ linkInContainer: true }), V4)).links?.[0]?.place).toBe("container");
     expect(refusedField(() => planOf({ master: "eth9" }))).toBe("master");
     expect(refusedField(() => planOf({ mtu: 1501 }))).toBe("mtu");
+    const down = { ...hostWith(), links: new Map([["host eth0", linkFact("eth0", { up: false })]]) };
+    expect(refusedField(() => plan(inputOf(configOf({}), undefined), down))).toBe("master");
   });
 });

@@ -1,8 +1,9 @@
+import { invalid } from "../../../cni/json.ts";
 import type { Plan, PlanInput } from "../../../cni/kernel-plugin.ts";
 import type { Facts, Needs } from "../../../netstate/facts.ts";
 import { dnsOf } from "../../shared/config.ts";
 import { containerEnd } from "../../shared/container.ts";
-import { linkOn, masterNeeds, masterOf, mtuOf, resultWith } from "../../shared/master.ts";
+import { isFinal, linkOn, masterNeeds, masterOf, mtuOf, resultWith } from "../../shared/master.ts";
 import type { VlanConfig } from "./config.ts";
 
 /** A container in one VLAN of a link: what it sends leaves there with the VLAN's tag. */
@@ -13,6 +14,8 @@ export const needs = (input: Input): Needs => masterNeeds(input);
 export function plan(input: Input, facts: Facts): Plan {
   const { config, ifname, netns, lease } = input;
   const master = masterOf(input, facts);
+  if (!master.up && !isFinal(input))
+    invalid("master", `${master.name} is down, and its VLANs with it; set it up`);
   const mtu = mtuOf(config, master);
   const mac = input.mac ?? master.mac;
   const type = { kind: "vlan", id: config.vlanId } as const;

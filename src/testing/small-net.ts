@@ -26,8 +26,9 @@ export async function ask(from: TestNetns, address: string, port: number): Promi
 const CLIENT = `
   const [address, port] = process.argv.slice(-2);
   const { promise, resolve } = Promise.withResolvers();
-  // A dropped packet is answered by nobody: half a second is long on one machine.
-  const timer = setTimeout(() => resolve("timeout"), ${patience(500, 5_000)});
+  // A dropped packet is answered by nobody: half a second is long on one machine. After three the kernel would report
+  // an address that nobody answers for.
+  const timer = setTimeout(() => resolve("timeout"), ${patience(500, 2_500)});
   let text = "";
   Bun.connect({ hostname: address, port: Number(port), socket: {
     data: (_, b) => { text += b.toString(); }, close: () => resolve(text), error: (_, e) => resolve(e.code),

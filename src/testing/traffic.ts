@@ -12,7 +12,7 @@ const server = Bun.listen({ hostname: host, port: Number(port), socket: {
 console.log("listening on " + server.port);`;
 const CLIENT = `const [host, port] = process.argv.slice(1);
 let text = "";
-const late = setTimeout(() => { console.error("no answer"); process.exit(1); }, ${patience(1_500, 5_000)});
+const late = setTimeout(() => { console.error("no answer"); process.exit(1); }, ${patience(1_500, 2_500)});
 await new Promise((done, failed) => Bun.connect({ hostname: host, port: Number(port), socket: {
   data: (_, bytes) => { text += bytes.toString(); }, close: done, error: (_, e) => failed(e),
   connectError: (_, e) => failed(e) } }).catch(failed));

@@ -1,18 +1,12 @@
 /** `bridge` with VLANs by the built executable: who meets whom, the host as the gateway of a VLAN, and what is left. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
-import { testWith } from "../../src/testing/needs.ts";
+import { kernelTestWith } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { inside, seenFrom } from "../../src/testing/traffic.ts";
 import { addressIn, bridgeOn, type Json, type ListSite, listSite } from "./list-site.ts";
 
-const kernel = testWith({
-  root: true,
-  programs: ["ip", "bridge", "nft", "nsenter", "unshare"],
-  feature:
-    Bun.spawnSync(["unshare", "--net", "ip", "link", "add", "a0", "type", "bridge", "vlan_filtering", "1"])
-      .success || "needs VLANs of bridge ports",
-});
+const kernel = kernelTestWith("bridge vlan");
 
 let heddle: HeddleBinary;
 beforeAll(async () => {

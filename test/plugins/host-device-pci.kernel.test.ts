@@ -6,22 +6,22 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { type HeddleBinary, heddleBinary, runPlugin } from "../../src/testing/executable.ts";
-import { nicOf, SPARE_NICS } from "../../src/testing/features.ts";
 import { onKernelWith } from "../../src/testing/needs.ts";
 import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
 import { run } from "../../src/testing/run.ts";
+import { SPARE_NICS, takeSpareNics } from "../../src/testing/spare-nics.ts";
 import { tempDir, type TempDir } from "../../src/testing/temp-dir.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
 
 type Json = Readonly<Record<string, unknown>>;
-const [MAC, OTHER] = SPARE_NICS;
+const [MAC] = SPARE_NICS;
 const LOOK_MS = 50;
 
-/** The card's name once it is in the machine's namespace: other tests borrow it, and the kernel returns it in its time. */
-async function here(mac: string): Promise<string> {
+/** Waits until the kernel has returned the card, under whatever name. */
+async function returned(): Promise<void> {
   for (;;) {
-    const name = nicOf(mac);
-    if (name !== undefined) return name;
+    const { stdout } = await run(["ip", "-json", "link", "show"]);
+    if ((JSON.parse(stdout) as LinkJson[]).some((l) => l.address === MAC)) return;
     await Bun.sleep(LOOK_MS);
   }
 }
@@ -82,9 +82,10 @@ onKernelWith(["spare nics"], () => {
 
   describe("a card on a PCI bus", () => {
     test("is found by its address and by the runtime's device ID, works, and comes back", async () => {
+      using cards = await takeSpareNics();
+      const [name, second] = cards.names;
       await using a = await testNetns();
       await using wire = await testNetns();
-      const [name, second] = [await here(MAC), await here(OTHER)];
       const pci = pciOf(name);
       await run(["ip", "link", "set", second, "netns", wire.name, "name", "wire0"]);
       await wire.exec(["ip", "address", "add", "192.0.2.200/24", "dev", "wire0"]);
@@ -112,14 +113,15 @@ onKernelWith(["spare nics"], () => {
     test.each([["DEL"], ["DEL without a record"], ["GC"], ["GC without a record"]])(
       "gets its name back when its namespace ended before, by %s",
       async (how) => {
+        using cards = await takeSpareNics();
+        const [name] = cards.names;
         const a = await testNetns();
-        const name = await here(MAC);
         const before = await stateOf(name);
         await must("ADD", a, { device: name });
         await a[Symbol.asyncDispose]();
         if (how.endsWith("record")) {
           // The kernel needs its time; DEL and GC with a record wait for it.
-          await here(MAC);
+          await returned();
           rmSync(dir.in("run"), { recursive: true });
         }
         if (how.startsWith("DEL")) await must("DEL", a, { device: name });
@@ -132,8 +134,9 @@ onKernelWith(["spare nics"], () => {
     );
 
     test("that a program drives is left alone, and its address is given all the same", async () => {
+      using cards = await takeSpareNics();
       await using a = await testNetns();
-      const pci = pciOf(await here(MAC));
+      const pci = pciOf(cards.names[0]);
       const device = `/sys/bus/pci/devices/${pci}`;
       const drive = (driver: string): void => {
         if (existsSync(`${device}/driver`)) writeFileSync(`${device}/driver/unbind`, pci);
@@ -158,7 +161,7 @@ onKernelWith(["spare nics"], () => {
         });
       } finally {
         drive("virtio-pci");
-        await here(MAC);
+        await returned();
       }
     });
   });

@@ -1,7 +1,10 @@
 /** Plugins that make interfaces, with addresses by DHCP: the lease is asked for over the new interface. */
 import { describe, expect } from "bun:test";
+import { readFileSync } from "node:fs";
+import { inProject } from "../../scripts/paths.ts";
 import { type DhcpLab, dhcpLab } from "../../src/testing/dhcp-lab.ts";
 import { type Behaviour, startServer } from "../../src/testing/dhcp-server.ts";
+import { dhcpServersTree, startRealServer } from "../../src/testing/dhcp-servers.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { testNetns, type TestNetns } from "../../src/testing/netns.ts";
 import type { Outcome } from "../../src/testing/run.ts";
@@ -16,6 +19,7 @@ async function onHost(
   container: TestNetns,
   command: string,
   conf: Readonly<Record<string, unknown>>,
+  ipam: object = {},
 ): Promise<Outcome> {
   const type = String(conf["type"]);
   const variables = {
@@ -32,13 +36,14 @@ async function onHost(
       cniVersion: "1.1.0",
       name: "lan",
       ...conf,
-      ipam: { type: "dhcp", daemonSocketPath: lab.socketPath },
+      ipam: { type: "dhcp", daemonSocketPath: lab.socketPath, ...ipam },
     }),
     mustSucceed: false,
   });
 }
 
 const kinds: readonly (readonly [type: string, conf: Readonly<Record<string, unknown>>])[] = [
+  ["macvlan", { type: "macvlan", master: "eth0" }],
   ["bridge", { type: "bridge", bridge: "br0" }],
 ];
 
@@ -94,4 +99,47 @@ describe.each(kinds)("%s with addresses by DHCP", (type, conf) => {
     expect(JSON.parse((await onHost(lab, container, "STATUS", conf)).stdout)).toMatchObject({ code: 50 });
     expect((await onHost(lab, container, "DEL", conf)).stdout).toBe("");
   });
+});
+
+const tree = await dhcpServersTree();
+const feature = tree === undefined ? "needs Debian's dnsmasq" : true;
+
+testWith({ root: true, programs: ["ip", "setpriv"], feature })(
+  "macvlan has addresses of both families, on the interface as in the result",
+  async () => {
+    await using lab = await dhcpLab();
+    await using container = await testNetns();
+    const range = { first: 10, last: 90, leaseSeconds: 600, renewSeconds: 300 };
+    await using _ = await startRealServer("dnsmasq", tree ?? "", lab.server, lab.dir, range);
+    await using _daemon = await lab.daemon();
+    const conf = { type: "macvlan", master: "eth0" };
+    const both = { families: ["ipv4", "ipv6"] };
+    const added = await onHost(lab, container, "ADD", conf, both);
+    const prevResult = JSON.parse(added.stdout) as { readonly ips: readonly { readonly address: string }[] };
+    expect(prevResult.ips).toHaveLength(2);
+    const shown = (await container.exec(["ip", "-o", "address", "show", "dev", "net0", "scope", "global"]))
+      .stdout;
+    for (const { address } of prevResult.ips) expect(shown).toContain(` ${address} `);
+    expect((await onHost(lab, container, "CHECK", { ...conf, prevResult }, both)).stdout).toBe("");
+    expect((await onHost(lab, container, "DEL", conf, both)).stdout).toBe("");
+  },
+);
+
+labTest("the example of the plugin's README runs as it stands", async () => {
+  await using lab = await dhcpLab();
+  await using container = await testNetns();
+  await using server = await startServer(lab.server, usual);
+  await using _daemon = await lab.daemon();
+  const readme = readFileSync(inProject("src/plugins/ipam/dhcp/README.md"), "utf8");
+  const example = /^```json\n([\s\S]*?)^```/m.exec(readme)?.[1] ?? "";
+  const { ipam } = JSON.parse(example) as { readonly ipam: object };
+  const conf = { type: "macvlan", master: "eth0" };
+  const added = await onHost(lab, container, "ADD", conf, ipam);
+  expect(JSON.parse(added.stdout)).toMatchObject({ ips: [{ address: "10.9.1.10/16" }] });
+  const { options } = await server.saw("discover");
+  expect([options["12"], options["55"]?.endsWith("771c")]).toEqual([
+    Buffer.from("box").toString("hex"),
+    true,
+  ]);
+  expect((await onHost(lab, container, "DEL", conf, ipam)).stdout).toBe("");
 });

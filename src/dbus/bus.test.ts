@@ -2,7 +2,8 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { startProcess, type TestProcess } from "../testing/netns.ts";
 import { tempDir } from "../testing/temp-dir.ts";
-import { openSystemBus, socketsOf } from "./bus.ts";
+import { mayHaveSystemBus, socketsOf } from "./address.ts";
+import { openSystemBus } from "./bus.ts";
 
 /** The connection against servers that misbehave; `firewalld` itself is in test/firewalld.kernel.test.ts. */
 const dir = tempDir("bus");
@@ -38,8 +39,13 @@ describe("socketsOf", () => {
 });
 
 describe("openSystemBus", () => {
-  test("is undefined where nobody listens", () => {
+  test("is undefined where nobody listens", async () => {
     expect(openSystemBus(at("nobody"))).toBeUndefined();
+    expect(mayHaveSystemBus(at("nobody"))).toBeFalse();
+    await Bun.write(join(dir.path, "left"), "");
+    expect(mayHaveSystemBus(at("left"))).toBeTrue();
+    expect(openSystemBus(at("left"))).toBeUndefined();
+    expect(mayHaveSystemBus({ DBUS_SYSTEM_BUS_ADDRESS: "unix:abstract=anything" })).toBeTrue();
   });
   test("says what a path is that cannot be a socket's", () => {
     expect(() => openSystemBus(at("x".repeat(200)))).toThrow("ENAMETOOLONG");

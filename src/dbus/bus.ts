@@ -1,6 +1,7 @@
 import { NetError } from "../errors.ts";
 import { connectUnix, type UnixStream } from "../sys/unix-socket.ts";
 import { DecodeError } from "../wire/attrs.ts";
+import { systemBusSockets } from "./address.ts";
 import {
   type BusMessage,
   type BusValue,
@@ -25,8 +26,6 @@ export type Reply =
   | { readonly kind: "return"; readonly values: readonly BusValue[] }
   | { readonly kind: "error"; readonly name: string; readonly message: string };
 
-/** The socket that the specification names, "Well-known Message Bus Instances". */
-const SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket";
 /** The time limit of libdbus for an answer. */
 const ANSWER_SECONDS = 25;
 const RECEIVE_BYTES = 64 * 1024;
@@ -43,36 +42,11 @@ const BUS = {
 export function openSystemBus(
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): Bus | undefined {
-  const asked = env["DBUS_SYSTEM_BUS_ADDRESS"];
-  for (const path of socketsOf(asked === undefined || asked === "" ? SYSTEM_BUS : asked)) {
+  for (const path of systemBusSockets(env)) {
     const stream = connectUnix(path, ANSWER_SECONDS);
     if (stream !== undefined) return connected(stream);
   }
   return undefined;
-}
-
-/** Sockets of an address list ("Server Addresses"); transports other than `unix` are passed over. */
-export function socketsOf(addresses: string): string[] {
-  return addresses.split(";").flatMap((address) => {
-    if (!address.startsWith("unix:")) return [];
-    const pairs = new Map(address.slice(5).split(",").map(pairOf));
-    const path = pairs.get("path");
-    const abstract = pairs.get("abstract");
-    if (path !== undefined) return [path];
-    return abstract === undefined ? [] : [`\0${abstract}`];
-  });
-}
-function pairOf(pair: string): readonly [string, string] {
-  const at = pair.indexOf("=");
-  return [pair.slice(0, at), unescape(pair.slice(at + 1))];
-}
-/** Bytes other than letters, digits and a few signs are written as % and two hex digits. */
-function unescape(value: string): string {
-  try {
-    return decodeURIComponent(value);
-  } catch {
-    return value;
-  }
 }
 
 const failed = (why: string, cause?: unknown): NetError<"program/failed"> =>

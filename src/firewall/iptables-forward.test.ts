@@ -8,7 +8,7 @@ import {
   referenceForwardText,
   undoForwardText,
 } from "./iptables-forward.ts";
-import { savedDrops } from "./forward-keeper.ts";
+import { savedDrops } from "./iptables-drops.ts";
 import { parseSave, type SavedTable } from "./iptables-save.ts";
 import type { FirewallRule, FirewallState } from "./model.ts";
 

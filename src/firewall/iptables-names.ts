@@ -21,6 +21,9 @@ export const forward = {
   owners: "CNI-FORWARD-OWNERS",
 } as const;
 
+/** Chains in `filter` of Docker and ufw, which make FORWARD drop whenever they start or are reloaded. */
+export const FORWARD_MANAGERS: readonly string[] = ["DOCKER-USER", "ufw-user-forward", "ufw6-user-forward"];
+
 export const MASQUERADE_PREFIX = "CNI-";
 export const PORT_MAP_PREFIX = "CNI-DN-";
 

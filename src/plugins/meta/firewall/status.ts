@@ -14,7 +14,7 @@ import type { FirewallConfig } from "./config.ts";
  */
 export async function requireBackend(call: StatusCall<FirewallConfig>): Promise<void> {
   const { config } = call;
-  const backend = config.backend ?? chosen();
+  const backend = config.backend ?? (await chosen());
   if (backend === "firewalld") requireZone(config.zone);
   if (backend === "iptables" && !hasPrograms(4) && !hasPrograms(6))
     unavailable("the backend iptables needs iptables-save and iptables-restore (package iptables)");
@@ -23,8 +23,8 @@ export async function requireBackend(call: StatusCall<FirewallConfig>): Promise<
   await warnOfForwardDrops(call, (chain) => !allowsIn[backend](chain));
 }
 
-const chosen = (): Backend => {
-  const keeper = findForwardKeeper();
+const chosen = async (): Promise<Backend> => {
+  const keeper = await findForwardKeeper();
   return keeper === "nobody" ? "nftables" : keeper;
 };
 

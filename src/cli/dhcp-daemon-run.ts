@@ -61,8 +61,8 @@ export async function runDhcpDaemon(options: DaemonOptions): Promise<void> {
   server.stop();
 }
 
-/** How this program is started again. */
-const ownProgram = (): readonly string[] => (isCompiled ? [process.execPath] : [process.execPath, Bun.main]);
+/** How this program is started again: the very file that runs, also when another one has its name by now. */
+const ownProgram = (): readonly string[] => (isCompiled ? ["/proc/self/exe"] : [process.execPath, Bun.main]);
 
 /** Does what is due when it is due. Returns what ends that. */
 function tickAlways(daemon: { tick(): number; onChange(callback: () => void): void }): () => void {

@@ -28,6 +28,8 @@ export interface Entry {
   readonly triedMs?: number;
   /** After a failure of this host's, not the server's. */
   readonly notBeforeMs?: number;
+  /** It is being given back: nobody keeps it alive any more. */
+  readonly leaving?: true;
 }
 
 /** Something that is being done, and how to end it. */

@@ -282,6 +282,37 @@ describe("DEL and GC", () => {
     await s.daemon.handle({ op: "release", key: key("a") }, never);
   });
 
+  test("a lease that waits to be given back is not renewed meanwhile, and does not come back", async () => {
+    const gate = Promise.withResolvers<void>();
+    using s = stage(async (task, signal) => {
+      if (task.kind === "release") await gate.promise;
+      return usual(task, signal);
+    });
+    await s.daemon.handle(s.acquire(key("a")), never);
+    const released = s.daemon.handle({ op: "release", key: key("a") }, never);
+    await pass(s, s.daemon, 0);
+    await pass(s, s.daemon, 500_000);
+    gate.resolve();
+    await released;
+    expect(kinds(s)).toEqual(["acquire", "release"]);
+    expect(s.disk.size).toBe(0);
+  });
+
+  test("a renewal that ends too late to be stopped does not bring the lease back", async () => {
+    const gate = Promise.withResolvers<void>();
+    using s = stage(async (task, signal) => {
+      // It heard nothing of the end, as a child that had just written its answer.
+      if (task.kind === "renew") await gate.promise;
+      return usual(task, signal);
+    });
+    await s.daemon.handle(s.acquire(key("a")), never);
+    await pass(s, s.daemon, 500_000);
+    const released = s.daemon.handle({ op: "release", key: key("a") }, never);
+    gate.resolve();
+    await released;
+    expect(s.disk.size).toBe(0);
+  });
+
   test("two DELs at once both succeed", async () => {
     using s = stage();
     await s.daemon.handle(s.acquire(key("a")), never);

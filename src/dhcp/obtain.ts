@@ -138,6 +138,8 @@ function refusalOf(answer: Answer, netns: NetnsRef, what: string): NetError {
 /** Tells the server, if it still can be told, and forgets the lease. */
 async function giveBack(book: Book, entry: Entry): Promise<void> {
   const { lease } = entry;
+  // From here on nothing is begun about it, however long its turn takes to come.
+  book.entries.set(idOf(lease), { ...entry, leaving: true });
   await interrupt(book, lease);
   // It may have ended while it was waited for.
   const now = book.entries.get(idOf(lease));

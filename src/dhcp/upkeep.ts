@@ -15,7 +15,8 @@ export function tick(book: Book): number {
   let nextMs = LOOK_MS;
   const nowMs = book.setup.clock.now();
   for (const [id, entry] of book.entries) {
-    if (book.ended || book.working.has(id) || entry.lease.over !== undefined) continue;
+    if (book.ended || entry.leaving === true || book.working.has(id) || entry.lease.over !== undefined)
+      continue;
     const inMs = Math.max(nextDue(courseFor(book, entry)).atMs, entry.notBeforeMs ?? 0) - nowMs;
     if (inMs <= 0) start(book, id);
     else nextMs = Math.min(nextMs, inMs);
@@ -56,6 +57,8 @@ async function keep(book: Book, id: string, signal: AbortSignal): Promise<void> 
     const now = dueAt(courseFor(book, entry), clock.now());
     return heldTask(entry, now === "renew" ? "renew" : "rebind");
   }, signal);
+  // It was given back meanwhile, or is another one by now.
+  if (book.entries.get(id) !== entry) return;
   switch (answer.kind) {
     case "bound": {
       const lease = { ...entry.lease, terms: answer.terms, granted: stamp(clock, answer.ageMs) };
@@ -79,6 +82,7 @@ async function end(book: Book, id: string, entry: Entry, why: string, signal: Ab
   const { run, log } = book.setup;
   const { lease } = entry;
   const answer = await run(() => heldTask(entry, "withdraw"), signal);
+  if (book.entries.get(id) !== entry) return;
   if (answer.kind === "gone") return drop(book, entry, `over: ${answer.why}`);
   if (answer.kind === "done") {
     put(book, { ...lease, over: why });

@@ -15,7 +15,7 @@ import {
   openRecord,
   removeEmptyRecords,
 } from "../netstate/record.ts";
-import { openSpaces } from "../netstate/spaces.ts";
+import { openSpaces, type Spaces } from "../netstate/spaces.ts";
 import { findLink, type Link, listLinks, removeLink } from "../rtnl/link.ts";
 import type { KernelPlugin } from "./kernel-plugin.ts";
 import type { DelCall, Delegate, GcCall } from "./plugin.ts";
@@ -108,11 +108,19 @@ async function removeRecorded(
   log?: (message: string) => void,
 ): Promise<Error[]> {
   using spaces = openSpaces(reachesInside(state) ? liveNetns(found) : undefined);
+  using _alone = await aloneIn(spaces, state);
   await loadKinds(state);
   using firewalls = await loadFirewalls(state);
   const context = openContext(markOf(found.owner), spaces, firewalls);
   const borrowed = new Map(found.borrowed.map(({ object, value }) => [state.objects[object], value]));
   return remove(state, { ...context, borrowed: (object) => borrowed.get(object), ...(log ? { log } : {}) });
+}
+
+/** Who looks whether others still use something must not be overtaken by one who begins to. */
+async function aloneIn({ container }: Spaces, { objects }: NetState): Promise<Disposable | undefined> {
+  if (container === undefined || !objects.some((o) => o.kind === "vrf-member")) return undefined;
+  const { lockNetns } = await import("../netstate/netns-lock.ts");
+  return lockNetns(container.netns);
 }
 
 /** False if all that is to be removed is in the host: what is exclusive in the container mostly goes with its link. */

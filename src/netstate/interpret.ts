@@ -36,6 +36,7 @@ const order: readonly NetObjectKind[] = [
   "rule",
   // When the rules lead elsewhere already: at no moment there is no way.
   "taken-route",
+  "vrf-member",
   // Last: from then on packets take another way.
   "filter",
 ];
@@ -62,6 +63,7 @@ const rare: { readonly [K in NetObjectKind]?: () => Promise<Kind> } = {
   "vlan-gateway": async () => (await import("./kinds/vlan-gateway.ts")).vlanGateway,
   "device-node": async () => (await import("./kinds/device-node.ts")).deviceNode,
   neighbour: async () => (await import("./kinds/neighbour.ts")).neighbour,
+  "vrf-member": async () => (await import("./kinds/vrf-member.ts")).vrfMember,
   "taken-route": async () => (await import("./kinds/taken-route.ts")).takenRoute,
   rule: async () => (await import("./kinds/rule.ts")).rule,
   qdisc: async () => (await import("./kinds/qdisc.ts")).qdisc,

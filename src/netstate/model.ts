@@ -44,6 +44,7 @@ export type NetObject =
   | RouteObject
   | TakenRouteObject
   | RuleObject
+  | VrfMemberObject
   | NeighbourObject
   | QdiscObject
   | FilterObject
@@ -255,6 +256,20 @@ export interface TakenRouteObject extends Owned<"borrowed"> {
   readonly link: string;
   /** As it was; the index of its link is that of the name. */
   readonly route: Omit<Route, "oif">;
+}
+
+/**
+ * A link of another plugin as a member of a VRF, which is made if it is missing and goes with its last member. On the
+ * way in and out the kernel takes the link down and up, and drops its IPv6 addresses and its routes but those to the
+ * networks of its addresses: they come back each time, those of the main table in the VRF's table meanwhile.
+ */
+export interface VrfMemberObject extends Owned<"borrowed"> {
+  readonly kind: "vrf-member";
+  readonly place: Place;
+  readonly link: string;
+  readonly vrf: { readonly name: string; readonly table: number };
+  readonly addresses: readonly Pick<AddressObject, "address" | "dad" | "connectedRoute">[];
+  readonly routes: readonly Omit<Route, "oif">[];
 }
 
 /**

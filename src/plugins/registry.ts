@@ -34,6 +34,7 @@ export const registry = {
   "heddle-chain": entry("meta", async () => (await import("./meta/heddle-chain/plugin.ts")).heddleChain),
   sbr: entry("meta", async () => (await import("./meta/sbr/plugin.ts")).sbr),
   tuning: entry("meta", async () => (await import("./meta/tuning/plugin.ts")).tuning),
+  vrf: entry("meta", async () => (await import("./meta/vrf/plugin.ts")).vrf),
   dhcp: entry("ipam", async () => (await import("./ipam/dhcp/plugin.ts")).dhcp),
   "host-local": entry("ipam", async () => (await import("./ipam/host-local/plugin.ts")).hostLocal),
   static: entry("ipam", async () => (await import("./ipam/static/plugin.ts")).staticIpam),

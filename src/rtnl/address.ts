@@ -36,6 +36,8 @@ export interface Address {
   /** False for an address that the kernel made from a router's advertisement. */
   readonly permanent: boolean;
   readonly linkLocal: boolean;
+  /** The kernel made no route to its network. */
+  readonly noPrefixRoute?: true;
 }
 
 export function decodeAddress(m: Pick<Message, "body">): Address {
@@ -50,6 +52,7 @@ export function decodeAddress(m: Pick<Message, "body">): Address {
     dadFailed: (flags & FLAG.dadFailed) !== 0,
     permanent: (flags & FLAG.permanent) !== 0,
     linkLocal: head.scope === 253,
+    ...(flags & FLAG.noPrefixRoute ? { noPrefixRoute: true as const } : {}),
   };
 }
 

@@ -40,6 +40,7 @@ export const routeAttrs = attrs("RTA", {
 });
 
 export const RT_TABLE_MAIN = 254;
+export const RT_TABLE_LOCAL = 255;
 const RT_TABLE_COMPAT = 252;
 /** Values of `scope` (linux/rtnetlink.h). */
 export const routeScope = { global: 0, link: 253, host: 254 } as const;
@@ -48,7 +49,7 @@ const RTN_UNICAST = 1;
  * Values of `protocol` (RTPROT_*, linux/rtnetlink.h): who made a route. `boot` is what the `ip` program writes for a person;
  * routes that go with a link of ours need no number of their own.
  */
-export const routeProtocol = { kernel: 2, boot: 3, routerAdvertisement: 9 } as const;
+export const routeProtocol = { redirect: 1, kernel: 2, boot: 3, routerAdvertisement: 9 } as const;
 const RTNH_F_ONLINK = 4;
 const RTM_F_LOOKUP_TABLE = 0x1000;
 

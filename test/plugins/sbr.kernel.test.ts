@@ -7,7 +7,7 @@ import { testWith, whyNot } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
-import { addressIn, bridgeOn, type Json, type ListSite, listSite } from "./list-site.ts";
+import { addressIn, bridgeOn, type Json, type ListSite, listSite, shownIn } from "./list-site.ts";
 
 const needs = { root: true, programs: ["ip", "nft", "nsenter", "unshare"] };
 const kernel = testWith(needs);
@@ -219,14 +219,24 @@ describe("DEL of sbr", () => {
   });
 });
 
+kernel("the README's example of sbr runs as it stands", async () => {
+  await using on = await listSite(heddle);
+  const a = await on.container();
+  const result = await on.add(a, shownIn("sbr"));
+  await on.check(a, shownIn("sbr"), result);
+  await on.del(a, shownIn("sbr"), result);
+});
+
 describe("CHECK of sbr", () => {
-  kernel("passes in a list with bridge and tuning", async () => {
+  kernel("passes in a list with bridge or ptp, and with tuning", async () => {
     await using on = await listSite(heddle);
     const a = await on.container();
+    const [{ bridge: _, isGateway: __, ...link } = {}, sbr = {}] = second(on);
     const tuning = { type: "tuning", name: "second", mac: "02:00:00:00:00:55", mtu: 1400 };
     for (const plugins of [
       [...second(on), tuning],
-      [...second(on).slice(0, 1), tuning, ...second(on).slice(1)],
+      [...second(on).slice(0, 1), tuning, sbr],
+      [{ ...link, type: "ptp" }, sbr, tuning],
     ]) {
       const result = await on.add(a, plugins, net1);
       await on.check(a, plugins, result, net1);

@@ -5,6 +5,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CniHost, PluginReply } from "../../src/testing/cni-host.ts";
+import type { KernelFeature } from "../../src/testing/features.ts";
 import { run } from "../../src/testing/run.ts";
 
 /** A container on a host. */
@@ -15,6 +16,8 @@ export interface Subject {
 }
 export interface Scenario {
   readonly name: string;
+  /** What a kernel may lack that this needs. */
+  readonly features?: readonly KernelFeature[];
   /** Attaches what has to be there before, without a fault. */
   prepare?(on: Subject): Promise<void>;
   add(on: Subject, under?: readonly string[]): Promise<PluginReply>;
@@ -91,12 +94,16 @@ const seen =
     return texts.join("\n");
   };
 
-/** Link-local routes and those of the local table come with the end of duplicate address detection. */
+/**
+ * Link-local routes and those of the local table come with the end of duplicate address detection, and the kernel's rule
+ * for VRFs with the first one, for good.
+ */
 const routing: Look = async (on) => {
   const text = await seen("ip route show table all", "ip rule", "ip -6 rule")(on);
   return text
     .split("\n")
-    .filter((line) => !/table local|^fe80:/.test(line))
+    .filter((line) => !/table local|^fe80:|l3mdev/.test(line))
+    .toSorted()
     .join("\n");
 };
 
@@ -283,6 +290,10 @@ export const scenarios: readonly Scenario[] = [
     look: seen("ip link show eth0", "sysctl net.core.somaxconn net.ipv4.conf.eth0.arp_filter"),
   }),
   behind(onBridge(DUAL), "sbr", { type: "sbr" }, { look: routing }),
+  {
+    ...behind(onBridge(DUAL), "vrf", { type: "vrf", vrfname: "red" }, { look: routing }),
+    features: ["vrf"],
+  },
   behind(onBridge(), "bandwidth", LIMITS, { look: queues }),
   behind(macvlan, "bandwidth in the container", LIMITS, { look: queues }),
   listed("the list through heddle cni", "nftables"),

@@ -51,9 +51,12 @@ export const unlessEmpty =
   (value, at) =>
     value === "" ? undefined : decode(value, at);
 
-/** The configuration's DNS settings replace those of IPAM if it has any. */
+/**
+ * The configuration's DNS settings replace those of IPAM if it has any. An empty list is one, and asks for none; an
+ * empty domain says nothing.
+ */
 export const dnsOf = (configured: Dns | undefined, leased: Dns): Dns =>
-  configured !== undefined && Object.values(configured).some((v) => v !== undefined && v.length > 0)
+  configured !== undefined && Object.values(configured).some((v) => v !== undefined && v !== "")
     ? configured
     : leased;
 

@@ -88,6 +88,15 @@ describe("the plan of ptp", () => {
     expect(result.ips.map((ip) => ip.interface)).toEqual([1, 1]);
     expect(result.routes.map((r) => [r.dst.text, r.gw])).toEqual([["0.0.0.0/0", undefined]]);
   });
+  test("prefers the configuration's DNS to that of IPAM if it says anything, be it that there is none", () => {
+    const dns = (configured: object | undefined) =>
+      planOf({ dns: configured }, { ...V4, dns: { nameservers: ["10.0.0.53"], search: ["lan"] } }).result.dns;
+    const leased = { nameservers: ["10.0.0.53"], search: ["lan"] };
+    for (const nothing of [undefined, {}, { domain: "", options: null }])
+      expect(dns(nothing)).toEqual(leased);
+    for (const said of [{ domain: "test" }, { options: ["rotate"] }, { search: [] }, { nameservers: [] }])
+      expect(dns(said)).toEqual(said);
+  });
   test("masquerades each address if asked", () => {
     expect(objectsOf(planOf({}, DUAL).state, "firewall")).toEqual([]);
     const [firewall] = objectsOf(planOf({ ipMasq: true }, DUAL).state, "firewall");

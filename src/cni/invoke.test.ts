@@ -252,6 +252,16 @@ describe("the versions of a plugin", () => {
     expect(await versionsOf("v-old", old)).toEqual(["0.1.0"]);
   });
 
+  test("are not known of a plugin that fails otherwise", async () => {
+    const e = await rejection(
+      versionsOf("v-broken", `${say({ code: 5, msg: "no disk" })} process.exitCode = 1;`),
+    );
+    expect(e).toMatchObject({
+      code: "plugin/failed",
+      detail: { command: "version", code: 5, msg: "no disk" },
+    });
+  });
+
   test("are 0.1.0 and 0.2.0 for a plugin that answers for 0.2.0 without a list", async () => {
     expect(await versionsOf("v-020", say({ cniVersion: "0.2.0" }))).toEqual(["0.1.0", "0.2.0"]);
   });

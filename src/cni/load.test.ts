@@ -142,6 +142,15 @@ describe("plugins beside a list", () => {
     expect(types(readNetworkFile(file))).toEqual(["beside"]);
   });
 
+  test("need not be there: a directory without any, and a file of that name, change nothing", () => {
+    const file = put("net.conflist", list("net", "inside"));
+    mkdirSync(join(dir, "net"));
+    expect(types(readNetworkFile(file))).toEqual(["inside"]);
+    rmSync(join(dir, "net"), { recursive: true });
+    put("net", "not a directory");
+    expect(types(readNetworkFile(file))).toEqual(["inside"]);
+  });
+
   test.each([
     ["no plugins and no directory", {}],
     ["no plugins, and only inlined ones wanted", { loadOnlyInlinedPlugins: true }],

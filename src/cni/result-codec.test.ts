@@ -236,6 +236,41 @@ describe("printing", () => {
 }`);
   });
 
+  test.each(["0.1.0", "0.2.0"] as const)("%s has one address a family, each with its routes", (version) => {
+    const source = {
+      ips: [{ address: "1.2.3.30/24", gateway: "1.2.3.1" }, { address: "abcd::cdde/64" }],
+      routes: [{ dst: "15.5.6.0/24", gw: "15.5.6.8" }, { dst: "1111::/80" }],
+      dns: { nameservers: ["1.2.3.4"], domain: "acompany.com" },
+    };
+    expect(printResult(decodeResult(source, "1.1.0"), version)).toBe(`{
+    "cniVersion": "${version}",
+    "ip4": {
+        "ip": "1.2.3.30/24",
+        "gateway": "1.2.3.1",
+        "routes": [
+            {
+                "dst": "15.5.6.0/24",
+                "gw": "15.5.6.8"
+            }
+        ]
+    },
+    "ip6": {
+        "ip": "abcd::cdde/64",
+        "routes": [
+            {
+                "dst": "1111::/80"
+            }
+        ]
+    },
+    "dns": {
+        "nameservers": [
+            "1.2.3.4"
+        ],
+        "domain": "acompany.com"
+    }
+}`);
+  });
+
   test("1.0.0 keeps what 1.1.0 knows of interfaces", () => {
     const source = { cniVersion: "1.1.0", interfaces: [{ name: "eth0", mtu: 9000 }] };
     expect(encodeResult(decodeResult(source, "1.1.0"), "1.0.0")).toMatchObject({

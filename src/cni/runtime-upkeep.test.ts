@@ -69,6 +69,14 @@ describe("CHECK", () => {
     },
   );
 
+  test("says which plugin is missing", async () => {
+    await addNetworkList(t.runtime, listOf("1.0.0", {}, ["a"]), eth0());
+    t.steps();
+    const e = await rejection(checkNetworkList(t.runtime, listOf("1.0.0", {}, ["a", "missing"]), eth0()));
+    expect(e).toMatchObject({ code: "plugin/not-found", detail: { type: "missing" } });
+    expect(t.steps()).toEqual(["CHECK a"]);
+  });
+
   test("stops at the first plugin that fails, with its code", async () => {
     t.fails.set("CHECK b", new NetError("check/differs", { what: "w", wanted: "x", found: "y" }));
     const e = await rejection(checkNetworkList(t.runtime, listOf("1.0.0"), eth0()));

@@ -273,6 +273,15 @@ describe("DEL", () => {
     expect(t.cacheFiles()).toEqual([]);
   });
 
+  test("says which plugin is missing, runs the others and keeps the cache", async () => {
+    await addNetworkList(t.runtime, listOf("1.0.0", {}, ["a"]), eth0());
+    t.steps();
+    const e = await rejection(delNetworkList(t.runtime, listOf("1.0.0", {}, ["a", "missing"]), eth0()));
+    expect(e).toMatchObject({ code: "plugin/not-found", detail: { type: "missing" } });
+    expect(t.steps()).toEqual(["DEL a"]);
+    expect(t.cacheFiles()).toEqual(["net-c1-eth0"]);
+  });
+
   test("uses the arguments of ADD where it is given none", async () => {
     const network = parseNetworkList(
       `{"cniVersion":"1.0.0","name":"net","plugins":[{"type":"a","capabilities":{"portMappings":true}}]}`,

@@ -35,10 +35,13 @@ describe("the environment", () => {
       });
     }
 
-  test("every missing variable is named at once", async () => {
-    const out = await serve(recorder().plugin, { env: { CNI_COMMAND: "ADD" }, stdin: conf });
-    expect(errorOf(out).msg).toBe("CNI_CONTAINERID, CNI_NETNS, CNI_IFNAME: required for ADD but missing");
-  });
+  test.each(["ADD", "CHECK", "DEL"] as const)(
+    "every missing variable of %s is named at once",
+    async (verb) => {
+      const out = await serve(recorder().plugin, { env: { CNI_COMMAND: verb }, stdin: conf });
+      expect(errorOf(out).msg).toBe(`${required[verb].join(", ")}: required for ${verb} but missing`);
+    },
+  );
 
   test.each([
     ["CNI_CONTAINERID", "some-%%container-id"],
@@ -136,12 +139,18 @@ describe("the calls", () => {
   });
 
   test.each(["DEL", "CHECK", "GC", "STATUS"])(
-    "%s calls its own function alone and prints nothing",
+    "%s calls its own function alone, with what it may use, and prints nothing",
     async (verb) => {
       const r = recorder();
       const out = await serve(r.plugin, { env: { ...env, CNI_COMMAND: verb }, stdin: conf });
       expect(out).toEqual({ code: 0, stdout: "", stderr: "" });
       expect(r.verbs()).toEqual([verb]);
+      const attachment = { containerId: "some-container-id", ifname: "eth0", netns: "/some/netns/path" };
+      expect(r.calls[0]?.call).toMatchObject({
+        path: ["/some/cni/path", "/other"],
+        conf: { cniVersion: "1.1.0", name: "skel-test", type: "recorder", raw: { some: "config" } },
+        ...(verb === "DEL" || verb === "CHECK" ? attachment : {}),
+      });
     },
   );
 

@@ -76,9 +76,9 @@ export function put(book: Book, lease: Lease): void {
 
 /** Forgets a lease; `why` goes into the log. */
 export function drop({ setup, entries }: Book, { lease }: Entry, why: string): void {
-  setup.log(`${describe(lease)}: ${why}`);
   entries.delete(idOf(lease));
   setup.store.remove(lease.key, lease.terms.family);
+  setup.log(`${describe(lease)}: ${why}`);
 }
 
 /** The leases of an attachment. */

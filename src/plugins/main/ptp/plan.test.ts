@@ -65,6 +65,14 @@ describe("the plan of ptp", () => {
     const routes = objectsOf(state, "route").filter((r) => r.place === "host");
     expect(routes.map((r) => r.dst.text)).toEqual(["10.1.2.3/32", "fd00::3/128"]);
   });
+  test("takes a gateway that is not the container's for one on the link", () => {
+    const routes = [
+      { dst: "198.18.0.0/24", gw: "10.1.2.7" },
+      { dst: "198.18.1.0/24", gw: "10.1.2.1" },
+    ];
+    const made = objectsOf(planOf({}, { ...V4, routes }).state, "route");
+    expect(made.filter((r) => r.dst.text.startsWith("198")).map((r) => r.onLink)).toEqual([true, undefined]);
+  });
   test("sets one gateway address for two addresses of one network", () => {
     const lease = { ips: [...V4.ips, { address: "10.1.2.4/24", gateway: "10.1.2.1" }] };
     const addresses = objectsOf(planOf({}, lease).state, "address").filter((a) => a.place === "host");

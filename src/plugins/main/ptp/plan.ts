@@ -42,7 +42,7 @@ export function plan(input: Input, facts: Facts): Plan {
         ...containerSysctls(ifname, lease.ips, false),
         { kind: "link-up", possession: "exclusive", place: "container", link: ifname },
         ...lease.ips.flatMap((ip) => containerEnd(ifname, ip)),
-        ...containerRoutes(ifname, lease),
+        ...routesOf(ifname, lease),
         ...hostEnd(fresh.hostLink, lease.ips),
         ...forwarding(lease.ips, facts),
         ...(config.ipMasq ? firewall(config.ipMasqBackend, masqueradeRules(lease.ips), input) : []),
@@ -69,6 +69,17 @@ function containerEnd(link: string, ip: ResultIp): NetObject[] {
     { kind: "route", ...own, dst: hostPrefix(gateway), src, scope: routeScope.link },
     { kind: "route", ...own, dst: network(ip.address), gateway, src, scope: routeScope.global },
   ];
+}
+
+/**
+ * A route by another address than the container's gateway: no route leads there directly, but the host may have that
+ * address, and answers for it on every link.
+ */
+function routesOf(link: string, lease: Input["lease"]): NetObject[] {
+  const gateways = new Set(lease.ips.map((ip) => requireGateway(ip).text));
+  return containerRoutes(link, lease).map((o) =>
+    o.kind === "route" && o.gateway && !gateways.has(o.gateway.text) ? { ...o, onLink: true } : o,
+  );
 }
 
 function hostEnd(link: string, ips: readonly ResultIp[]): NetObject[] {

@@ -177,6 +177,27 @@ describe("bridge", () => {
     expect(overlapping.message).toContain("already has an address");
   });
 
+  kernel("has one MAC address, whoever comes and goes", async () => {
+    await using on = await site();
+    const seen: string[] = [];
+    const note = async () => seen.push((await linkOf(on.home, "net0", on)).address);
+    const [a, b] = [await on.container(), await on.container()];
+    const conf = bridge(on);
+    const added = await resultOf(on.call("ADD", a, conf));
+    await note();
+    // Without an address of its own a bridge takes the lowest of its ports.
+    await on.host.exec(["ip", "link", "add", "low0", "address", "02:00:00:00:00:01", "type", "veth"]);
+    await on.host.exec(["ip", "link", "set", "low0", "master", "net0"]);
+    await note();
+    const second = await resultOf(on.call("ADD", b, conf));
+    await note();
+    for (const at of [a, b]) demand("DEL", await on.call("DEL", at, conf));
+    await note();
+    for (const result of [added, second])
+      expect(seen).toContain(String(listOf(result, "interfaces")[0]?.["mac"]));
+    expect(new Set(seen).size).toBe(1);
+  });
+
   kernel("sets what its options say on the links", async () => {
     await using on = await site();
     const a = await on.container();

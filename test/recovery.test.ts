@@ -98,6 +98,14 @@ describe("DEL leaves nothing", () => {
       demand("DEL", await scenario.del(on, "full"));
     }),
   );
+  kernel.each(rows(scenarios))("of %s that was never attached", async (_, scenario) => {
+    await using on = await lane(heddle);
+    await scenario.prepare?.(on.subject);
+    const before = await snapshotOf(on);
+    for (const how of ["full", "bare"] as const) demand(`DEL, ${how}`, await scenario.del(on.subject, how));
+    expect(await snapshotOf(on)).toEqual(before);
+    await scenario.finish?.(on.subject);
+  });
   kernel.each(rows(scenarios))("of %s when it comes twice", (_, scenario) =>
     leavesNothing(scenario, async (on) => {
       demand("DEL", await scenario.del(on, "full"));

@@ -21,6 +21,8 @@ export interface Behaviour {
   readonly address: string;
   /** The first address that is given; each new client gets the next. */
   readonly first: string;
+  /** How many there are: a further client gets no answer. Absent: enough. */
+  readonly addresses?: number;
   readonly leaseSeconds: number;
   readonly t1?: number;
   readonly t2?: number;
@@ -103,7 +105,8 @@ function serve(behaviour: Behaviour): void {
   const own = { mac: link.mac, ip: ip(behaviour.address), port: SERVER_PORT };
   using socket = openPacketSocket(link.index, udpPortFilter(SERVER_PORT));
   const given = new Map<string, Ip>();
-  const addressFor = (id: string): Ip => {
+  const addressFor = (id: string): Ip | undefined => {
+    if (!given.has(id) && given.size === behaviour.addresses) return undefined;
     const known = given.get(id) ?? addToIp(ip(behaviour.first), BigInt(given.size));
     given.set(id, known);
     return known;
@@ -123,6 +126,7 @@ function serve(behaviour: Behaviour): void {
       type === "renew" || type === "rebind" ? (behaviour[type] ?? "ack") : (behaviour.acquire ?? "ack");
     if (type === "release" || type === "other" || manner === "silent") continue;
     const address = type === "renew" || type === "rebind" ? m.ciaddr : addressFor(id);
+    if (address === undefined) continue;
     const reply = type === "discover" ? TYPE.offer : manner === "nak" ? TYPE.nak : TYPE.ack;
     const answer = answerTo(m, reply, address, behaviour);
     const to = isUnspecified(m.ciaddr)

@@ -2,6 +2,7 @@
 import { describe, expect } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { versions } from "../../src/cni/version.ts";
 import { type DhcpLab, dhcpLab } from "../../src/testing/dhcp-lab.ts";
 import { type Behaviour, startServer } from "../../src/testing/dhcp-server.ts";
 import { testWith } from "../../src/testing/needs.ts";
@@ -54,6 +55,56 @@ describe("a lease", () => {
     expect((await lab.call("CHECK", { conf: { prevResult } })).json).toMatchObject({ code: 103 });
     expect(await daemon.stop()).toBe(0);
     expect(existsSync(lab.socketPath)).toBe(false);
+  });
+
+  labTest("is told in the words of every version", async () => {
+    await using lab = await dhcpLab();
+    await using _ = await startServer(lab.server, { ...usual, options: [[3, "0a090001"]] });
+    await using _daemon = await lab.daemon();
+    for (const cniVersion of versions) {
+      const added = await lab.call("ADD", { conf: { cniVersion } });
+      const old = { ip4: { ip: "10.9.1.10/16", gateway: "10.9.0.1", routes: [{ dst: "0.0.0.0/0" }] } };
+      const current = {
+        ips: [{ address: "10.9.1.10/16", gateway: "10.9.0.1" }],
+        routes: [{ dst: "0.0.0.0/0" }],
+      };
+      expect(added.json).toMatchObject({ cniVersion, ...(cniVersion < "0.3.0" ? old : current) });
+      for (const _twice of [1, 2])
+        expect(await lab.call("DEL", { conf: { cniVersion } })).toMatchObject({ code: 0, stdout: "" });
+    }
+  });
+
+  labTest("is one for each interface of a container, and the server may have no second", async () => {
+    await using lab = await dhcpLab();
+    await run(["ip", "-n", lab.container.name, "link", "add", "net1", "link", "eth0", "type", "macvlan"]);
+    await run(["ip", "-n", lab.container.name, "link", "set", "net1", "up"]);
+    const second = { ifname: "net1" };
+    {
+      await using server = await startServer(lab.server, usual);
+      await using _ = await lab.daemon();
+      const [one, two] = [await lab.call("ADD"), await lab.call("ADD", { call: second })];
+      expect([one.json, two.json]).toMatchObject([
+        { ips: [{ address: "10.9.1.10/16" }] },
+        { ips: [{ address: "10.9.1.11/16" }] },
+      ]);
+      const before = server.seen().length;
+      expect((await lab.call("DEL", { call: second })).code).toBe(0);
+      expect(await server.saw("release", before)).toMatchObject({ ciaddr: "10.9.1.11" });
+      expect(leaseFiles(lab)).toHaveLength(1);
+      expect((await lab.call("CHECK", { conf: { prevResult: one.json } })).code).toBe(0);
+      expect((await lab.call("DEL")).code).toBe(0);
+    }
+    await using _ = await startServer(lab.server, { ...usual, addresses: 1 });
+    await using _daemon = await lab.daemon("--resendtimeout", "1s");
+    const one = await lab.call("ADD");
+    expect((await lab.call("ADD", { call: second })).json).toMatchObject({
+      code: 11,
+      msg: expect.stringContaining("no DHCP server answered") as unknown,
+    });
+    expect(leaseFiles(lab)).toHaveLength(1);
+    expect((await lab.call("CHECK", { conf: { prevResult: one.json } })).code).toBe(0);
+    for (const call of [second, {}]) expect((await lab.call("DEL", { call })).code).toBe(0);
+    expect(leaseFiles(lab)).toEqual([]);
   });
 
   labTest("is not taken from packets that are wrong in one thing", async () => {

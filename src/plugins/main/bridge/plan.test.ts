@@ -180,6 +180,20 @@ describe("the plan of bridge", () => {
       ["cni0", "fd00::1/64"],
     ]);
   });
+  test("gives its interface the addresses of IPAM, whatever interface these name, if any", () => {
+    for (const named of [{}, { interface: 0 }, { interface: 7 }]) {
+      const ips = DUAL.ips.map((one) => ({ ...one, ...named }));
+      const { result, state } = planOf({ ipam }, { interfaces: [{ name: "other" }], ips });
+      expect(result.ips.map((one) => [one.interface, result.interfaces[2]?.name])).toEqual([
+        [2, "eth0"],
+        [2, "eth0"],
+      ]);
+      expect(objectsOf(state, "address").map((a) => [a.place, a.link])).toEqual([
+        ["container", "eth0"],
+        ["container", "eth0"],
+      ]);
+    }
+  });
   test("keeps the gateway that IPAM gave, and invents none without isGateway", () => {
     const lease = { ips: [{ address: "10.1.2.3/24", gateway: "10.1.2.254" }] };
     expect(planOf({ isGateway: true, ipam }, lease).result.ips[0]?.gateway?.text).toBe("10.1.2.254");

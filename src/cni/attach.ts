@@ -1,33 +1,28 @@
 import { failureOf, NetError } from "../errors.ts";
-import { parseMac, type Mac } from "../net/mac.ts";
-import { type ApplyContext, type Context, openContext } from "../netstate/context.ts";
+import { type ApplyContext, openContext } from "../netstate/context.ts";
 import { readFacts } from "../netstate/facts.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
-import { allOrNothing, apply, loadKinds, RollbackFailed, verify } from "../netstate/interpret.ts";
+import { allOrNothing, apply, loadKinds, RollbackFailed } from "../netstate/interpret.ts";
 import { StaleFacts } from "../netstate/kinds/bridge.ts";
-import { markOf, type Owner, vethName } from "../netstate/owner.ts";
-import type { NetObject, NetState } from "../netstate/model.ts";
-import {
-  type Lease,
-  type NetnsIdentity,
-  type OpenRecord,
-  openRecord,
-  peekRecord,
-} from "../netstate/record.ts";
+import { markOf } from "../netstate/owner.ts";
+import type { NetState } from "../netstate/model.ts";
+import { type Lease, type NetnsIdentity, type OpenRecord, openRecord } from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
 import { stringify } from "../netstate/state-json.ts";
 import { findLink } from "../rtnl/link.ts";
 import type { Netns } from "../sys/netns.ts";
 import { ADDRESS_TAKEN, cniCode } from "./errors.ts";
 import { clear, detach, earlier, prune, release, speaksOverTheLink } from "./detach.ts";
-import { type Fresh, freshNames, type KernelPlugin, type Plan, type PlanInput } from "./kernel-plugin.ts";
+import { check } from "./check.ts";
+import type { KernelPlugin, Plan, PlanInput } from "./kernel-plugin.ts";
 import { foldKeys } from "./json.ts";
-import type { AddCall, CheckCall, Plugin, StatusCall } from "./plugin.ts";
+import { inputOf, ownerOf } from "./plan-input.ts";
+import type { AddCall, Plugin, StatusCall } from "./plugin.ts";
 import { emptyResult, type Result } from "./result.ts";
 
 /**
- * ADD and CHECK of a plugin that is written as data, from the call to the kernel and back:
- * record, lease, facts, plan, apply, commit. `detach.ts` is the way back.
+ * ADD of a plugin that is written as data, from the call to the kernel and back: record, lease, facts, plan, apply,
+ * commit. `detach.ts` is the way back, `check.ts` looks.
  */
 export const kernelPlugin = <Config>(plugin: KernelPlugin<Config>): Plugin<Config> => ({
   type: plugin.type,
@@ -211,100 +206,11 @@ function leased(lease: Result): Result {
   return lease;
 }
 
-async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCall<Config>): Promise<void> {
-  const { prevResult } = call;
-  if (prevResult === undefined)
-    throw new NetError("prev-result/invalid", { why: "CHECK needs the result of ADD" });
-  if (plugin.makesInterface && !prevResult.interfaces.some((i) => i.name === call.ifname && i.sandbox))
-    throw new NetError("prev-result/invalid", { why: `has no interface ${call.ifname} in a namespace` });
-  const ipam = plugin.ipam?.(call.config);
-  if (ipam !== undefined) await call.delegate.check(ipam);
-  using spaces = openSpaces(call.netns);
-  const owner = ownerOf(plugin.type, call);
-  const planned = recordedState(plugin, owner) ?? (await planOfNow(plugin, { ...call, prevResult }, spaces));
-  const unrecorded = peekRecord(markOf(owner)) === undefined;
-  const state = unrecorded ? await withoutForeignRules(planned, owner) : planned;
-  await loadKinds(state);
-  using firewalls = await loadFirewalls(state);
-  const context: Context = openContext(markOf(owner), spaces, firewalls);
-  verify(state, context);
-}
-
-/** Without a record of ours the reference may have made the attachment: its rules then do what ours would. */
-async function withoutForeignRules(state: NetState, owner: Owner): Promise<NetState> {
-  if (!state.objects.some((o) => o.kind === "firewall")) return state;
-  const { referenceHolds } = await import("../firewall/reference-find.ts");
-  const { openRuleSet } = await import("../nft/available.ts");
-  using netfilter = openRuleSet();
-  const isTheirs = (o: NetObject): boolean =>
-    o.kind === "firewall" && o.state.rules.every((rule) => referenceHolds(netfilter, rule, owner));
-  if (!state.objects.some(isTheirs)) return state;
-  return { objects: state.objects.filter((o) => o.kind !== "firewall") };
-}
-
-function recordedState<Config>(plugin: KernelPlugin<Config>, owner: Owner): NetState | undefined {
-  const record = plugin.checksRecord ? peekRecord(markOf(owner)) : undefined;
-  return record?.committed ? record.state : undefined;
-}
-
-async function planOfNow<Config>(
-  plugin: KernelPlugin<Config>,
-  call: CheckCall<Config> & { readonly prevResult: Result },
-  spaces: Spaces,
-): Promise<NetState> {
-  const owner = ownerOf(plugin.type, call);
-  const fresh = freshFrom(call.prevResult, call, owner);
-  const input = { ...inputOf(call, owner, call.prevResult), mac: fresh.containerMac, fresh };
-  return plugin.plan(input, await readFacts(spaces, plugin.needs(input))).state;
-}
-
-/** In CHECK the final result says what things are called: whoever made them, and whatever changed them since. */
-function freshFrom(result: Result, call: CheckCall<unknown>, owner: Owner): Fresh {
-  const fresh = freshNames(vethName(markOf(owner)));
-  const macOf = (wanted: boolean, name: (n: string) => boolean): Mac | undefined => {
-    const found = result.interfaces.find(
-      (i) => (i.sandbox !== undefined && i.sandbox !== "") === wanted && name(i.name),
-    );
-    const parsed = found?.mac === undefined ? undefined : parseMac(found.mac);
-    return parsed?.ok ? parsed.value : undefined;
-  };
-  return {
-    hostLink: result.interfaces.find((i) => !i.sandbox && i.name.startsWith("veth"))?.name ?? fresh.hostLink,
-    hostMac: macOf(false, (n) => n.startsWith("veth")) ?? fresh.hostMac,
-    containerMac: macOf(true, (n) => n === call.ifname) ?? fresh.containerMac,
-    bridgeMac: fresh.bridgeMac,
-    gatewayMac: fresh.gatewayMac,
-    linkIndex: fresh.linkIndex,
-  };
-}
-
 async function status<Config>(plugin: KernelPlugin<Config>, call: StatusCall<Config>): Promise<void> {
   const ipam = plugin.ipam?.(call.config);
   if (ipam !== undefined) await call.delegate.status(ipam);
   await plugin.status?.(call);
 }
-
-export const ownerOf = (
-  component: string,
-  call: { readonly conf: { readonly name: string }; readonly containerId: string; readonly ifname: string },
-): Owner => ({ component, network: call.conf.name, containerId: call.containerId, ifname: call.ifname });
-
-const inputOf = <Config>(
-  call: AddCall<Config> | CheckCall<Config>,
-  owner: Owner,
-  lease: Result,
-): PlanInput<Config> => ({
-  config: call.config,
-  conf: call.conf,
-  network: owner.network,
-  containerId: owner.containerId,
-  ifname: owner.ifname,
-  netns: call.netns,
-  args: call.args,
-  lease,
-  ...(call.prevResult ? { prevResult: call.prevResult } : {}),
-  fresh: freshNames(vethName(markOf(owner))),
-});
 
 function identityOf(spaces: Spaces, path: string): NetnsIdentity {
   const cookie = spaces.container?.socket.netnsCookie();

@@ -18,6 +18,7 @@ import {
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
 import { findLink, type Link, listLinks, removeLink } from "../rtnl/link.ts";
 import type { KernelPlugin } from "./kernel-plugin.ts";
+import { ownerOf } from "./plan-input.ts";
 import type { DelCall, Delegate, GcCall } from "./plugin.ts";
 
 /**
@@ -25,12 +26,7 @@ import type { DelCall, Delegate, GcCall } from "./plugin.ts";
  * on the kernel's objects do. Every step is done whatever the others say, then every failure is reported.
  */
 export async function detach<Config>(plugin: KernelPlugin<Config>, call: DelCall<Config>): Promise<void> {
-  const owner: Owner = {
-    component: plugin.type,
-    network: call.conf.name,
-    containerId: call.containerId,
-    ifname: call.ifname,
-  };
+  const owner = ownerOf(plugin.type, call);
   using record = openRecord(owner);
   const { found } = record;
   const failures: Error[] = [];

@@ -1,0 +1,85 @@
+import { NetError } from "../errors.ts";
+import { type Mac, parseMac } from "../net/mac.ts";
+import { openContext } from "../netstate/context.ts";
+import { readFacts } from "../netstate/facts.ts";
+import { loadFirewalls } from "../netstate/firewalls.ts";
+import { loadKinds, verify } from "../netstate/interpret.ts";
+import type { NetObject, NetState } from "../netstate/model.ts";
+import { markOf, type Owner, vethName } from "../netstate/owner.ts";
+import { peekRecord } from "../netstate/record.ts";
+import { openSpaces, type Spaces } from "../netstate/spaces.ts";
+import { type Fresh, freshNames, type KernelPlugin } from "./kernel-plugin.ts";
+import { inputOf, ownerOf } from "./plan-input.ts";
+import type { CheckCall } from "./plugin.ts";
+import type { Result } from "./result.ts";
+
+/**
+ * CHECK of a plugin that is written as data: the plan is made again with the names and addresses of the final result, and
+ * compared with the kernel.
+ */
+export async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCall<Config>): Promise<void> {
+  const { prevResult } = call;
+  if (prevResult === undefined)
+    throw new NetError("prev-result/invalid", { why: "CHECK needs the result of ADD" });
+  if (plugin.makesInterface && !prevResult.interfaces.some((i) => i.name === call.ifname && i.sandbox))
+    throw new NetError("prev-result/invalid", { why: `has no interface ${call.ifname} in a namespace` });
+  const ipam = plugin.ipam?.(call.config);
+  if (ipam !== undefined) await call.delegate.check(ipam);
+  using spaces = openSpaces(call.netns);
+  const owner = ownerOf(plugin.type, call);
+  const planned = recordedState(plugin, owner) ?? (await planOfNow(plugin, { ...call, prevResult }, spaces));
+  const unrecorded = peekRecord(markOf(owner)) === undefined;
+  const state = unrecorded ? await withoutForeignRules(planned, owner) : planned;
+  await loadKinds(state);
+  using firewalls = await loadFirewalls(state);
+  const context = openContext(markOf(owner), spaces, firewalls);
+  verify(state, context);
+}
+
+/** Without a record of ours the reference may have made the attachment: its rules then do what ours would. */
+async function withoutForeignRules(state: NetState, owner: Owner): Promise<NetState> {
+  if (!state.objects.some((o) => o.kind === "firewall")) return state;
+  const { referenceHolds } = await import("../firewall/reference-find.ts");
+  const { openRuleSet } = await import("../nft/available.ts");
+  using netfilter = openRuleSet();
+  const isTheirs = (o: NetObject): boolean =>
+    o.kind === "firewall" && o.state.rules.every((rule) => referenceHolds(netfilter, rule, owner));
+  if (!state.objects.some(isTheirs)) return state;
+  return { objects: state.objects.filter((o) => o.kind !== "firewall") };
+}
+
+function recordedState<Config>(plugin: KernelPlugin<Config>, owner: Owner): NetState | undefined {
+  const record = plugin.checksRecord ? peekRecord(markOf(owner)) : undefined;
+  return record?.committed ? record.state : undefined;
+}
+
+async function planOfNow<Config>(
+  plugin: KernelPlugin<Config>,
+  call: CheckCall<Config> & { readonly prevResult: Result },
+  spaces: Spaces,
+): Promise<NetState> {
+  const owner = ownerOf(plugin.type, call);
+  const fresh = freshFrom(call.prevResult, call, owner);
+  const input = { ...inputOf(call, owner, call.prevResult), mac: fresh.containerMac, fresh };
+  return plugin.plan(input, await readFacts(spaces, plugin.needs(input))).state;
+}
+
+/** In CHECK the final result says what things are called: whoever made them, and whatever changed them since. */
+function freshFrom(result: Result, call: CheckCall<unknown>, owner: Owner): Fresh {
+  const fresh = freshNames(vethName(markOf(owner)));
+  const macOf = (wanted: boolean, name: (n: string) => boolean): Mac | undefined => {
+    const found = result.interfaces.find(
+      (i) => (i.sandbox !== undefined && i.sandbox !== "") === wanted && name(i.name),
+    );
+    const parsed = found?.mac === undefined ? undefined : parseMac(found.mac);
+    return parsed?.ok ? parsed.value : undefined;
+  };
+  return {
+    hostLink: result.interfaces.find((i) => !i.sandbox && i.name.startsWith("veth"))?.name ?? fresh.hostLink,
+    hostMac: macOf(false, (n) => n.startsWith("veth")) ?? fresh.hostMac,
+    containerMac: macOf(true, (n) => n === call.ifname) ?? fresh.containerMac,
+    bridgeMac: fresh.bridgeMac,
+    gatewayMac: fresh.gatewayMac,
+    linkIndex: fresh.linkIndex,
+  };
+}

@@ -1,7 +1,7 @@
 import type { Mac } from "../net/mac.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { findLink, type Link, listLinks } from "../rtnl/link.ts";
-import { listDir, readLink, statPath, unlessErrno } from "../sys/files.ts";
+import { listDir, readLink, readText, statPath, unlessErrno } from "../sys/files.ts";
 
 /**
  * Finding a device of the host by what people and device plugins call it. Buses are looked at in sysfs, which shows the
@@ -61,14 +61,19 @@ export function findDevice(socket: NetlinkSocket, wanted: DeviceWanted, sysfs = 
 
 function found(link: Link | undefined, why: string, sysfs: string): DeviceFound {
   if (link === undefined) return { kind: "none", why };
-  const pciId = pciOf(link.name, sysfs);
+  const pciId = pciOf(link, sysfs);
   return { kind: "link", link, ...(pciId === undefined ? {} : { pciId }) };
 }
 
 /** A virtual function of a card, or a device of virtio behind one; not what hangs deeper below a device. */
-function pciOf(name: string, sysfs: string): string | undefined {
-  return OWN_PCI.exec(readLink(`${sysfs}/class/net/${name}`) ?? "")?.[1];
+function pciOf(link: Link, sysfs: string): string | undefined {
+  const path = `${sysfs}/class/net/${link.name}`;
+  return isAt(link, path) ? OWN_PCI.exec(readLink(path) ?? "")?.[1] : undefined;
 }
+
+/** False where sysfs shows another namespace, which may have a link of the same name. */
+const isAt = ({ index }: Link, path: string): boolean =>
+  unlessErrno(["ENOENT", "ENOTDIR", "EINVAL"], () => readText(`${path}/ifindex`).trim()) === String(index);
 
 function driverOf(pci: string, sysfs: string): string | undefined {
   const target = readLink(`${sysfs}/bus/pci/devices/${pci}/driver`);
@@ -82,7 +87,7 @@ const names = (dir: string): readonly string[] =>
 function below(socket: NetlinkSocket, dir: string, what: string, sysfs: string): DeviceFound {
   for (const name of names(`${dir}/net`)) {
     const link = findLink(socket, { name });
-    if (link !== undefined) return found(link, "", sysfs);
+    if (link !== undefined && isAt(link, `${dir}/net/${name}`)) return found(link, "", sysfs);
   }
   const why = statPath(dir) === undefined ? "is not there" : "has no link in the host's namespace";
   return { kind: "none", why: `${what} ${why}` };

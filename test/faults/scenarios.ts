@@ -178,8 +178,14 @@ const portmap = (name: string, backend: "nftables" | "iptables"): Scenario =>
 
 /** A device of the host, which has to be there again with its name, its flags and nothing more. */
 function hostDevice(): Scenario {
-  const look = async ({ host }: Subject): Promise<string> =>
-    (await host.exec(["ip", "-oneline", "link", "show", "hdlfd0"])).stdout.replace(/^\d+/, "");
+  const look = async ({ host }: Subject): Promise<string> => {
+    const { stdout } = await host.exec(["ip", "-json", "-details", "link", "show", "hdlfd0"]);
+    const [link = {}] = JSON.parse(stdout) as Readonly<Record<string, unknown>>[];
+    const { ifname, address, mtu, txqlen, ifalias, altnames, flags } = link;
+    // Whether the other end has a carrier yet is told a moment later.
+    const up = (flags as readonly string[]).includes("UP");
+    return JSON.stringify({ ifname, address, mtu, txqlen, ifalias, altnames, up });
+  };
   const prepared = new Map<string, string>();
   return {
     ...alone("host-device", "host-device", (on) => ({

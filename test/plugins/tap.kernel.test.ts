@@ -285,6 +285,22 @@ describe("CHECK", () => {
   });
 });
 
+describe("selinuxContext", () => {
+  kernel("is refused on a host with SELinux, and nothing is left", async () => {
+    await using on = await listSite(heddle);
+    const a = await on.container();
+    // What tells such a host from another one.
+    await on.host.exec(["mount", "-t", "tmpfs", "tmpfs", "/sys/fs"]);
+    await on.host.exec(["mkdir", "/sys/fs/selinux"]);
+    await on.host.exec(["touch", "/sys/fs/selinux/enforce"]);
+    const before = await on.host.snapshot([a.path]);
+    const { error, message } = await on.call("ADD", a, withIps(on, { selinuxContext: "a:b:c:s0" }));
+    expect([error, message]).toEqual([2, expect.stringContaining("relabelfrom")]);
+    expect(await on.host.snapshot([a.path])).toEqual(before);
+    await on.add(a, [withIps(on)]);
+  });
+});
+
 describe("STATUS", () => {
   kernel("says whether the host can make taps", async () => {
     await using on = await listSite(heddle);

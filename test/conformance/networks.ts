@@ -71,7 +71,52 @@ const PORTS = [
 ];
 const gateway = { type: "bridge", bridge: "cmp0", isGateway: true };
 
+/** A link of the host that nothing has touched yet, for those that hang on it. */
+const MASTER = "cmp1";
+const withMaster = async ({ host }: Site): Promise<void> => {
+  const ends = `${MASTER} address c2:b0:57:00:00:01 type veth peer name cmp2 address c2:b0:57:00:00:02`;
+  const lines = [`link add ${ends}`, `link set ${MASTER} up`, "link set cmp2 up"];
+  await host.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
+};
+/** A plugin whose interface hangs on a link of the host; the kernel may lack the kind. */
+const onMaster = (
+  type: "macvlan" | "ipvlan" | "vlan",
+  name: string,
+  options: Json,
+  more: Partial<Network>,
+): Network => ({
+  name: `${type} ${name}`,
+  plugins: [{ type, master: MASTER, ...options }],
+  families: addressed,
+  feature: type,
+  prepare: withMaster,
+  ...more,
+});
+const linksOfOneEnd: readonly Network[] = [
+  onMaster("macvlan", "bridging", { mtu: 1400 }, { families: all }),
+  onMaster("macvlan", "private", { mode: "private" }, { families: ["v4"] }),
+  onMaster("macvlan", "by way of the switch", { mode: "vepa" }, { families: ["v6"] }),
+  onMaster("macvlan", "alone on its master", { mode: "passthru" }, { families: ["dual stack"] }),
+  onMaster(
+    "macvlan",
+    "with a MAC address by argument",
+    {},
+    { families: ["v4"], args: "MAC=c2:b0:57:49:47:f4;IgnoreUnknown=1" },
+  ),
+  onMaster(
+    "macvlan",
+    "with a MAC address by capability",
+    { capabilities: { mac: true } },
+    { families: ["no addresses"], runtimeConfig: { mac: "c2:b0:57:49:47:f5" } },
+  ),
+  onMaster("ipvlan", "as a neighbour", { mtu: 1400 }, {}),
+  onMaster("ipvlan", "behind the host", { mode: "l3" }, { families: ["dual stack"] }),
+  onMaster("vlan", "of its master", { vlanId: 100, mtu: 1400 }, {}),
+  { name: "dummy", plugins: [{ type: "dummy" }], families: addressed, feature: "dummy" },
+];
+
 export const networks: readonly Network[] = [
+  ...linksOfOneEnd,
   bridge("as gateway, masquerading", { isGateway: true, ipMasq: true }),
   bridge(
     "as default gateway",

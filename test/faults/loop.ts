@@ -9,7 +9,7 @@ import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { childFaults, type Fault, faultsIn, injecting, recording } from "../../src/testing/faults.ts";
 import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
 import { run } from "../../src/testing/run.ts";
-import type { Scenario, Subject } from "./scenarios.ts";
+import { MASTER, type Scenario, type Subject } from "./scenarios.ts";
 
 /** DEL of the key alone; ADD of the same key and then DEL; GC; or, for faults in DEL and GC, another one of them. */
 export type Recovery = "DEL" | "ADD" | "GC" | "DEL again" | "GC again";
@@ -60,7 +60,8 @@ export const snapshotOf = ({ subject, other }: Lane): Promise<readonly string[]>
 
 /** Removes what is shared, as on a host that has just started. */
 async function wipe({ subject: { host } }: Lane): Promise<void> {
-  await host.exec(["ip", "link", "delete", "hdlf0"], { mustSucceed: false });
+  for (const name of ["hdlf0", MASTER])
+    await host.exec(["ip", "link", "delete", name], { mustSucceed: false });
   await host.exec(["nft", "flush", "ruleset"]);
   await host.exec(["sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0"]);
   for (const name of ["run", "ipam"]) rmSync(join(host.dir, name), { recursive: true, force: true });

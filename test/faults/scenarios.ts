@@ -259,6 +259,28 @@ function listed(name: string, ipMasqBackend: "nftables" | "iptables"): Scenario 
   };
 }
 
+/** The link that others hang on. */
+export const MASTER = "hdlm0";
+
+/** One plugin whose interface hangs on a link of the host; what that carries for all is not there on a fresh host. */
+const onMaster = (name: string, type: string, more: object = {}, extra: Partial<Scenario> = {}): Scenario =>
+  alone(name, type, (on) => ({ ...NETWORK, type, master: MASTER, ipam: ipam(on, DUAL), ...more }), {
+    ...extra,
+    prepare: async ({ host }) => {
+      const { code } = await host.exec(["ip", "link", "show", MASTER], { mustSucceed: false });
+      if (code === 0) return;
+      const ends = `${MASTER} address 02:00:00:00:97:01 type veth peer name hdlm1 address 02:00:00:00:97:02`;
+      const lines = [
+        `link add ${ends}`,
+        `link set ${MASTER} up`,
+        "link set hdlm1 up",
+        `address add 10.97.0.254/24 dev ${MASTER}`,
+        `address add fd97::254/64 dev ${MASTER} nodad`,
+      ];
+      await host.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
+    },
+  });
+
 export const scenarios: readonly Scenario[] = [
   alone("bridge with host-local", "bridge", bridgeConf({ ipMasq: true })),
   alone(
@@ -269,6 +291,13 @@ export const scenarios: readonly Scenario[] = [
   alone("bridge by iptables", "bridge", bridgeConf({ ipMasq: true, ipMasqBackend: "iptables" })),
   alone("ptp", "ptp", (on) => ({ ...NETWORK, type: "ptp", ipMasq: true, ipam: ipam(on, DUAL) })),
   alone("loopback", "loopback", () => ({ ...NETWORK, type: "loopback" })),
+  onMaster("macvlan with access to the host", "macvlan", { hostAccess: true }),
+  onMaster("macvtap", "macvtap", { owner: 7, group: 8, mode: "passthru", mac: "02:00:00:00:97:03" }),
+  onMaster("ipvlan with access to the host", "ipvlan", { hostAccess: true }, { features: ["ipvlan"] }),
+  onMaster("vlan", "vlan", { vlanId: 97 }, { features: ["vlan"] }),
+  alone("dummy", "dummy", (on) => ({ ...NETWORK, type: "dummy", ipam: ipam(on, DUAL) }), {
+    features: ["dummy"],
+  }),
   hostDevice(),
   alone("tap", "tap", (on) => ({ ...NETWORK, type: "tap", owner: 7, group: 8, ipam: ipam(on, V4) })),
   alone("a chain of loopback, bridge and portmap", "heddle-chain", (on) => ({

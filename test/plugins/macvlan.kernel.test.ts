@@ -198,6 +198,33 @@ describe("macvlan", () => {
     expect(await status({ type: "macvlan" })).toMatchObject({ error: 50 });
   });
 
+  kernel("refuses bad values with the key's name, and leaves nothing", async () => {
+    await using on = await lan(heddle);
+    const a = await on.container();
+    const before = await on.snapshot(a);
+    const bad: readonly (readonly [key: string, more: Json])[] = [
+      ["master", { master: "up9" }],
+      ["master", { master: "lo" }],
+      ["master", { master: "a/b" }],
+      ["mode", { mode: "l2" }],
+      ["mtu", { mtu: 1501 }],
+      ["mtu", { mtu: -1 }],
+      ["mac", { mac: "01:00:00:00:00:01" }],
+      ["runtimeConfig.mac", { runtimeConfig: { mac: "nonsense" } }],
+      ["bcqueuelen", { bcqueuelen: -1 }],
+      ["linkInContainer", { linkInContainer: 1 }],
+      ["enabledad", { enabledad: "yes" }],
+      ["hostAccess", { hostAccess: true }],
+      ["hostAccess", { hostAccess: true, mode: "private", ipam: on.ipam() }],
+      ["ipam", { ipam: { type: "static", addresses: [] } }],
+    ];
+    for (const [key, more] of bad) {
+      const refused = await on.call("ADD", a, macvlan(more));
+      expect([key, refused.error, refused.message]).toEqual([key, 7, expect.stringContaining(key)]);
+      expect(await on.snapshot(a)).toEqual(before);
+    }
+  });
+
   kernel("names who is in the way on a master that has another user", async () => {
     await using on = await lan(heddle);
     const a = await on.container();

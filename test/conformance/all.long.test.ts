@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
 import { kernelHas } from "../../src/testing/features.ts";
+import { patience } from "../../src/testing/slowdown.ts";
 import { type Case, cases, compareCase } from "./cases.ts";
 import { concerns } from "./compare.ts";
 import { type KnownDifference, known } from "./known.ts";
@@ -24,7 +25,11 @@ describe("answers, state and traffic are the reference's, but for the rows of do
   };
   byFeature(cases, (group) => {
     const titles = [...Map.groupBy(group, (c) => c.title)];
-    kernel.each(titles)("%s, in every version", (_title, versions) => compareAll(versions), 5 * 60_000);
+    kernel.each(titles)(
+      "%s, in every version",
+      (_title, versions) => compareAll(versions),
+      patience(5 * 60_000),
+    );
   });
   kernel("no row stands for a difference that is not there", () => {
     const here = cases.filter(({ network: { feature } }) => feature === undefined || kernelHas(feature));

@@ -10,6 +10,7 @@ import type { Version } from "../../src/cni/version.ts";
 import { cniHost, type CniHost, type PluginReply } from "../../src/testing/cni-host.ts";
 import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
 import { testNetns } from "../../src/testing/netns.ts";
+import { patience } from "../../src/testing/slowdown.ts";
 import { demand, difference } from "../faults/loop.ts";
 import { type Families, type Json, type Network, networks } from "./networks.ts";
 import { confsOf, type Player } from "./observe.ts";
@@ -113,7 +114,7 @@ byFeature(cases, (group) => {
           for (const conf of lane.confs) demand("GC", await lane.call(ours, "GC", { ...conf, ...NONE }));
         expect(left(before, await host.snapshot([container.path]))).toEqual([]);
       },
-      60_000,
+      patience(60_000),
     );
   });
 
@@ -139,7 +140,7 @@ byFeature(cases, (group) => {
           demand(`DEL of ${String(conf["type"])}`, await gone.call(ours, "DEL", conf));
         expect(left(before, await host.snapshot())).toEqual([]);
       },
-      60_000,
+      patience(60_000),
     );
   });
 
@@ -159,7 +160,7 @@ byFeature(cases, (group) => {
         const after = left(before, await host.snapshot([container.path]));
         expect(after.filter((line) => !REFERENCE.test(line))).toEqual([]);
       },
-      60_000,
+      patience(60_000),
     );
   });
 });

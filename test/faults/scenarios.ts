@@ -298,6 +298,14 @@ export const scenarios: readonly Scenario[] = [
   alone("dummy", "dummy", (on) => ({ ...NETWORK, type: "dummy", ipam: ipam(on, DUAL) }), {
     features: ["dummy"],
   }),
+  alone(
+    "bridge with VLANs and a gateway in one",
+    "bridge",
+    bridgeConf({ vlan: 100, vlanTrunk: [{ minID: 200, maxID: 300 }] }),
+    {
+      features: ["bridge vlan"],
+    },
+  ),
   hostDevice(),
   alone("tap", "tap", (on) => ({ ...NETWORK, type: "tap", owner: 7, group: 8, ipam: ipam(on, V4) })),
   alone("a chain of loopback, bridge and portmap", "heddle-chain", (on) => ({

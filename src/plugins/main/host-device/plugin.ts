@@ -3,6 +3,7 @@ import type { Collection } from "../../../cni/kernel-plugin.ts";
 import type { DelCall, Plugin, StatusCall } from "../../../cni/plugin.ts";
 import type { Context } from "../../../netstate/context.ts";
 import { findMarked, giveBack, homeName, MOVED } from "../../../netstate/kinds/moved-link.ts";
+import { peekRecord } from "../../../netstate/record.ts";
 import { findLink, listLinks } from "../../../rtnl/link.ts";
 import { type HostDeviceConfig, options, parseConfig, parseForRemoval } from "./config.ts";
 import { needs, plan } from "./plan.ts";
@@ -43,7 +44,8 @@ async function returnLost(_: HostDeviceConfig, { spaces, prefix, valid }: Collec
   for (const link of listLinks(spaces.host)) {
     const mark = link.altNames.find((n) => n.startsWith(MOVED + prefix))?.slice(MOVED.length);
     const name = homeName(link);
-    if (mark !== undefined && name !== undefined && !valid.has(mark))
+    // A record knows how the device was: what failed by it is tried again by it.
+    if (mark !== undefined && name !== undefined && !valid.has(mark) && peekRecord(mark) === undefined)
       giveBack({ name }, {}, { mark, spaces: { ...spaces, container: undefined } });
   }
 }

@@ -211,6 +211,17 @@ describe("DEL", () => {
   });
 });
 
+kernel("a MAC address that could not be put back is refused, and DEL succeeds", async () => {
+  await using on = await listSite(heddle);
+  const a = await on.container();
+  const of = { ifname: "lo" };
+  const prevResult = await on.add(a, [{ type: "loopback" }], of);
+  const { error, message } = await on.call("ADD", a, { type: "tuning", mac: MAC, prevResult }, of);
+  expect([error, message]).toEqual([7, expect.stringContaining("lo has no MAC address of its own")]);
+  await on.del(a, [{ type: "tuning", mac: MAC }], prevResult, of);
+  await on.add(a, [{ type: "tuning", txQLen: 77, prevResult }], of);
+});
+
 describe("CHECK", () => {
   kernel(
     "passes for bridge and tuning in one list, with values that the kernel prints otherwise",

@@ -2,6 +2,7 @@
  * Attributes of a link that another plugin made. The old values are recorded together before the change, and each comes
  * back if the link is still there and the value still ours.
  */
+import { NetError } from "../../errors.ts";
 import { findLink, type Link, setLink } from "../../rtnl/link.ts";
 import {
   type ApplyContext,
@@ -25,6 +26,8 @@ const title: { readonly [K in (typeof names)[number]]: string } = {
   txQueueLength: "transmit queue length",
 };
 
+const NO_MAC = "00:00:00:00:00:00";
+
 /** Those attributes of `from` that are named in `like` and for which `wanted` holds. */
 const pick = (
   from: LinkAttributes | Link,
@@ -37,6 +40,12 @@ function apply(o: LinkAttributesObject, context: ApplyContext): void {
   const link = findForIndex(context, o.place, o.link);
   const old = pick(link, o.attributes, (name) => link[name] !== o.attributes[name]);
   if (Object.keys(old).length === 0) return;
+  // The loopback has it; the kernel takes any other address for it, and this one never again.
+  if (old.mac === NO_MAC)
+    throw new NetError("config/invalid", {
+      field: "mac",
+      why: `${o.link} has no MAC address of its own, and could not be given back that it has none`,
+    });
   context.borrow(o, JSON.stringify(old));
   context.undo.defer(() => give(o, old, context));
   const change = pick(o.attributes, old, () => true);

@@ -128,6 +128,8 @@ describe("the plan of portmap", () => {
   });
   test("refuses mappings that have no address to lead to", () => {
     expect(() => leads([tcp(80, 80)], {}, { ...previous, ips: [] })).toThrow("no IP address");
+    const loopback = [{ address: "127.0.0.1/8" }, { address: "::1/128" }];
+    expect(() => leads([tcp(80, 80)], {}, { ...previous, ips: loopback })).toThrow("no IP address");
     const v4 = { ...previous, ips: previous.ips.slice(0, 1) };
     expect(fieldOf(() => leads([tcp(80, 80, "::")], {}, v4))).toBe("runtimeConfig.portMappings[0].hostIP");
   });

@@ -46,9 +46,12 @@ function previous({ prevResult }: Input): Result {
   return prevResult;
 }
 
-/** The first address of each family on the container's interface. */
+/**
+ * The first address of each family on the container's interface. Behind `loopback` there is none: its addresses, seen from
+ * the host, are the host's own, and would open to everybody what listens there for the host alone.
+ */
 function targets(input: Input): readonly ResultIp[] {
-  const own = addressesOf(previous(input), input.ifname);
+  const own = addressesOf(previous(input), input.ifname).filter((ip) => !isLoopback(ip.address.ip));
   return ([4, 6] as const).flatMap((family) => own.find((ip) => ip.address.ip.family === family) ?? []);
 }
 

@@ -1,0 +1,159 @@
+/**
+ * Two plugins in one list: what they answer, whether CHECK accepts what both made, beside a second container too, and
+ * what is left after DEL.
+ */
+import { join } from "node:path";
+import { isPluginType } from "../../src/plugins/registry.ts";
+import type { HeddleBinary } from "../../src/testing/executable.ts";
+import type { TestNetns } from "../../src/testing/netns.ts";
+import { difference } from "../faults/loop.ts";
+import { type Json, type ListSite, listSite, type Of } from "../plugins/list-site.ts";
+import { onKernelWith } from "../../src/testing/needs.ts";
+import { entryOf, MASTER, type Member, mains, metas, needsOf, type Result } from "./plugins.ts";
+
+/**
+ * Tests of the pairs, each group of them on a kernel that has what its plugins need; `nth` is 0 for those that need
+ * nothing.
+ */
+export function byKernel(all: readonly Pair[], tests: (of: readonly Pair[], nth: number) => void): void {
+  const groups = Map.groupBy(all, ({ types }) => needsOf(types).join());
+  for (const [nth, group] of [...groups.values()].entries()) {
+    const features = needsOf(group[0]?.types ?? []);
+    if (features.length === 0) tests(group, nth);
+    else onKernelWith(features, () => tests(group, nth));
+  }
+}
+
+export interface Pair {
+  /** The types of a list, the first of which makes the interface. */
+  readonly types: readonly string[];
+  /** What DEL is told; without `bare` also the namespace and the result. */
+  readonly bare: boolean;
+}
+
+const shipped = (rows: object): readonly string[] => Object.keys(rows).filter(isPluginType);
+
+/** Every plugin that makes an interface with every one that changes it, and every two of the latter behind `bridge`. */
+export const pairs: readonly Pair[] = [
+  ...shipped(mains).flatMap((main) => shipped(metas).map((meta) => [main, meta])),
+  ...shipped(metas).flatMap((a) => shipped(metas).flatMap((b) => (a === b ? [] : [["bridge", a, b]]))),
+].flatMap((types) => [false, true].map((bare) => ({ types, bare })));
+
+export const titleOf = ({ types, bare }: Pair): string =>
+  `${types.join(", then ")}; DEL by ${bare ? "the key alone" : "all that is known"}`;
+
+/** What a plugin of the list says that it refuses, if it is meant to. */
+const refusalOf = ({ types: [main = "", meta = ""] }: Pair): string | undefined =>
+  mains[main]?.refuses?.[meta];
+
+interface Attached {
+  readonly at: TestNetns;
+  readonly plugins: readonly Json[];
+  readonly of: Of;
+  readonly result: Result;
+}
+
+/** Does it all. Returns what is wrong, a line each. */
+export async function faultsOfPair(heddle: HeddleBinary, pair: Pair): Promise<readonly string[]> {
+  await using site = await listSite(heddle);
+  const [one, two] = [await site.container(), await site.container()];
+  await prepare(site, pair, 2);
+  // Once before, for what is shared and stays.
+  for (const [nth, at] of [one, two].entries()) {
+    const round = await attach(site, pair, at, nth);
+    if (typeof round === "string") return wrongRefusal(pair, round);
+    await site.del(at, round.plugins, round.result, round.of);
+  }
+  if (refusalOf(pair) !== undefined) return [`ADD went through, which ${refusalOf(pair)}`];
+  const look = (): Promise<readonly string[]> => lookAt(site, [one, two]);
+  const before = await look();
+  const first = await demanded(site, pair, one, 0);
+  await site.check(one, first.plugins, first.result, first.of);
+  const second = await demanded(site, pair, two, 1);
+  for (const a of [first, second]) await site.check(a.at, a.plugins, a.result, a.of);
+  await site.del(one, first.plugins, first.result, { ...first.of, bare: pair.bare });
+  await site.check(two, second.plugins, second.result, second.of);
+  await site.del(two, second.plugins, second.result, { ...second.of, bare: pair.bare });
+  return [...unexpected(first), ...unexpected(second), ...difference(before, await look())];
+}
+
+function wrongRefusal(pair: Pair, message: string): readonly string[] {
+  const wanted = refusalOf(pair);
+  return wanted !== undefined && message.includes(wanted) ? [] : [message];
+}
+
+/** Links of the host that the plugins are to find. */
+async function prepare({ host }: ListSite, { types }: Pair, containers: number): Promise<void> {
+  const device = mains[types[0] ?? ""]?.device;
+  const devices = device ? Array.from({ length: containers }, (_, nth) => device(nth)) : [];
+  const lines = [MASTER, ...devices].flatMap((name, i) => [
+    `link add ${name} type veth peer name crowd-peer${i}`,
+    `link set ${name} up`,
+    `link set crowd-peer${i} up`,
+  ]);
+  await host.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
+}
+
+const SYSCTLS = ["net/core/somaxconn", "net/ipv4/conf/lo/arp_filter"];
+
+async function lookAt(site: ListSite, containers: readonly TestNetns[]): Promise<readonly string[]> {
+  const paths = containers.map(({ path }) => path);
+  const parameters = paths.flatMap((path) =>
+    SYSCTLS.map(async (key) => `${path}: ${key} = ${await site.sysctl(path, key)}`),
+  );
+  return [...(await site.host.snapshot(paths)), ...(await Promise.all(parameters))];
+}
+
+const membersOf = ({ host }: ListSite, nth: number): Member => ({
+  nth,
+  ipam: {
+    type: "host-local",
+    dataDir: join(host.dir, "ipam"),
+    ranges: [[{ subnet: "10.98.0.0/24" }], [{ subnet: "fd98::/64" }]],
+    routes: [{ dst: "0.0.0.0/0" }, { dst: "203.0.113.0/24" }, { dst: "2001:db8::/32" }],
+  },
+});
+
+interface Step {
+  readonly type: string;
+  readonly result: Result;
+}
+
+interface Round extends Attached {
+  readonly steps: readonly Step[];
+}
+
+/** ADD of each plugin. The words of the first that fails, after DEL of all. */
+async function attach(site: ListSite, { types }: Pair, at: TestNetns, nth: number): Promise<Round | string> {
+  const { ifname } = mains[types[0] ?? ""] ?? {};
+  const of: Of = ifname === undefined ? {} : { ifname };
+  const plugins = types.map((type) => entryOf(type, membersOf(site, nth)));
+  const steps: Step[] = [];
+  for (const conf of plugins) {
+    const before = steps.at(-1)?.result;
+    const reply = await site.call("ADD", at, { ...conf, ...(before ? { prevResult: before } : {}) }, of);
+    const type = String(conf["type"]);
+    if (reply.code !== 0) {
+      await site.del(at, plugins, before ?? {}, { ...of, bare: true });
+      return `ADD of ${type} failed with ${reply.error}: ${reply.message}`;
+    }
+    steps.push({ type, result: reply.result ?? {} });
+  }
+  return { at, plugins, of, steps, result: steps.at(-1)?.result ?? {} };
+}
+
+async function demanded(site: ListSite, pair: Pair, at: TestNetns, nth: number): Promise<Round> {
+  const attached = await attach(site, pair, at, nth);
+  if (typeof attached === "string") throw new Error(attached);
+  return attached;
+}
+
+/** Each result is the one before, with what the plugin is known to change. */
+const unexpected = ({ steps }: Round): readonly string[] =>
+  steps.slice(1).flatMap(({ type, result }, i) => {
+    const before = steps[i]?.result ?? {};
+    const wanted = metas[type]?.result(before, result);
+    return Bun.deepEquals(wanted, result)
+      ? []
+      : [`result of ${type}: ${JSON.stringify(result)}, not ${JSON.stringify(wanted)}`];
+  });

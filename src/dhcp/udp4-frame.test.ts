@@ -11,6 +11,16 @@ const datagram: Datagram = {
 const frame = encodeFrame(datagram);
 const flipped = (at: number): Uint8Array => frame.with(at, (frame[at] ?? 0) ^ 0x01);
 
+/** The frame with other bytes in its IPv4 header, whose checksum is right. */
+function withHeader(changes: Readonly<Record<number, number>>): Uint8Array {
+  const bytes = frame.slice();
+  for (const [at, value] of Object.entries({ ...changes, 24: 0, 25: 0 })) bytes[Number(at)] = value;
+  let sum = 0;
+  for (let at = 14; at < 34; at += 2) sum += ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+  sum = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
+  return bytes.with(24, sum >> 8).with(25, sum & 0xff);
+}
+
 describe("a frame", () => {
   test("carries the datagram, with headers that RFC 791 and 768 describe", () => {
     expect(frame.subarray(0, 24).toHex()).toBe("ffffffffffff02000000000108004500001f000040004011");
@@ -48,5 +58,18 @@ describe("a frame", () => {
   test("is refused at every length shorter than itself", () => {
     for (let length = 0; length < frame.length; length++)
       expect(decodeFrame(frame.subarray(0, length), false)).toBeUndefined();
+  });
+
+  test.each<[string, Readonly<Record<number, number>>]>([
+    ["another version", { 14: 0x65 }],
+    ["a header of 16 bytes", { 14: 0x44 }],
+    ["a length beyond the end", { 17: 0x20 }],
+    ["a length without room for UDP", { 17: 0x1b }],
+    ["more fragments to come", { 20: 0x20 }],
+    ["an offset", { 21: 0x01 }],
+    ["another protocol", { 23: 6 }],
+  ])("is refused with %s though its checksum is right", (_, changes) => {
+    expect(decodeFrame(withHeader({}), false)).toEqual(datagram);
+    expect(decodeFrame(withHeader(changes), false)).toBeUndefined();
   });
 });

@@ -2,6 +2,7 @@
  * A DHCPv4 server for tests, which does what a test wants to see: short leases, refusals, silence, and packets that no
  * client may believe. It is a process inside the namespace that plays the server's host and tells every message that it got.
  */
+import { macOf } from "../dhcp/place.ts";
 import { decodeFrame, encodeFrame, udpPortFilter, type Datagram } from "../dhcp/udp4-frame.ts";
 import { decode4, encode4, type Message4 } from "../dhcp/v4-message.ts";
 import { messageType, OPTION, TYPE } from "../dhcp/v4-options.ts";
@@ -129,9 +130,13 @@ function serve(behaviour: Behaviour): void {
     if (address === undefined) continue;
     const reply = type === "discover" ? TYPE.offer : manner === "nak" ? TYPE.nak : TYPE.ack;
     const answer = answerTo(m, reply, address, behaviour);
-    const to = isUnspecified(m.ciaddr)
-      ? { mac: datagram.source.mac, ip: m.broadcast ? ip("255.255.255.255") : address, port: CLIENT_PORT }
-      : { mac: datagram.source.mac, ip: m.ciaddr, port: CLIENT_PORT };
+    const everybody = { mac: macOf("ff:ff:ff:ff:ff:ff"), ip: ip("255.255.255.255"), port: CLIENT_PORT };
+    const one = (to: Ip): Datagram["destination"] => ({
+      mac: datagram.source.mac,
+      ip: to,
+      port: CLIENT_PORT,
+    });
+    const to = !isUnspecified(m.ciaddr) ? one(m.ciaddr) : m.broadcast ? everybody : one(address);
     if (behaviour.noise !== undefined)
       for (const bytes of noise(answer, ip(behaviour.noise), own, to)) socket.send(bytes);
     socket.send(encodeFrame({ source: own, destination: to, payload: encode4(answer) }));

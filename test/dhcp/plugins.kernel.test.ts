@@ -1,11 +1,12 @@
 /** Plugins that make interfaces, with addresses by DHCP: the lease is asked for over the new interface. */
-import { describe, expect } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { inProject } from "../../scripts/paths.ts";
 import { type DhcpLab, dhcpLab } from "../../src/testing/dhcp-lab.ts";
 import { type Behaviour, startServer } from "../../src/testing/dhcp-server.ts";
 import { dhcpServersTree, startRealServer } from "../../src/testing/dhcp-servers.ts";
-import { testWith } from "../../src/testing/needs.ts";
+import { onKernelWith, testWith } from "../../src/testing/needs.ts";
+import { patience } from "../../src/testing/slowdown.ts";
 import { testNetns, type TestNetns } from "../../src/testing/netns.ts";
 import type { Outcome } from "../../src/testing/run.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
@@ -20,12 +21,13 @@ async function onHost(
   command: string,
   conf: Readonly<Record<string, unknown>>,
   ipam: object = {},
+  containerId = "c1",
 ): Promise<Outcome> {
   const type = String(conf["type"]);
   const variables = {
     ...lab.env,
     CNI_COMMAND: command,
-    CNI_CONTAINERID: "c1",
+    CNI_CONTAINERID: containerId,
     CNI_NETNS: container.path,
     CNI_IFNAME: "net0",
     CNI_PATH: lab.cniPath,
@@ -142,4 +144,35 @@ labTest("the example of the plugin's README runs as it stands", async () => {
     true,
   ]);
   expect((await onHost(lab, container, "DEL", conf, ipam)).stdout).toBe("");
+});
+
+onKernelWith(["ipvlan"], () => {
+  test(
+    "containers on ipvlan share a MAC address and have leases of their own",
+    async () => {
+      await using lab = await dhcpLab();
+      await using server = await startServer(lab.server, usual);
+      await using _daemon = await lab.daemon();
+      await using first = await testNetns();
+      await using second = await testNetns();
+      const conf = { type: "ipvlan", master: "eth0" };
+      for (const [container, address] of [
+        [first, "10.9.1.10/16"],
+        [second, "10.9.1.11/16"],
+      ] as const) {
+        const added = await onHost(lab, container, "ADD", conf, {}, container.name);
+        expect(JSON.parse(added.stdout)).toMatchObject({ ips: [{ address }] });
+        expect(await seenFrom(container.path, lab.server.path, "10.9.0.1", 8080)).toBe(
+          address.replace("/16", ""),
+        );
+      }
+      const discovers = server.seen().filter((m) => m.type === "discover");
+      expect(new Set(discovers.map((m) => m.mac)).size).toBe(1);
+      // What is sent to an address that the interface does not have yet does not reach it.
+      expect(discovers.every((m) => m.broadcast)).toBe(true);
+      for (const container of [first, second])
+        expect((await onHost(lab, container, "DEL", conf, {}, container.name)).stdout).toBe("");
+    },
+    patience(60_000),
+  );
 });

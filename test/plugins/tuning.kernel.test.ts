@@ -194,6 +194,23 @@ describe("DEL", () => {
     expect([after["mtu"], (after["sysctls"] as readonly string[])[1]]).toEqual([1300, "7"]);
     expect([after["txQLen"], after["promisc"]]).toEqual([1000, false]);
   });
+  kernel("gives back all but what the kernel refuses by now, and comes to its end", async () => {
+    await using on = await listSite(heddle);
+    const a = await on.container();
+    await a.exec(["ip", "link", "add", "low", "type", "veth", "peer", "name", "low1"]);
+    await a.exec(["ip", "link", "add", "eth0", "link", "low", "type", "macvlan"]);
+    const prevResult = {
+      cniVersion: "1.1.0",
+      interfaces: [{ name: "eth0", sandbox: a.path }],
+      ips: [],
+    };
+    const conf = { type: "tuning", mtu: 1300, txQLen: 77 };
+    expect((await on.call("ADD", a, { ...conf, prevResult })).message).toBe("");
+    await a.exec(["ip", "link", "set", "low", "mtu", "1350"]);
+    await on.del(a, [conf], prevResult);
+    const after = await stateOf(on, a);
+    expect([after["mtu"], after["txQLen"]]).toEqual([1300, 1000]);
+  });
   kernel("succeeds when the interface or the namespace is gone, and GC leaves no record", async () => {
     await using on = await listSite(heddle);
     const [a, b, c] = [await on.container(), await on.container(), await on.container()];

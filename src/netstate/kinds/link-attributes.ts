@@ -2,7 +2,7 @@
  * Attributes of a link that another plugin made. The old values are recorded together before the change, and each comes
  * back if the link is still there and the value still ours.
  */
-import { NetError } from "../../errors.ts";
+import { isNetError, NetError } from "../../errors.ts";
 import { findLink, type Link, setLink } from "../../rtnl/link.ts";
 import {
   type ApplyContext,
@@ -52,13 +52,29 @@ function apply(o: LinkAttributesObject, context: ApplyContext): void {
   setLink(socketAt(context.spaces, o.place), { index: link.index }, change);
 }
 
-function give(o: LinkAttributesObject, old: LinkAttributes, context: Context): void {
+/**
+ * What the kernel refuses to take back (the link below has a smaller MTU by now, say) it refuses every time: that is told to
+ * `log`, and does not keep DEL from its end.
+ */
+function give(
+  o: LinkAttributesObject,
+  old: LinkAttributes,
+  context: Context,
+  log?: (message: string) => void,
+): void {
   if (o.place === "container" && context.spaces.container === undefined) return;
   const socket = socketAt(context.spaces, o.place);
   const link = findLink(socket, { name: o.link });
   if (link === undefined) return;
-  const back = pick(old, old, (name) => link[name] === o.attributes[name]);
-  if (Object.keys(back).length > 0) setLink(socket, { index: link.index }, back);
+  const changed = names.filter((n) => old[n] !== undefined && link[n] === o.attributes[n]);
+  for (const name of changed) {
+    try {
+      setLink(socket, { index: link.index }, { [name]: old[name] });
+    } catch (e) {
+      if (log === undefined || !isNetError(e, "netlink/refused")) throw e;
+      log(`the ${title[name]} of ${o.link} stays ${String(o.attributes[name])}: ${e.message}`);
+    }
+  }
 }
 
 function verify(o: LinkAttributesObject, context: Context): void {
@@ -71,7 +87,7 @@ function verify(o: LinkAttributesObject, context: Context): void {
 
 function remove(o: LinkAttributesObject, context: RemoveContext): void {
   const old = context.borrowed(o);
-  if (old !== undefined) give(o, JSON.parse(old) as LinkAttributes, context);
+  if (old !== undefined) give(o, JSON.parse(old) as LinkAttributes, context, context.log);
 }
 
 export const linkAttributes: KindOperations<LinkAttributesObject> = { apply, verify, remove };

@@ -4,9 +4,11 @@
  */
 import { flag, integer, object, parseJson, parsed } from "../../../cni/json.ts";
 import type { DelCall } from "../../../cni/plugin.ts";
+import { isNetError } from "../../../errors.ts";
+import type { NetlinkSocket } from "../../../netlink/socket.ts";
 import { parseMac } from "../../../net/mac.ts";
 import type { Context } from "../../../netstate/context.ts";
-import { findLink, type LinkChange, setLink } from "../../../rtnl/link.ts";
+import { findLink, type Link, type LinkChange, setLink } from "../../../rtnl/link.ts";
 import { readText, removeIfThere, unlessErrno } from "../../../sys/files.ts";
 import type { TuningConfig } from "./config.ts";
 
@@ -39,9 +41,24 @@ export async function removeForeignTuning(call: DelCall<TuningConfig>, { spaces 
   const link = socket && findLink(socket, { name: call.ifname });
   if (socket && link) {
     const change = readBackup(text, path, call.log);
-    if (Object.keys(change).length > 0) setLink(socket, { index: link.index }, change);
+    if (Object.keys(change).length > 0) putBack(socket, link, change, call.log);
   }
   removeIfThere(path);
+}
+
+/** What the kernel refuses once it refuses every time. */
+function putBack(
+  socket: NetlinkSocket,
+  { index, name }: Link,
+  change: LinkChange,
+  log: (message: string) => void,
+): void {
+  try {
+    setLink(socket, { index }, change);
+  } catch (e) {
+    if (!isNetError(e, "netlink/refused")) throw e;
+    log(`the old values of ${name} were not all put back: ${e.message}`);
+  }
 }
 
 /** A file that nobody can read again would stop every DEL to come. */

@@ -7,7 +7,7 @@ import { sample } from "../src/testing/faults.ts";
 import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
 import { kernelTestWith, testWith } from "../src/testing/needs.ts";
 import { patience } from "../src/testing/slowdown.ts";
-import { casesOf, failuresOf } from "./faults/loop.ts";
+import { casesOf, failuresOf, lane, plain } from "./faults/loop.ts";
 import { type Scenario, scenarios } from "./faults/scenarios.ts";
 
 const PROGRAMS = ["ip", "nft", "iptables-restore", "strace", "nsenter", "unshare"];
@@ -30,6 +30,12 @@ async function sampled(scenario: Scenario): Promise<void> {
   expect(await failuresOf(heddle, cases, performance.now() + patience(LIMIT_MS, 60_000))).toEqual([]);
 }
 
+/** While a fresh kernel loads a module for one who asks for a link, it refuses others who ask. */
+async function loadModules(scenario: Scenario): Promise<void> {
+  await using on = await lane(heddle);
+  await plain(scenario, on.subject);
+}
+
 describe("after a fault in ADD or DEL, DEL of the key, ADD of the key, or GC leaves nothing", () => {
   const everywhere = scenarios.filter((s) => s.features === undefined);
   testWith({ root: true, programs: PROGRAMS }).each(everywhere.map((s) => [s.name, s] as const))(
@@ -39,5 +45,12 @@ describe("after a fault in ADD or DEL, DEL of the key, ADD of the key, or GC lea
   );
   for (const scenario of scenarios)
     if (scenario.features)
-      kernelTestWith(...scenario.features)(scenario.name, () => sampled(scenario), 60_000);
+      kernelTestWith(...scenario.features)(
+        scenario.name,
+        async () => {
+          await loadModules(scenario);
+          await sampled(scenario);
+        },
+        60_000,
+      );
 });

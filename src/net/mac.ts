@@ -26,3 +26,6 @@ export function localMac(random: Uint8Array): Mac {
   b[0] = ((b[0] ?? 0) & 0xfc) | 0x02;
   return macFromBytes(b) as Mac;
 }
+
+/** The address of a link that has none yet: a bridge, for example, whose last port took its address along. */
+export const isZeroMac = (mac: Mac): boolean => mac === "00:00:00:00:00:00";

@@ -1,4 +1,5 @@
 import { failureOf } from "../errors.ts";
+import { isZeroMac } from "../net/mac.ts";
 import { findLink } from "../rtnl/link.ts";
 import { isAlive } from "./alive.ts";
 import { openContext } from "./context.ts";
@@ -55,5 +56,5 @@ const messages = (failures: readonly Error[]): string => failures.map((e) => e.m
 function asItIs(o: NetObject, { host }: Spaces): NetObject {
   if (o.kind !== "bridge" && o.kind !== "vlan-gateway") return o;
   const mac = findLink(host, { name: o.name })?.mac;
-  return mac === undefined ? o : { ...o, mac };
+  return mac === undefined || isZeroMac(mac) ? o : { ...o, mac };
 }

@@ -84,3 +84,22 @@ describe("several ranges of both families", () => {
     await on.check(a, [conf], ra);
   });
 });
+
+describe("a bridge that another program made", () => {
+  kernel("and whose last port took its address along gets one of its own", async () => {
+    await using on = await listSite(heddle);
+    const a = await on.container();
+    const lines = [
+      "link add lists0 up type bridge",
+      "link add p0 type veth peer name p1",
+      "link set p0 master lists0",
+      "link delete p0",
+    ];
+    await on.host.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
+    const [bare] = await on.ip(on.home, "link", "show", "lists0");
+    expect(bare?.["address"]).toBe("00:00:00:00:00:00");
+    const result = await on.add(a, [bridgeOn(on, V4)]);
+    expect(await seenFrom(a.path, on.home, "10.83.0.1", 80)).toBe(addressIn(result));
+    await on.check(a, [bridgeOn(on, V4)], result);
+  });
+});

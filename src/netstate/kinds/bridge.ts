@@ -1,4 +1,5 @@
 import { NetError } from "../../errors.ts";
+import { isZeroMac } from "../../net/mac.ts";
 import { createBridge, findLink, setLink } from "../../rtnl/link.ts";
 import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import { readText } from "../../sys/files.ts";
@@ -72,11 +73,12 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
       what: `a link ${o.name} that is not a bridge`,
       where: "the host",
     });
-  if (link.mac !== o.mac) throw new StaleFacts();
+  const bare = link.mac !== undefined && isZeroMac(link.mac);
+  if (!bare && link.mac !== o.mac) throw new StaleFacts();
   // Somebody else's, made since the plan; the next one says what is wrong with it.
   if (o.vlanFiltering && !link.bridge?.vlanFiltering) throw new StaleFacts();
   if (!link.up) prepare(o);
-  if (found && !hasFixedMac(o.name)) setLink(host, { index: link.index }, { mac: o.mac });
+  if (found && (bare || !hasFixedMac(o.name))) setLink(host, { index: link.index }, { mac: o.mac });
   const promiscuous = o.promiscuous && !link.promiscuous;
   if (!link.up || promiscuous)
     setLink(host, { index: link.index }, { up: true, ...(promiscuous ? { promiscuous } : {}) });

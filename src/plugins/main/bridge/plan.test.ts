@@ -170,6 +170,9 @@ describe("the plan of bridge", () => {
     const { result } = planOf({}, undefined, found("cni0"));
     expect(result.interfaces[0]).toEqual({ name: "cni0", mac: mac("02:00:00:00:00:09"), mtu: 9000 });
     expect(planOf({}, undefined).result.interfaces[0]?.mac).toBe(fresh.bridgeMac);
+    const bare = linkFact("cni0", { mac: mac("00:00:00:00:00:00"), kind: "bridge" });
+    const facts = { ...noFacts, links: new Map([["host cni0", bare]]) };
+    expect(planOf({}, undefined, facts).result.interfaces[0]?.mac).toBe(fresh.bridgeMac);
   });
   test("takes the first address of each network as the gateway where IPAM gives none", () => {
     const { state, result } = planOf({ isGateway: true, ipam }, DUAL);

@@ -2,7 +2,7 @@ import type { Plan, PlanInput } from "../../../cni/kernel-plugin.ts";
 import type { ResultIp, ResultRoute } from "../../../cni/result.ts";
 import { NetError } from "../../../errors.ts";
 import { addToIp, defaultRoute, network, overlaps, prefix, type IpPrefix } from "../../../net/ip.ts";
-import { parseMac } from "../../../net/mac.ts";
+import { isZeroMac, parseMac } from "../../../net/mac.ts";
 import { type Facts, factKey, type Needs } from "../../../netstate/facts.ts";
 import type { NetObject } from "../../../netstate/model.ts";
 import type { Link } from "../../../rtnl/link.ts";
@@ -35,7 +35,8 @@ export const needs = ({ config, lease }: Input): Needs => ({
 export function plan(input: Input, facts: Facts): Plan {
   const { config, ifname, netns, fresh, lease } = input;
   const found = facts.links.get(factKey("host", config.bridge));
-  const bridgeMac = knownMac(input) ?? found?.mac ?? fresh.bridgeMac;
+  const own = found?.mac && !isZeroMac(found.mac) ? found.mac : undefined;
+  const bridgeMac = knownMac(input) ?? own ?? fresh.bridgeMac;
   const ips = lease.ips.map((ip) => withGateway(ip, config));
   const routes = [...lease.routes, ...defaultRoutes(config, ips, lease.routes)];
   const vlanObjects = config.vlans ? inVlans(input, config.vlans, facts) : [];

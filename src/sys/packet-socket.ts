@@ -120,17 +120,19 @@ function receiveOne(fd: Fd, buffer: Uint8Array, on: string): Frame | undefined {
   return { bytes: buffer.slice(vnetHdr.size, size), checksumPending: (flags & NEEDS_CSUM) !== 0 };
 }
 
+/** The program that the kernel reads by its address: what only a local name holds may be collected before the call ends. */
+let attached: Uint8Array | undefined;
+
 function attachFilter(fd: Fd, filter: readonly FilterInstruction[], on: string): void {
   const code = new Uint8Array(new ArrayBuffer(sockFilter.size * filter.length));
   filter.forEach((instruction, i) => sockFilter.set(viewOf(code), i * sockFilter.size, instruction));
+  attached = code;
   // struct sock_fprog: unsigned short len; struct sock_filter *filter.
   const program = new DataView(new ArrayBuffer(16));
   program.setUint16(0, filter.length, true);
-  program.setBigUint64(8, BigInt(ptr(code)), true);
+  program.setBigUint64(8, BigInt(ptr(attached)), true);
   const bytes = new Uint8Array(program.buffer);
-  call("setsockopt", `${on}: SO_ATTACH_FILTER`, (libc) => {
-    const result = libc.setsockopt(fd.raw, SOL_SOCKET, SO_ATTACH_FILTER, bytes, bytes);
-    // Named here, so that it is alive while the kernel reads it by its address.
-    return code.length > 0 ? result : result;
-  });
+  call("setsockopt", `${on}: SO_ATTACH_FILTER`, (libc) =>
+    libc.setsockopt(fd.raw, SOL_SOCKET, SO_ATTACH_FILTER, bytes, bytes),
+  );
 }

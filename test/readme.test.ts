@@ -7,7 +7,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { ensureBuilt } from "../scripts/build.ts";
 import { projectDir } from "../scripts/paths.ts";
 import { pluginTypes, registry } from "../src/plugins/registry.ts";
-import { testWith } from "../src/testing/needs.ts";
+import { kernelTestWith, testWith } from "../src/testing/needs.ts";
 import { plainEnv, run } from "../src/testing/run.ts";
 import { tempDir } from "../src/testing/temp-dir.ts";
 
@@ -94,6 +94,22 @@ async function exampleLists(): Promise<readonly (readonly [string, string])[]> {
 }
 const examples = await exampleLists();
 
+/** Plugins whose kind of link the kernel may lack. */
+const kinds = ["dummy", "ipvlan", "vlan", "vrf"] as const;
+function testOf(where: string): (title: string, body: () => Promise<void>) => void {
+  const kind = kinds.find((k) => where.includes(`/${k}/`));
+  return kind === undefined ? rootTest : kernelTestWith(kind);
+}
+
+/** Links of the host: one that others hang on, on the network of the examples, and one to lend. */
+const LINKS = [
+  "ip link add eth0 type veth peer name wire",
+  "ip address add 192.0.2.2/24 dev eth0",
+  "ip link set wire up",
+  "ip link set eth0 up",
+  "ip link add hdl-lent type veth peer name lent-peer",
+];
+
 describe("every example list", () => {
   test("is there: one in examples/, and one for each plugin that is no IPAM", () => {
     const shown = new Set(examples.map(([where]) => where));
@@ -104,7 +120,7 @@ describe("every example list", () => {
   });
 
   for (const [where, json] of examples)
-    rootTest(`of ${where} attaches, checks and detaches`, async () => {
+    testOf(where)(`of ${where} attaches, checks and detaches`, async () => {
       const heddle = await ensureBuilt();
       const list = JSON.parse(json) as { readonly name: string; readonly cniVersion: string };
       using dir = tempDir("example");
@@ -115,7 +131,7 @@ describe("every example list", () => {
       // 0.3.0 has no CHECK.
       const verbs = list.cniVersion === "0.3.0" ? ["add", "del"] : ["add", "check", "del"];
       const lines = verbs.map((verb) => `${bin}/heddle cni ${verb} ${list.name} /run/netns/example`);
-      writeFileSync(dir.in("run.sh"), ["set -eu", "ip netns add example", ...lines, ""].join("\n"));
+      writeFileSync(dir.in("run.sh"), ["set -eu", ...LINKS, "ip netns add example", ...lines, ""].join("\n"));
       const mappings = [{ hostPort: 9090, containerPort: 80, protocol: "tcp", hostIP: "127.0.0.1" }];
       const { code, stdout, stderr } = await run(onPrivateHost("bash", dir.in("run.sh")), {
         env: {

@@ -73,9 +73,11 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
   record.begin(identityOf(spaces, call.netns), leaseOf(ipam, call));
   try {
     // From here on the IPAM plugin may have made a reservation, also if it fails.
-    const lease = async (): Promise<Result> =>
-      ipam === undefined ? emptyResult : leased(await reserve(call, ipam, clearDead));
     const late = speaksOverTheLink(ipam);
+    // Of links that are made by then, those of the dead cannot be told: its reservation alone is given back.
+    const clearReserved = late ? () => release(call.delegate, record.found?.lease, ipam) : clearDead;
+    const lease = async (): Promise<Result> =>
+      ipam === undefined ? emptyResult : leased(await reserve(call, ipam, clearReserved));
     const input = inputOf(call, owner, late ? emptyResult : await lease());
     const mac = plugin.mac?.(call);
     const named = mac === undefined ? input : { ...input, mac, fresh: { ...input.fresh, containerMac: mac } };

@@ -7,7 +7,7 @@ import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { PluginReply } from "../src/testing/cni-host.ts";
 import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
-import { testWith } from "../src/testing/needs.ts";
+import { kernelTestWith, testWith } from "../src/testing/needs.ts";
 import { testNetns } from "../src/testing/netns.ts";
 import { seenFrom } from "../src/testing/traffic.ts";
 import { run } from "../src/testing/run.ts";
@@ -26,23 +26,25 @@ afterAll(() => heddle[Symbol.dispose]());
 
 type Json = Readonly<Record<string, unknown>>;
 const rows = (list: readonly Scenario[]) => list.map((s) => [s.name, s] as const);
+const here = scenarios.filter((s) => s.features === undefined);
 /** What was borrowed is known by the record alone, and a loopback carries no mark. */
-const marked = scenarios.filter((s) => s.name !== "loopback");
+const marked = here.filter((s) => s.name !== "loopback");
 
-/** Runs `work` on a live attachment and compares what is left with what a plain ADD and DEL leave. */
-async function leavesNothing(
-  scenario: Scenario,
-  work: (on: Subject, added: PluginReply, lane: Lane) => Promise<void>,
-): Promise<void> {
+type Work = (on: Subject, added: PluginReply, lane: Lane) => Promise<void>;
+
+/** Does each work on a live attachment and compares what is left with what a plain ADD and DEL leave. */
+async function leavesNothing(scenario: Scenario, ...works: readonly Work[]): Promise<void> {
   await using on = await lane(heddle);
   await plain(scenario, on.subject);
   await plain(scenario, on.other);
   const before = await snapshotOf(on);
-  await scenario.prepare?.(on.subject);
-  const added = demand("ADD", await scenario.add(on.subject));
-  await work(on.subject, added, on);
-  await scenario.finish?.(on.subject);
-  expect(difference(before, await snapshotOf(on))).toEqual([]);
+  for (const work of works) {
+    await scenario.prepare?.(on.subject);
+    const added = demand("ADD", await scenario.add(on.subject));
+    await work(on.subject, added, on);
+    await scenario.finish?.(on.subject);
+    expect(difference(before, await snapshotOf(on))).toEqual([]);
+  }
 }
 
 const loseRecords = ({ host }: Subject): void =>
@@ -71,20 +73,40 @@ async function makeNetns(name: string): Promise<void> {
 const seenByHost = ({ host, netns }: Subject): Promise<string | undefined> =>
   seenFrom(netns, `/proc/${host.pid}/ns/net`, "10.97.0.1", 8080);
 
+const withoutRecord =
+  (scenario: Scenario): Work =>
+  async (on) => {
+    loseRecords(on);
+    demand("DEL", await scenario.del(on, "bare"));
+  };
+const withoutNamespaceAndRecord =
+  (scenario: Scenario): Work =>
+  async (on) => {
+    await replaceNetns(on);
+    loseRecords(on);
+    demand("DEL", await scenario.del(on, "full"));
+  };
+
+async function neverAttached(scenario: Scenario): Promise<void> {
+  await using on = await lane(heddle);
+  await scenario.prepare?.(on.subject);
+  const before = await snapshotOf(on);
+  for (const how of ["full", "bare"] as const) demand(`DEL, ${how}`, await scenario.del(on.subject, how));
+  expect(await snapshotOf(on)).toEqual(before);
+  await scenario.finish?.(on.subject);
+}
+
 describe("DEL leaves nothing", () => {
   kernel.each(rows(marked))("of %s after its record was lost", (_, scenario) =>
-    leavesNothing(scenario, async (on) => {
-      loseRecords(on);
-      demand("DEL", await scenario.del(on, "bare"));
-    }),
+    leavesNothing(scenario, withoutRecord(scenario)),
   );
-  kernel.each(rows(scenarios))("of %s after the marks of its links were lost", (_, scenario) =>
+  kernel.each(rows(here))("of %s after the marks of its links were lost", (_, scenario) =>
     leavesNothing(scenario, async (on) => {
       await removeAltNames(on);
       demand("DEL", await scenario.del(on, "bare"));
     }),
   );
-  kernel.each(rows(scenarios))("of %s after the namespace is gone", (_, scenario) =>
+  kernel.each(rows(here))("of %s after the namespace is gone", (_, scenario) =>
     leavesNothing(scenario, async (on) => {
       await run(["ip", "netns", "delete", on.netns.slice("/run/netns/".length)]);
       demand("DEL", await scenario.del(on, "full"));
@@ -92,21 +114,20 @@ describe("DEL leaves nothing", () => {
     }),
   );
   kernel.each(rows(marked))("of %s with the namespace gone and the record lost", (_, scenario) =>
-    leavesNothing(scenario, async (on) => {
-      await replaceNetns(on);
-      loseRecords(on);
-      demand("DEL", await scenario.del(on, "full"));
-    }),
+    leavesNothing(scenario, withoutNamespaceAndRecord(scenario)),
   );
-  kernel.each(rows(scenarios))("of %s that was never attached", async (_, scenario) => {
-    await using on = await lane(heddle);
-    await scenario.prepare?.(on.subject);
-    const before = await snapshotOf(on);
-    for (const how of ["full", "bare"] as const) demand(`DEL, ${how}`, await scenario.del(on.subject, how));
-    expect(await snapshotOf(on)).toEqual(before);
-    await scenario.finish?.(on.subject);
-  });
-  kernel.each(rows(scenarios))("of %s when it comes twice", (_, scenario) =>
+  kernel.each(rows(here))("of %s that was never attached", (_, scenario) => neverAttached(scenario));
+  for (const scenario of scenarios)
+    if (scenario.features)
+      kernelTestWith(...scenario.features)(
+        `of ${scenario.name}: without its record, without its namespace as well, and never attached`,
+        async () => {
+          await leavesNothing(scenario, withoutRecord(scenario), withoutNamespaceAndRecord(scenario));
+          await neverAttached(scenario);
+        },
+        60_000,
+      );
+  kernel.each(rows(here))("of %s when it comes twice", (_, scenario) =>
     leavesNothing(scenario, async (on) => {
       demand("DEL", await scenario.del(on, "full"));
       demand("second DEL", await scenario.del(on, "full"));
@@ -139,7 +160,7 @@ describe("DEL leaves nothing", () => {
 });
 
 describe("GC leaves nothing", () => {
-  kernel.each(rows(scenarios))("of %s with its record", (_, scenario) =>
+  kernel.each(rows(here))("of %s with its record", (_, scenario) =>
     leavesNothing(scenario, async (on) => {
       demand("GC", await scenario.gc(on));
     }),
@@ -153,7 +174,7 @@ describe("GC leaves nothing", () => {
 });
 
 describe("a second ADD", () => {
-  kernel.each(rows(scenarios))("of %s alive is refused by one error and harms nothing", (_, scenario) =>
+  kernel.each(rows(here))("of %s alive is refused by one error and harms nothing", (_, scenario) =>
     leavesNothing(scenario, async (on, added, lane) => {
       const alive = await snapshotOf(lane);
       const again = await scenario.add(on);
@@ -176,7 +197,7 @@ describe("a second ADD", () => {
       demand("DEL", await bridge.del(on, "full"));
     }),
   );
-  kernel.each(rows(scenarios))("of %s takes over from a container that is gone", (_, scenario) =>
+  kernel.each(rows(here))("of %s takes over from a container that is gone", (_, scenario) =>
     leavesNothing(scenario, async (on) => {
       if (scenario.prepare) return void (await scenario.del(on, "bare"));
       await replaceNetns(on);

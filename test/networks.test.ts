@@ -90,6 +90,22 @@ async function linkOf(net: string, name: string, on: Site): Promise<LinkJson> {
 const sysctl = async (on: Site, net: string, key: string): Promise<string> =>
   (await on.host.exec([...inside(net), "cat", `/proc/sys/${key}`])).stdout.trim();
 
+/** Who is asked outside sees the host, whatever masquerades. */
+async function hides(conf: (on: Site) => Json): Promise<void> {
+  for (const ipMasqBackend of ["nftables", "iptables"]) {
+    await using on = await site();
+    const [a, outside] = [await on.container(), await on.container()];
+    await on.host.exec(["ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"]);
+    await on.host.exec(["ip", "link", "set", "up1", "netns", outside.name]);
+    await on.host.exec(["ip", "address", "add", "192.0.2.1/24", "dev", "up0"]);
+    await on.host.exec(["ip", "link", "set", "up0", "up"]);
+    await outside.exec(["ip", "address", "add", "192.0.2.2/24", "dev", "up1"]);
+    await outside.exec(["ip", "link", "set", "up1", "up"]);
+    await resultOf(on.call("ADD", a, { ...conf(on), ipMasq: true, ipMasqBackend }));
+    expect(await seenFrom(a.path, outside.path, "192.0.2.2", 80)).toBe("192.0.2.1");
+  }
+}
+
 describe("bridge", () => {
   kernel("lets containers reach each other and their gateway, in both families", async () => {
     await using on = await site();
@@ -252,20 +268,9 @@ describe("bridge", () => {
     demand("CHECK", await on.call("CHECK", a, conf, { prevResult: added }));
   });
 
-  kernel("hides containers behind the host's address with ipMasq, by either backend", async () => {
-    for (const ipMasqBackend of ["nftables", "iptables"]) {
-      await using on = await site();
-      const [a, outside] = [await on.container(), await on.container()];
-      await on.host.exec(["ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1"]);
-      await on.host.exec(["ip", "link", "set", "up1", "netns", outside.name]);
-      await on.host.exec(["ip", "address", "add", "192.0.2.1/24", "dev", "up0"]);
-      await on.host.exec(["ip", "link", "set", "up0", "up"]);
-      await outside.exec(["ip", "address", "add", "192.0.2.2/24", "dev", "up1"]);
-      await outside.exec(["ip", "link", "set", "up1", "up"]);
-      await resultOf(on.call("ADD", a, bridge(on, { ipMasq: true, ipMasqBackend })));
-      expect(await seenFrom(a.path, outside.path, "192.0.2.2", 80)).toBe("192.0.2.1");
-    }
-  });
+  kernel("hides containers behind the host's address with ipMasq, by either backend", () =>
+    hides((on) => bridge(on)),
+  );
 
   kernel("takes the MAC address of runtimeConfig, else of args, else of CNI_ARGS", async () => {
     await using on = await site();
@@ -293,6 +298,10 @@ describe("bridge", () => {
 });
 
 describe("ptp", () => {
+  kernel("hides who is behind a link of its own behind the host's address, by either backend", () =>
+    hides((on) => ({ type: "ptp", ...ipam(on) })),
+  );
+
   kernel("routes between containers, the host and the outside, in both families", async () => {
     await using on = await site();
     const [a, b] = [await on.container(), await on.container()];

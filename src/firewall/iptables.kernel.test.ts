@@ -413,10 +413,10 @@ describeWith({ root: true, programs: ["ip", "iptables-restore"] })("many at once
     expect(await marked()).toBe(0);
   });
 
-  test("of many that want one port exactly one gets it, and the shared rules are made once", async () => {
+  test("of many that want one port exactly one gets it; the shared rules are made once, and all can go at once", async () => {
     await using netns = await testNetns();
     using folder = tempDir("iptables");
-    const script = `
+    const script = (work: string): string => `
       import { openIptables } from ${JSON.stringify(`${import.meta.dir}/iptables.ts`)};
       import { parseIp, prefix } from ${JSON.stringify(`${import.meta.dir}/../net/ip.ts`)};
       const n = Number(process.env.N);
@@ -425,19 +425,25 @@ describeWith({ root: true, programs: ["ip", "iptables-restore"] })("many at once
       const state = { backend: "iptables", network: "mynet", containerId: "c" + n, rules: [{ ...rule, hostPort: 8080 }] };
       const backend = openIptables({ lockPath: ${JSON.stringify(folder.in("lock"))} });
       const mark = "heddle-portmap-0123456789ab-00000000000000" + n;
+      ${work}`;
+    const each = (work: string) =>
+      Promise.all(
+        Array.from({ length: 8 }, (_, i) =>
+          netns.exec([process.execPath, "-e", script(work)], { env: { ...plainEnv, N: String(10 + i) } }),
+        ),
+      );
+    const outcomes = await each(`
       try { backend.apply(state, mark, (m) => m); console.log("got it"); }
       catch (e) { console.log(e.code); }
-      backend.apply({ ...state, containerId: "d" + n, rules: [{ ...rule, hostPort: 9000 + n }] }, mark + "d", (m) => m);`;
-    const outcomes = await Promise.all(
-      Array.from({ length: 8 }, (_, i) =>
-        netns.exec([process.execPath, "-e", script], { env: { ...plainEnv, N: String(10 + i) } }),
-      ),
-    );
+      backend.apply({ ...state, containerId: "d" + n, rules: [{ ...rule, hostPort: 9000 + n }] }, mark + "d", (m) => m);`);
     const said = outcomes.map((o) => o.stdout.trim()).sort();
     expect(said).toEqual(["got it", ...Array<string>(7).fill("port/taken")]);
     const rules = (await netns.exec(["iptables-save", "-t", "nat"])).stdout.split("\n");
     for (const chain of ["PREROUTING", "OUTPUT", "POSTROUTING", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK"])
       expect(rules.filter((l) => l.startsWith(`-A ${chain} `)).length).toBe(1);
     expect(rules.filter((l) => l.includes("-j DNAT")).length).toBe(9);
+    await each("for (const m of [mark, mark + 'd']) for (const _ of [1, 2]) backend.remove(m);");
+    const left = (await netns.exec(["iptables-save", "-t", "nat"])).stdout;
+    expect(left).not.toMatch(/DNAT --to|CNI-DN-|heddle-portmap/);
   });
 });

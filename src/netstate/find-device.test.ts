@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, symlinkSync } from "node:fs";
-import { dirname } from "node:path";
-import type { NetlinkSocket } from "../netlink/socket.ts";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
 import { tempDir } from "../testing/temp-dir.ts";
 import { findDevice, isPciAddress } from "./find-device.ts";
 
@@ -61,6 +61,19 @@ describe("a PCI device", () => {
   ])("is named by %s: %p", (text, is) => {
     expect(isPciAddress(text)).toBe(is);
   });
+});
+
+test("a device of the auxiliary bus or of a path is the link in its directory", () => {
+  using dir = sysfs();
+  const there = ["bus/auxiliary/devices/mlx5_core.sf.4", "devices/some/card"];
+  for (const device of there) {
+    // Of all links only the loopback is everywhere.
+    mkdirSync(join(dir.path, device, "net/lo"), { recursive: true });
+    writeFileSync(join(dir.path, device, "net/lo/ifindex"), "1\n");
+  }
+  using route = openNetlink("route");
+  for (const wanted of [{ auxiliary: "mlx5_core.sf.4" }, { kernelPath: "/sys/devices/some/card" }])
+    expect(findDevice(route, wanted, dir.path)).toMatchObject({ kind: "link", link: { name: "lo" } });
 });
 
 test("a device of the auxiliary bus or of a path that is not there is none", () => {

@@ -100,6 +100,19 @@ describe("ADD and DEL", () => {
     expect(await hostOf(on)).toEqual(before);
   });
 
+  kernel("leave a link of the container alone that has the name of the device on the host", async () => {
+    await using on = await withDevice();
+    const a = await on.container();
+    await a.exec(["ip", "link", "add", "dev0", "up", "type", "veth", "peer", "name", "dev1"]);
+    const before = [await hostOf(on), await on.host.snapshot([a.path])];
+    const result = await on.add(a, [bare()]);
+    expect(await linkIn(on, a.path, "eth0")).toMatchObject({ address: MAC });
+    expect((await linkIn(on, a.path, "eth0"))?.["flags"]).toContain("UP");
+    await on.check(a, [bare()], result);
+    await on.del(a, [bare()], result);
+    expect([await hostOf(on), await on.host.snapshot([a.path])]).toEqual(before);
+  });
+
   kernel("find the device by its address, by its path and by its name before these", async () => {
     await using on = await withDevice();
     const a = await on.container();

@@ -168,6 +168,22 @@ onKernelWith(["vrf"], () => {
       expect((await shown(on, a, "net2")).master).toBe("blue");
     });
 
+    test("of two interfaces with the same addresses keeps each in a VRF of its own", async () => {
+      await using on = await listSite(heddle);
+      const [a, net1] = [await on.container(), { ifname: "net1" }];
+      const other = { ...bridgeOn(on, DUAL, { bridge: "lists1" }), name: "second" };
+      const second = [other, { ...vrf({ vrfname: "blue" }), name: "second" }];
+      const results = [await on.add(a, inRed(on)), await on.add(a, second, net1)];
+      expect(addressIn(results[1] ?? {})).toBe(addressIn(results[0] ?? {}));
+      expect(await routesIn(on, a, "1")).toEqual(ROUTES);
+      expect(await routesIn(on, a, "2", "net1")).toEqual(ROUTES);
+      await on.check(a, inRed(on), results[0] ?? {});
+      await on.check(a, second, results[1] ?? {}, net1);
+      await on.del(a, inRed(on), results[0] ?? {});
+      expect(await routesIn(on, a, "2", "net1")).toEqual(ROUTES);
+      await on.check(a, second, results[1] ?? {}, net1);
+    });
+
     test("of several interfaces at the same moment chooses different tables", async () => {
       await using on = await listSite(heddle);
       const a = await on.container();

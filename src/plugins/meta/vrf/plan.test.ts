@@ -14,7 +14,7 @@ const configOf = (raw: Json) => parseConfig(confOf("vrf", raw));
 const previous: Json = { interfaces: [{ name: "eth0", sandbox: "/run/netns/c" }], ips: [] };
 const eth0 = linkFact("eth0", { index: 7 });
 const vrfLink = (name: string, index: number, table: number): Link =>
-  linkFact(name, { index, kind: "vrf", kindData: Uint8Array.of(8, 0, 1, 0, table, 0, 0, 0) });
+  linkFact(name, { index, kind: "vrf", kindData: Uint8Array.of(8, 0, 1, 0, table & 255, table >> 8, 0, 0) });
 const address = (text: string, more: Partial<Address> = {}): Address => ({
   index: 7,
   prefix: prefixOf(text),
@@ -89,6 +89,11 @@ describe("the table of a new VRF", () => {
     expect(red([])).toBe(1);
     expect(red([1, 2, 4])).toBe(3);
     expect(red([5])).toBe(1);
+    expect(red(Array.from({ length: 999 }, (_, i) => i + 1))).toBe(1000);
+  });
+  test("has nothing to do with links of other kinds", () => {
+    const alike = { ...vrfLink("br0", 20, 1), kind: "bridge" };
+    expect(memberIn({}, factsOf(eth0, [alike])).vrf.table).toBe(1);
   });
   test("is none of those that routes and rules name, nor one of the kernel's", () => {
     const routes = Array.from({ length: 252 }, (_, i) => route("10.0.0.0/8", { oif: 9, table: i + 1 }));

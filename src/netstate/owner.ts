@@ -27,6 +27,9 @@ export const vethName = (mark: string): string => `veth${hash([mark], 8)}`;
 /** The name of the link that shapes what a container sends, from the mark: it differs for each of its interfaces. */
 export const shaperName = (mark: string): string => `bwp${hash([mark], 12)}`;
 
+/** The name that a link may have between its making and its naming. */
+export const passingName = (mark: string): string => `hdl${hash([mark, "link"], 12)}`;
+
 /** The number by which routes and rules of ours are told from all others (RTPROT_*); see docs/limits.md. */
 export const ROUTE_PROTOCOL = 72;
 

@@ -1,7 +1,7 @@
 import { NetError } from "../../errors.ts";
 import { createLink } from "../../rtnl/create-link.ts";
 import { type LinkType, linkTypeOf } from "../../rtnl/kinds.ts";
-import { addAltName, findLink, type Link, removeLink, setLink } from "../../rtnl/link.ts";
+import { addAltName, findLink, getLink, type Link, removeLink, setLink } from "../../rtnl/link.ts";
 import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import {
   type ApplyContext,
@@ -13,6 +13,7 @@ import {
   linkOf,
 } from "../context.ts";
 import type { LinkObject } from "../model.ts";
+import { passingName } from "../owner.ts";
 import { at, socketAt } from "../spaces.ts";
 import { holderOf } from "./link-holder.ts";
 
@@ -22,8 +23,9 @@ import { holderOf } from "./link-holder.ts";
  */
 function apply(o: LinkObject, context: ApplyContext): void {
   if (o.possession === "shared") return ensure(o, context);
+  let name: string;
   try {
-    create(o, context);
+    name = createUnderSomeName(o, context);
   } catch (cause) {
     refuse(o, context, cause as Error);
     if (isErrno(cause, "EEXIST")) throw taken(o, context, cause as Error);
@@ -33,7 +35,8 @@ function apply(o: LinkObject, context: ApplyContext): void {
   }
   context.undo.defer(() => remove(o, context));
   const socket = socketAt(context.spaces, o.place);
-  addAltName(socket, { name: o.name }, context.mark);
+  addAltName(socket, { name }, context.mark);
+  if (name !== o.name) setLink(socket, { index: getLink(socket, { name }).index }, { name: o.name });
   // A passthru link takes the address of the one below when it is made; afterwards it gives its own to that one.
   if (o.mac && "mode" in o.type && o.type.mode === "passthru")
     setLink(socket, { name: o.name }, { mac: o.mac });
@@ -46,6 +49,23 @@ function addIfFree(altName: string, { name, place }: LinkObject, { spaces }: Con
   } catch (e) {
     if (!isErrno(e, "EEXIST")) throw e;
   }
+}
+
+/**
+ * Makes the link by its name, or by a passing one. Kernels such as 6.1 and 6.12 refuse a name that a link has in the
+ * namespace of the lower one, wherever the new link is to be; and most hosts have an `eth0`.
+ */
+function createUnderSomeName(o: LinkObject, context: ApplyContext): string {
+  try {
+    create(o, context);
+    return o.name;
+  } catch (e) {
+    const elsewhere = o.lower !== undefined && o.lower.place !== o.place;
+    if (!elsewhere || !isErrno(e, "EEXIST") || isThere(o, context)) throw e;
+  }
+  const name = passingName(context.mark);
+  create({ ...o, name }, context);
+  return name;
 }
 
 function create(o: LinkObject, context: ApplyContext): void {
@@ -177,9 +197,11 @@ function remove(o: LinkObject, { mark, spaces }: Context): void {
   if (o.possession === "shared" || (o.place === "container" && spaces.container === undefined)) return;
   const socket = socketAt(spaces, o.place);
   if (removeLink(socket, { altName: mark })) return;
-  const link = findLink(socket, { name: o.name });
-  if (link?.kind === o.type.kind && !link.altNames.some((n) => n.startsWith("heddle-")))
-    removeLink(socket, { index: link.index });
+  for (const name of [o.name, passingName(mark)]) {
+    const link = findLink(socket, { name });
+    if (link?.kind === o.type.kind && !link.altNames.some((n) => n.startsWith("heddle-")))
+      removeLink(socket, { index: link.index });
+  }
 }
 
 export const link: KindOperations<LinkObject> = { apply, verify, remove };

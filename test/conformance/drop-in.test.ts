@@ -83,6 +83,16 @@ const LOOPBACK = /: (link lo |address ::1\/128 on lo$)/;
 const left = (before: readonly string[], after: readonly string[]): readonly string[] =>
   difference(before, after).filter((line) => line.startsWith("left") && !LOOPBACK.test(line));
 
+const FORGET_MS = 20_000;
+
+/** Waits until the kernel has taken the namespace apart, which it does when it has time: its links go with it. */
+async function forgotten(host: CniHost, before: readonly string[]): Promise<void> {
+  const deadline = performance.now() + patience(FORGET_MS);
+  const pairs = async (): Promise<readonly string[]> =>
+    left(before, await host.snapshot()).filter((line) => / link veth/.test(line));
+  while ((await pairs()).length > 0 && performance.now() < deadline) await Bun.sleep(20);
+}
+
 /** Tables and chains that the reference makes when it looks for what it should remove. */
 const REFERENCE = /nft: table (ip|ip6|inet|bridge) (nat|filter|cni_\w+)/;
 const NONE = { "cni.dev/valid-attachments": [] };
@@ -135,6 +145,7 @@ byFeature(cases, (group) => {
           await using container = await testNetns();
           await attach(laneOf(c, reference, container.path), reference);
         }
+        await forgotten(host, before);
         const gone = laneOf(c, ours, "/run/netns/gone");
         for (const { runtimeConfig: _, ...conf } of gone.confs.toReversed())
           demand(`DEL of ${String(conf["type"])}`, await gone.call(ours, "DEL", conf));

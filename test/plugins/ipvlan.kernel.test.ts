@@ -46,6 +46,23 @@ onKernelWith(["ipvlan"], () => {
       expect(await on.snapshot(a, b)).toEqual(before);
     });
 
+    test("has its master's address, and says so to who wants another", async () => {
+      await using on = await lan(heddle);
+      const a = await on.container();
+      const prevResult = await on.add(a, ipvlan(on));
+      const { error, message } = await on.call("ADD", a, {
+        type: "tuning",
+        mac: "02:00:00:00:00:55",
+        mtu: 1400,
+        prevResult,
+      });
+      expect([error, message]).toEqual([
+        7,
+        expect.stringContaining("mac: the address of eth0, a link of kind ipvlan"),
+      ]);
+      expect((await on.call("CHECK", a, final(ipvlan(on), prevResult))).message).toBe("");
+    });
+
     test("needs neither default route nor previous result for CHECK and DEL", async () => {
       await using on = await lan(heddle);
       const a = await on.container();

@@ -40,8 +40,8 @@ function apply(o: LinkAttributesObject, context: ApplyContext): void {
   const link = findForIndex(context, o.place, o.link);
   const old = pick(link, o.attributes, (name) => link[name] !== o.attributes[name]);
   if (Object.keys(old).length === 0) return;
-  // The loopback has it; the kernel takes any other address for it, and this one never again.
-  if (old.mac === NO_MAC)
+  // The kernel takes any address for the loopback, and its own zeros never again.
+  if ("mac" in old && (old.mac ?? NO_MAC) === NO_MAC)
     throw new NetError("config/invalid", {
       field: "mac",
       why: `${o.link} has no MAC address of its own, and could not be given back that it has none`,
@@ -49,8 +49,25 @@ function apply(o: LinkAttributesObject, context: ApplyContext): void {
   context.borrow(o, JSON.stringify(old));
   context.undo.defer(() => give(o, old, context));
   const change = pick(o.attributes, old, () => true);
-  setLink(socketAt(context.spaces, o.place), { index: link.index }, change);
+  try {
+    setLink(socketAt(context.spaces, o.place), { index: link.index }, change);
+  } catch (cause) {
+    throw change.mac === undefined ? cause : macRefused(o.link, link, cause);
+  }
 }
+
+/** An ipvlan has the address of the link below, and the kernel says no more than that it cannot. */
+const macRefused = (name: string, { kind }: Link, cause: unknown): unknown =>
+  cause instanceof NetError && cause.is("netlink/refused") && cause.detail.errno === "EOPNOTSUPP"
+    ? new NetError(
+        "config/invalid",
+        {
+          field: "mac",
+          why: `the address of ${name}, a link of kind ${kind ?? "hardware"}, cannot be changed`,
+        },
+        { cause },
+      )
+    : cause;
 
 /**
  * What the kernel refuses to take back (the link below has a smaller MTU by now, say) it refuses every time: that is told to

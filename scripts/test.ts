@@ -1,7 +1,7 @@
 /**
  * Runs the tests: the checks of `npm run check`, then every test file in random order, each in a fresh global object,
  * several at a time. Test files named `*.long.test.ts` run only with `--all`. Words on the command line choose files;
- * `--seed=N` repeats an order. Tests for a kernel with features that this one lacks run afterwards in a virtual machine.
+ * `--seed=N` repeats an order, and what is sampled by it. Tests for a kernel with features that this one lacks run afterwards in a virtual machine.
  */
 import { tempDir } from "../src/testing/temp-dir.ts";
 import { whyNoGuest } from "../test/vm/machine.ts";
@@ -114,6 +114,8 @@ function printSkips(output: string): void {
 }
 
 async function main(): Promise<number> {
+  // Samples of large products are the same here and in the virtual machine.
+  process.env["HEDDLE_SEED"] ??= seed;
   await setup();
   const failedChecks = chosen.length === 0 ? await check() : [];
   await ensureBuilt();

@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { sample } from "../src/testing/faults.ts";
 import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
 import { kernelTestWith, testWith } from "../src/testing/needs.ts";
+import { seed } from "../src/testing/seed.ts";
 import { patience } from "../src/testing/slowdown.ts";
 import { casesOf, failuresOf, lane, plain } from "./faults/loop.ts";
 import { type Scenario, scenarios } from "./faults/scenarios.ts";
@@ -14,9 +15,6 @@ const PROGRAMS = ["ip", "nft", "iptables-restore", "strace", "nsenter", "unshare
 /** Cases a scenario, and the time after which no new one begins: the rest of the machine is busy with other tests. */
 const CASES = 30;
 const LIMIT_MS = 12_000;
-
-const asked = Number(process.env["HEDDLE_SEED"]);
-const seed = Number.isInteger(asked) && asked > 0 ? asked : Math.ceil(Math.random() * 2 ** 31);
 
 let heddle: HeddleBinary;
 beforeAll(async () => {

@@ -5,9 +5,10 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
 import { sample } from "../../src/testing/faults.ts";
+import { seed } from "../../src/testing/seed.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { cases, compareCase } from "./cases.ts";
-import { byFeature, kernel, peerPath, seed } from "./setting.ts";
+import { byFeature, kernel, peerPath } from "./setting.ts";
 
 /** Cases on the machine's kernel; of each feature that it may lack, a few, and one where everything takes minutes. */
 const CASES = 24;

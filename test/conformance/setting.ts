@@ -24,7 +24,3 @@ export function byFeature<T extends OfFeature>(cases: readonly T[], tests: (of: 
     if (feature === undefined) tests(group);
     else onKernelWith([feature], () => tests(group));
 }
-
-const asked = Number(process.env["HEDDLE_SEED"]);
-/** By which large products are sampled: `HEDDLE_SEED` repeats a choice. */
-export const seed = Number.isInteger(asked) && asked > 0 ? asked : Math.ceil(Math.random() * 2 ** 31);

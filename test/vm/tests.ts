@@ -16,14 +16,17 @@ export const testArguments = (rest: readonly string[]): readonly string[] => [
 
 /** The environment of tests in a guest: it has everything, so nothing may be skipped. */
 export function guestEnv(): Readonly<Record<string, string>> {
-  const peer = process.env["HEDDLE_PEER_DIR"];
+  const given = ["HEDDLE_PEER_DIR", "HEDDLE_SEED"].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
   return {
     PATH: process.env["PATH"] ?? "",
     HOME: process.env["HOME"] ?? "/",
     TERM: process.env["TERM"] ?? "dumb",
     HEDDLE_SKIPS: "fail",
     HEDDLE_SLOWDOWN: String(GUEST_SLOWDOWN),
-    ...(peer === undefined ? {} : { HEDDLE_PEER_DIR: peer }),
+    ...Object.fromEntries(given),
   };
 }
 

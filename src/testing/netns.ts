@@ -29,22 +29,42 @@ let swept = false;
 /** Makes a namespace with its loopback interface up; bind it with `await using`. */
 export async function testNetns(): Promise<TestNetns> {
   await sweepOnce();
-  const name = `hdl-${process.pid}-${++made}`;
+  const name = newName();
   await run(["ip", "netns", "add", name]);
-  const exec = (argv: readonly string[], options?: RunOptions): Promise<Outcome> =>
-    run(["ip", "netns", "exec", name, ...argv], options);
   await run(["ip", "-n", name, "link", "set", "lo", "up"]);
-  return {
-    name,
-    path: `${DIRECTORY}/${name}`,
-    exec,
-    start: (argv, env) => startProcess(["ip", "netns", "exec", name, ...argv], env),
-    [Symbol.asyncDispose]: async () => {
-      // A test may have removed the namespace itself: that is what it is about.
-      if (existsSync(`${DIRECTORY}/${name}`)) await run(["ip", "netns", "delete", name]);
-    },
-  };
+  return called(name);
 }
+
+/** Makes many at once, whose loopback interfaces are down, as runtimes do; bind it with `await using`. */
+export async function manyNetns(
+  count: number,
+): Promise<AsyncDisposable & { readonly all: readonly TestNetns[] }> {
+  await sweepOnce();
+  const names = Array.from({ length: count }, newName);
+  const batch = async (verb: string): Promise<void> => {
+    // What the batch does with one that is gone does not stop it.
+    const options = {
+      stdin: names.map((name) => `netns ${verb} ${name}\n`).join(""),
+      mustSucceed: verb === "add",
+    };
+    await run(["ip", "-force", "-batch", "-"], options);
+  };
+  await batch("add");
+  return { all: names.map(called), [Symbol.asyncDispose]: () => batch("delete") };
+}
+
+const newName = (): string => `hdl-${process.pid}-${++made}`;
+
+const called = (name: string): TestNetns => ({
+  name,
+  path: `${DIRECTORY}/${name}`,
+  exec: (argv, options) => run(["ip", "netns", "exec", name, ...argv], options),
+  start: (argv, env) => startProcess(["ip", "netns", "exec", name, ...argv], env),
+  [Symbol.asyncDispose]: async () => {
+    // A test may have removed the namespace itself: that is what it is about.
+    if (existsSync(`${DIRECTORY}/${name}`)) await run(["ip", "netns", "delete", name]);
+  },
+});
 
 /** Starts a program that is killed and waited for at the end of the block. */
 export function startProcess(

@@ -2,27 +2,13 @@
  * Two plugins in one list: what they answer, whether CHECK accepts what both made, beside a second container too, and
  * what is left after DEL.
  */
-import { join } from "node:path";
 import { isPluginType } from "../../src/plugins/registry.ts";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { difference } from "../faults/loop.ts";
 import { type Json, type ListSite, listSite, type Of } from "../plugins/list-site.ts";
-import { onKernelWith } from "../../src/testing/needs.ts";
-import { entryOf, MASTER, type Member, mains, metas, needsOf, type Result } from "./plugins.ts";
-
-/**
- * Tests of the pairs, each group of them on a kernel that has what its plugins need; `nth` is 0 for those that need
- * nothing.
- */
-export function byKernel(all: readonly Pair[], tests: (of: readonly Pair[], nth: number) => void): void {
-  const groups = Map.groupBy(all, ({ types }) => needsOf(types).join());
-  for (const [nth, group] of [...groups.values()].entries()) {
-    const features = needsOf(group[0]?.types ?? []);
-    if (features.length === 0) tests(group, nth);
-    else onKernelWith(features, () => tests(group, nth));
-  }
-}
+import { ipamOf, linksOfHost } from "./host.ts";
+import { entryOf, mains, metas, type Result } from "./plugins.ts";
 
 export interface Pair {
   /** The types of a list, the first of which makes the interface. */
@@ -57,7 +43,7 @@ interface Attached {
 export async function faultsOfPair(heddle: HeddleBinary, pair: Pair): Promise<readonly string[]> {
   await using site = await listSite(heddle);
   const [one, two] = [await site.container(), await site.container()];
-  await prepare(site, pair, 2);
+  await linksOfHost(site.host, pair.types[0] ?? "", 2);
   // Once before, for what is shared and stays.
   for (const [nth, at] of [one, two].entries()) {
     const round = await attach(site, pair, at, nth);
@@ -82,37 +68,13 @@ function wrongRefusal(pair: Pair, message: string): readonly string[] {
   return wanted !== undefined && message.includes(wanted) ? [] : [message];
 }
 
-/** Links of the host that the plugins are to find. */
-async function prepare({ host }: ListSite, { types }: Pair, containers: number): Promise<void> {
-  const device = mains[types[0] ?? ""]?.device;
-  const devices = device ? Array.from({ length: containers }, (_, nth) => device(nth)) : [];
-  const lines = [MASTER, ...devices].flatMap((name, i) => [
-    `link add ${name} type veth peer name crowd-peer${i}`,
-    `link set ${name} up`,
-    `link set crowd-peer${i} up`,
-  ]);
-  await host.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
-}
-
-const SYSCTLS = ["net/core/somaxconn", "net/ipv4/conf/lo/arp_filter"];
+const SYSCTL = "net/core/somaxconn";
 
 async function lookAt(site: ListSite, containers: readonly TestNetns[]): Promise<readonly string[]> {
   const paths = containers.map(({ path }) => path);
-  const parameters = paths.flatMap((path) =>
-    SYSCTLS.map(async (key) => `${path}: ${key} = ${await site.sysctl(path, key)}`),
-  );
+  const parameters = paths.map(async (path) => `${path}: ${SYSCTL} = ${await site.sysctl(path, SYSCTL)}`);
   return [...(await site.host.snapshot(paths)), ...(await Promise.all(parameters))];
 }
-
-const membersOf = ({ host }: ListSite, nth: number): Member => ({
-  nth,
-  ipam: {
-    type: "host-local",
-    dataDir: join(host.dir, "ipam"),
-    ranges: [[{ subnet: "10.98.0.0/24" }], [{ subnet: "fd98::/64" }]],
-    routes: [{ dst: "0.0.0.0/0" }, { dst: "203.0.113.0/24" }, { dst: "2001:db8::/32" }],
-  },
-});
 
 interface Step {
   readonly type: string;
@@ -127,7 +89,7 @@ interface Round extends Attached {
 async function attach(site: ListSite, { types }: Pair, at: TestNetns, nth: number): Promise<Round | string> {
   const { ifname } = mains[types[0] ?? ""] ?? {};
   const of: Of = ifname === undefined ? {} : { ifname };
-  const plugins = types.map((type) => entryOf(type, membersOf(site, nth)));
+  const plugins = types.map((type) => entryOf(type, { nth, ipam: ipamOf(site.host, 2) }));
   const steps: Step[] = [];
   for (const conf of plugins) {
     const before = steps.at(-1)?.result;

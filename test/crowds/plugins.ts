@@ -52,7 +52,11 @@ export const mains: Readonly<Record<string, MainRow>> = {
   tap: { needs: ["tun"], conf: ({ ipam }) => ({ ipam }), refuses: NO_HOST_LINK },
   macvlan: { needs: ["macvlan"], ...upon(), refuses: NO_HOST_LINK },
   macvtap: { needs: ["macvtap"], ...upon(), refuses: NO_HOST_LINK },
-  ipvlan: { needs: ["ipvlan"], ...upon(), refuses: NO_HOST_LINK },
+  ipvlan: {
+    needs: ["ipvlan"],
+    ...upon(),
+    refuses: { ...NO_HOST_LINK, tuning: "a link of kind ipvlan, cannot be changed" },
+  },
   vlan: {
     needs: ["vlan"],
     conf: ({ nth, ipam }) => ({ master: MASTER, vlanId: nth + 1, ipam }),

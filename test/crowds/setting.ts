@@ -1,8 +1,41 @@
-/** What the tests of many plugins and many containers have in common: their needs, and the seed of their choices. */
-import { testWith } from "../../src/testing/needs.ts";
+/** What the tests of many plugins and many containers have in common: what they need of the machine. */
+import type { KernelFeature } from "../../src/testing/features.ts";
+import { onKernelWith, testWith } from "../../src/testing/needs.ts";
+import { patience } from "../../src/testing/slowdown.ts";
+import { needsOf } from "./plugins.ts";
 
-export const kernel = testWith({ root: true, programs: ["ip", "tc", "nft", "nsenter", "unshare"] });
+const test = testWith({
+  root: true,
+  programs: ["ip", "tc", "nft", "iptables-restore", "nsenter", "unshare"],
+});
 
-const asked = Number(process.env["HEDDLE_SEED"]);
-/** `HEDDLE_SEED` repeats a choice. */
-export const seed = Number.isInteger(asked) && asked > 0 ? asked : Math.ceil(Math.random() * 2 ** 31);
+interface List {
+  readonly types: readonly string[];
+}
+
+/** A test for each list, on a kernel that has what its plugins need. */
+export function eachList<T extends List>(
+  lists: readonly T[],
+  titleOf: (list: T) => string,
+  limitMs: number,
+  body: (list: T) => Promise<void>,
+): void {
+  for (const list of lists) {
+    const one = (): void => test(titleOf(list), () => body(list), patience(limitMs));
+    const features = needsOf(list.types);
+    if (features.length === 0) one();
+    else onKernelWith(features, one);
+  }
+}
+
+/** What few machines' kernels lack and this one may: such lists are costly, since they run in a virtual machine. */
+const RARE: readonly KernelFeature[] = ["ipvlan", "vlan", "dummy", "vrf"];
+
+const rarest = ({ types }: List): KernelFeature | undefined => RARE.find((f) => needsOf(types).includes(f));
+
+export const isRare = (list: List): boolean => rarest(list) !== undefined;
+
+/** In groups: those that are not rare, and those of each feature that is. */
+export const byRarest = <T extends List>(lists: readonly T[]): readonly (readonly T[])[] => [
+  ...Map.groupBy(lists, rarest).values(),
+];

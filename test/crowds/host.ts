@@ -1,0 +1,32 @@
+/** What a host has before the plugins come: links to attach by, and the addresses that there are. */
+import { join } from "node:path";
+import type { CniHost } from "../../src/testing/cni-host.ts";
+import type { Json } from "../plugins/list-site.ts";
+import { MASTER, mains } from "./plugins.ts";
+
+/** Makes the links that containers attached by this plugin need, each with a peer that gives it a carrier. */
+export async function linksOfHost(host: CniHost, main: string, containers: number): Promise<void> {
+  const device = mains[main]?.device;
+  const devices = device ? Array.from({ length: containers }, (_, nth) => device(nth)) : [];
+  const lines = [MASTER, ...devices].flatMap((name, i) => [
+    `link add ${name} type veth peer name crowd-peer${i}`,
+    `link set ${name} up`,
+    `link set crowd-peer${i} up`,
+  ]);
+  await host.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
+}
+
+/** As many addresses of each family as there are containers, up to 65000: one that is not given back is missed. */
+export function ipamOf(host: CniHost, containers: number): Json {
+  const last = containers + 1;
+  return {
+    type: "host-local",
+    dataDir: join(host.dir, "ipam"),
+    ranges: [
+      // The first one is the gateway's.
+      [{ subnet: "10.98.0.0/16", rangeStart: "10.98.0.2", rangeEnd: `10.98.${last >>> 8}.${last & 0xff}` }],
+      [{ subnet: "fd98::/64", rangeStart: "fd98::2", rangeEnd: `fd98::${last.toString(16)}` }],
+    ],
+    routes: [{ dst: "0.0.0.0/0" }, { dst: "203.0.113.0/24" }, { dst: "2001:db8::/32" }],
+  };
+}

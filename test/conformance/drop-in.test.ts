@@ -88,9 +88,12 @@ const FORGET_MS = 20_000;
 /** Waits until the kernel has taken the namespace apart, which it does when it has time: its links go with it. */
 async function forgotten(host: CniHost, before: readonly string[]): Promise<void> {
   const deadline = performance.now() + patience(FORGET_MS);
-  const pairs = async (): Promise<readonly string[]> =>
-    left(before, await host.snapshot()).filter((line) => / link veth/.test(line));
-  while ((await pairs()).length > 0 && performance.now() < deadline) await Bun.sleep(20);
+  const pairs = async (): Promise<readonly string[]> => {
+    const { stdout } = await host.exec(["ip", "-brief", "link", "show", "type", "veth"]);
+    return stdout.match(/^veth[0-9a-f]+/gm) ?? [];
+  };
+  const isNew = (name: string): boolean => !before.some((line) => line.includes(` link ${name} `));
+  while ((await pairs()).some(isNew) && performance.now() < deadline) await Bun.sleep(20);
 }
 
 /** Tables and chains that the reference makes when it looks for what it should remove. */

@@ -17,7 +17,7 @@ import {
 } from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
 import { findLink, type Link, listLinks, removeLink } from "../rtnl/link.ts";
-import type { KernelPlugin } from "./kernel-plugin.ts";
+import type { Collection, KernelPlugin } from "./kernel-plugin.ts";
 import { ownerOf } from "./plan-input.ts";
 import type { DelCall, Delegate, GcCall } from "./plugin.ts";
 
@@ -164,12 +164,10 @@ export async function prune<Config>(plugin: KernelPlugin<Config>, call: GcCall<C
   for (const { owner } of listRecords(prefix))
     if (!valid.has(markOf(owner))) await collect(failures, () => clearRecord(owner));
   await collect(failures, () => removeEmptyRecords(prefix));
-  await collect(failures, () => sweep(prefix, valid, plugin.firewalls(call.config)));
-  await collect(failures, async () => {
-    if (plugin.removeUnused === undefined) return;
-    using spaces = openSpaces(undefined);
-    await plugin.removeUnused(call.config, { spaces, prefix, valid });
-  });
+  using spaces = openSpaces(undefined);
+  const collection = { spaces, prefix, valid };
+  await collect(failures, () => sweep(collection, plugin.firewalls(call.config)));
+  await collect(failures, () => plugin.removeUnused?.(call.config, collection));
   const ipam = plugin.ipam?.(call.config);
   if (ipam !== undefined) await collect(failures, () => call.delegate.gc(ipam));
   report(failures, `${plugin.type} in network ${network}`);
@@ -183,12 +181,7 @@ export async function clearRecord(owner: Owner): Promise<void> {
 }
 
 /** What carries a mark and has lost its record. */
-async function sweep(
-  prefix: string,
-  valid: ReadonlySet<string>,
-  backends: readonly Backend[],
-): Promise<void> {
-  using spaces = openSpaces(undefined);
+async function sweep({ spaces, prefix, valid }: Collection, backends: readonly Backend[]): Promise<void> {
   using firewalls = await loadFirewalls(backends);
   for (const link of listLinks(spaces.host)) {
     const mark = link.altNames.find((n) => n.startsWith(prefix));

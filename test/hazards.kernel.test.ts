@@ -309,3 +309,50 @@ hostTest("CHECK finds a route of the container that leads over another interface
   await run(["ip", "-n", one.name, "-batch", "-"], { stdin });
   expect((await host.call("bridge", { command: "CHECK", ...call }, check)).message).toContain("192.0.2.0/24");
 });
+
+/** Every request is sent late, so that two processes that start together have read before either of them writes. */
+const slowRequests = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=sendto"].concat(
+  "-e",
+  "inject=sendto:delay_enter=100000",
+);
+
+straceTest(
+  "what a bridge's containers share goes with the last of them, also if two go at once",
+  async () => {
+    using heddle = await heddleBinary();
+    await using host = await cniHost(heddle);
+    const shared = async (): Promise<readonly string[]> =>
+      [...(await host.exec(["nft", "list", "ruleset"])).stdout.matchAll(/(?:isolate|masq)_\S+ {/g)].map(
+        ([chain]) => chain,
+      );
+    const policy = {
+      cniVersion: "1.0.0",
+      name: "lan",
+      type: "firewall",
+      backend: "nftables",
+      ingressPolicy: "isolated",
+    };
+    const containers = await Promise.all([testNetns(), testNetns()]);
+    await using _one = containers[0];
+    await using _two = containers[1];
+    const calls = containers.map(({ name, path }) => ({ containerId: name, netns: path, ifname: "eth0" }));
+    for (const call of calls) {
+      const { result } = await host.call("bridge", { command: "ADD", ...call }, bridge(host));
+      const added = await host.call(
+        "firewall",
+        { command: "ADD", ...call },
+        { ...policy, prevResult: result },
+      );
+      expect(added.message).toBe("");
+    }
+    expect(await shared()).toHaveLength(2);
+    for (const [type, conf] of [
+      ["firewall", policy],
+      ["bridge", bridge(host)],
+    ] as const) {
+      const gone = calls.map((call) => host.call(type, { command: "DEL", ...call }, conf, slowRequests));
+      for (const { message } of await Promise.all(gone)) expect(message).toBe("");
+    }
+    expect(await shared()).toEqual([]);
+  },
+);

@@ -4,7 +4,7 @@ import type { NetlinkSocket } from "../netlink/socket.ts";
 import { openRuleSet } from "../nft/available.ts";
 import { addElements, commit, deleteChain, deleteElements, ELEMENTS_PER_MESSAGE } from "../nft/batch.ts";
 import { findChain, findElement, listChains, listElements, listRules } from "../nft/list.ts";
-import type { SetSpec, TableRef } from "../nft/model.ts";
+import type { Element, SetSpec, TableRef } from "../nft/model.ts";
 import { makeDirs } from "../sys/files.ts";
 import { lockFile } from "../sys/flock.ts";
 import type { Alive, FirewallBackend, FirewallRule, FirewallState, Mark } from "./model.ts";
@@ -295,7 +295,8 @@ const listMarked = (socket: NetlinkSocket, asked: (mark: Mark) => boolean): Plac
 
 /**
  * Removes what `find` finds, and with the last element of a subnet its chain, unless somebody uses it again; the same
- * holds for the chains that are named.
+ * holds for the chains that are named. Of several who go at once each may have seen the others: the one that was last in
+ * truth finds that out afterwards.
  */
 function removeAll(
   socket: NetlinkSocket,
@@ -303,8 +304,9 @@ function removeAll(
   find: () => Placed[],
   named: readonly string[] = [],
 ): void {
+  let found: Placed[] = [];
   retried((attempt) => {
-    const found = find();
+    found = find();
     const last = attempt === 0 && unusedWithout(socket, found, named).length > 0;
     const take = (): boolean => {
       const chains = last ? unusedWithout(socket, found, named) : [];
@@ -312,7 +314,14 @@ function removeAll(
     };
     return (last ? alone("layout", take) : take()) ? "done" : "again";
   });
+  const chains = [...new Set([...named, ...found.flatMap(({ element }) => chainLedTo(element))])];
+  const unused = (): string[] => chains.filter((chain) => isUnused(socket, chain, 0));
+  // Somebody who uses it again at this moment makes the removal fail, which is right.
+  if (unused().length > 0) alone("layout", () => fits(socket, chainRemovals(socket, unused())));
 }
+
+const chainLedTo = ({ data }: Element): readonly string[] =>
+  typeof data === "object" && "goto" in data ? [data.goto] : [];
 
 /** Removes chains that nothing leads to, and the shared elements that stand for them. */
 function chainRemovals(socket: NetlinkSocket, chains: readonly string[]): Request[] {
@@ -328,10 +337,8 @@ function unusedWithout(
   named: readonly string[],
 ): string[] {
   const leading = new Map<string, number>(named.map((chain) => [chain, 0]));
-  for (const { element } of elements) {
-    const { data } = element;
-    if (typeof data === "object" && "goto" in data) leading.set(data.goto, (leading.get(data.goto) ?? 0) + 1);
-  }
+  for (const chain of elements.flatMap(({ element }) => chainLedTo(element)))
+    leading.set(chain, (leading.get(chain) ?? 0) + 1);
   return [...leading].filter(([chain, count]) => isUnused(socket, chain, count)).map(([chain]) => chain);
 }
 

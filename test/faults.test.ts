@@ -25,7 +25,7 @@ afterAll(() => heddle[Symbol.dispose]());
 
 async function sampled(scenario: Scenario): Promise<void> {
   const cases = sample(await casesOf(heddle, scenario), CASES, seed);
-  expect(await failuresOf(heddle, cases, performance.now() + patience(LIMIT_MS, 60_000))).toEqual([]);
+  expect(await failuresOf(heddle, cases, performance.now() + patience(LIMIT_MS, 30_000))).toEqual([]);
 }
 
 /** While a fresh kernel loads a module for one who asks for a link, it refuses others who ask. */

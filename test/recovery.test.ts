@@ -27,10 +27,11 @@ afterAll(() => heddle[Symbol.dispose]());
 type Json = Readonly<Record<string, unknown>>;
 const rows = (list: readonly Scenario[]) => list.map((s) => [s.name, s] as const);
 const here = scenarios.filter((s) => s.features === undefined);
-/** What was borrowed is known by the record alone, and a loopback carries no mark. */
-const marked = here.filter((s) => s.name !== "loopback");
+const marked = here.filter((s) => s.knownBy !== "record");
+const markedInHost = here.filter((s) => s.knownBy === undefined);
 
-type Work = (on: Subject, added: PluginReply, lane: Lane) => Promise<void>;
+/** Says whether the namespace is a new one afterwards. */
+type Work = (on: Subject, added: PluginReply, lane: Lane) => Promise<"new" | void>;
 
 /** Does each work on a live attachment and compares what is left with what a plain ADD and DEL leave. */
 async function leavesNothing(scenario: Scenario, ...works: readonly Work[]): Promise<void> {
@@ -41,8 +42,8 @@ async function leavesNothing(scenario: Scenario, ...works: readonly Work[]): Pro
   for (const work of works) {
     await scenario.prepare?.(on.subject);
     const added = demand("ADD", await scenario.add(on.subject));
-    await work(on.subject, added, on);
-    await scenario.finish?.(on.subject);
+    const namespace = (await work(on.subject, added, on)) ?? "same";
+    await scenario.finish?.(on.subject, namespace);
     expect(difference(before, await snapshotOf(on))).toEqual([]);
   }
 }
@@ -77,7 +78,7 @@ const withoutRecord =
   (scenario: Scenario): Work =>
   async (on) => {
     loseRecords(on);
-    demand("DEL", await scenario.del(on, "bare"));
+    demand("DEL", await scenario.del(on, scenario.knownBy === "inside" ? "full" : "bare"));
   };
 const withoutNamespaceAndRecord =
   (scenario: Scenario): Work =>
@@ -85,6 +86,7 @@ const withoutNamespaceAndRecord =
     await replaceNetns(on);
     loseRecords(on);
     demand("DEL", await scenario.del(on, "full"));
+    return "new";
   };
 
 async function neverAttached(scenario: Scenario): Promise<void> {
@@ -111,9 +113,10 @@ describe("DEL leaves nothing", () => {
       await run(["ip", "netns", "delete", on.netns.slice("/run/netns/".length)]);
       demand("DEL", await scenario.del(on, "full"));
       await makeNetns(on.netns.slice("/run/netns/".length));
+      return "new";
     }),
   );
-  kernel.each(rows(marked))("of %s with the namespace gone and the record lost", (_, scenario) =>
+  kernel.each(rows(here))("of %s with the namespace gone and the record lost", (_, scenario) =>
     leavesNothing(scenario, withoutNamespaceAndRecord(scenario)),
   );
   kernel.each(rows(here))("of %s that was never attached", (_, scenario) => neverAttached(scenario));
@@ -122,7 +125,8 @@ describe("DEL leaves nothing", () => {
       kernelTestWith(...scenario.features)(
         `of ${scenario.name}: without its record, without its namespace as well, and never attached`,
         async () => {
-          await leavesNothing(scenario, withoutRecord(scenario), withoutNamespaceAndRecord(scenario));
+          const lost = scenario.knownBy === "record" ? [] : [withoutRecord(scenario)];
+          await leavesNothing(scenario, ...lost, withoutNamespaceAndRecord(scenario));
           await neverAttached(scenario);
         },
         60_000,
@@ -165,7 +169,7 @@ describe("GC leaves nothing", () => {
       demand("GC", await scenario.gc(on));
     }),
   );
-  kernel.each(rows(marked))("of %s after its record was lost", (_, scenario) =>
+  kernel.each(rows(markedInHost))("of %s after its record was lost", (_, scenario) =>
     leavesNothing(scenario, async (on) => {
       loseRecords(on);
       demand("GC", await scenario.gc(on));

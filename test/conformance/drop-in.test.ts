@@ -1,20 +1,10 @@
-/**
- * A node changes over while its containers run, either way: what the reference attached, of Debian's release and of the
- * newest version, is checked and detached by ours and leaves nothing; what ours attached is detached by the reference,
- * and our GC takes what that does not know.
- */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { join } from "node:path";
-import { peerDir } from "../../scripts/peer.ts";
-import type { Version } from "../../src/cni/version.ts";
-import { cniHost, type CniHost, type PluginReply } from "../../src/testing/cni-host.ts";
+/** Changing over on this machine's kernel; of each feature that it may lack, one network by a seed. */
+import { afterAll, beforeAll } from "bun:test";
 import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
-import { testNetns } from "../../src/testing/netns.ts";
-import { patience } from "../../src/testing/slowdown.ts";
-import { demand, difference } from "../faults/loop.ts";
-import { type Families, type Json, type Network, networks } from "./networks.ts";
-import { confsOf, type Player } from "./observe.ts";
-import { byFeature, kernel } from "./setting.ts";
+import { sample } from "../../src/testing/faults.ts";
+import { dropIns, dropInTests } from "./drop-in.ts";
+import { seed } from "../../src/testing/seed.ts";
+import { byFeature } from "./setting.ts";
 
 let heddle: HeddleBinary;
 beforeAll(async () => {
@@ -22,159 +12,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => heddle[Symbol.dispose]());
 
-interface Case {
-  readonly network: Network;
-  readonly kind: Families;
-  /** The reference: of Debian's release (1.1.1), or of `sid` (1.9.1). */
-  readonly suite: "release" | "sid";
-  readonly version: Version;
-}
-
-const cases: readonly Case[] = networks.flatMap((network) => {
-  const kind = network.families.find((f) => f === "dual stack") ?? network.families[0] ?? "v4";
-  const newest: Case = { network, kind, suite: "sid", version: "1.1.0" };
-  return network.newerThan111 ? [newest] : [newest, { network, kind, suite: "release", version: "1.0.0" }];
-});
-
-interface Lane {
-  readonly confs: readonly Json[];
-  readonly netns: string;
-  call(by: Player, command: "ADD" | "CHECK" | "DEL" | "GC", conf: Json): Promise<PluginReply>;
-}
-
-function laneOf({ network, kind, version }: Case, by: Player, netns: string): Lane {
-  return {
-    confs: confsOf(by, network, kind, version),
-    netns,
-    call: (player, command, conf) => {
-      const key = { containerId: "drop-in", netns, ifname: "eth0", env: { CNI_PATH: player.path } };
-      const args = network.args ? { args: network.args } : {};
-      return player.host.call(player.file(String(conf["type"])), { command, ...key, ...args }, conf);
-    },
-  };
-}
-
-async function attach(lane: Lane, by: Player): Promise<Json> {
-  let prevResult: Json | undefined;
-  for (const conf of lane.confs) {
-    const reply = await lane.call(by, "ADD", prevResult ? { ...conf, prevResult } : conf);
-    prevResult = demand(`ADD of ${String(conf["type"])}`, reply).result;
-  }
-  return prevResult ?? {};
-}
-
-/** The reference fails to remove rules of iptables that were never made, and goes on all the same. */
-const HARMLESS = /does not exist|No chain\/target\/match/;
-
-async function detach(lane: Lane, by: Player, prevResult: Json): Promise<void> {
-  for (const conf of lane.confs.toReversed()) {
-    const reply = await lane.call(by, "DEL", { ...conf, prevResult });
-    if (!HARMLESS.test(reply.message)) demand(`DEL of ${String(conf["type"])}`, reply);
-  }
-}
-
-const both = (host: CniHost, peerPath: string): readonly [reference: Player, ours: Player] => [
-  { host, file: (type) => join(peerPath, type), path: peerPath },
-  { host, file: (type) => heddle.at(type), path: heddle.cniPath },
-];
-
-/** Whether somebody else needs the loopback only a record can tell, and each has its own or none. */
-const LOOPBACK = /: (link lo |address ::1\/128 on lo$)/;
-const left = (before: readonly string[], after: readonly string[]): readonly string[] =>
-  difference(before, after).filter((line) => line.startsWith("left") && !LOOPBACK.test(line));
-
-const FORGET_MS = 20_000;
-
-/** Waits until the kernel has taken the namespace apart, which it does when it has time: its links go with it. */
-async function forgotten(host: CniHost, before: readonly string[]): Promise<void> {
-  const deadline = performance.now() + patience(FORGET_MS);
-  const pairs = async (): Promise<readonly string[]> => {
-    const { stdout } = await host.exec(["ip", "-brief", "link", "show", "type", "veth"]);
-    return stdout.match(/^veth[0-9a-f]+/gm) ?? [];
-  };
-  const isNew = (name: string): boolean => !before.some((line) => line.includes(` link ${name} `));
-  while ((await pairs()).some(isNew) && performance.now() < deadline) await Bun.sleep(20);
-}
-
-/** Tables and chains that the reference makes when it looks for what it should remove. */
-const REFERENCE = /nft: table (ip|ip6|inet|bridge) (nat|filter|cni_\w+)/;
-const NONE = { "cni.dev/valid-attachments": [] };
-
-byFeature(cases, (group) => {
-  const titled = group.map((c) => [c.network.name, c.suite === "sid" ? "1.9.1" : "1.1.1", c] as const);
-
-  describe("an attachment of the reference", () => {
-    kernel.each(titled)(
-      "to %s by %s passes our CHECK, and our DEL and GC leave nothing of it",
-      async (_name, _peer, c) => {
-        await using host = await cniHost(heddle);
-        await using container = await testNetns();
-        const [reference, ours] = both(host, await peerDir(c.suite));
-        const lane = laneOf(c, reference, container.path);
-        await c.network.prepare?.({ host, container });
-        await detach(lane, reference, await attach(lane, reference));
-        const before = await host.snapshot([container.path]);
-        const result = await attach(lane, reference);
-        for (const conf of lane.confs)
-          demand(
-            `CHECK of ${String(conf["type"])}`,
-            await lane.call(ours, "CHECK", { ...conf, prevResult: result }),
-          );
-        await detach(lane, ours, result);
-        expect(left(before, await host.snapshot([container.path]))).toEqual([]);
-        await detach(lane, ours, result);
-        if (c.version === "1.1.0")
-          for (const conf of lane.confs) demand("GC", await lane.call(ours, "GC", { ...conf, ...NONE }));
-        expect(left(before, await host.snapshot([container.path]))).toEqual([]);
-      },
-      patience(60_000),
-    );
-  });
-
-  // Where the reference's firewall notes no owner, only the previous result tells what was made.
-  const byKey = titled.filter(([, , { network }]) => !network.plugins.some((p) => p["type"] === "firewall"));
-  describe("an attachment of the reference whose namespace is gone", () => {
-    kernel.each(byKey)(
-      "to %s by %s leaves nothing after our DEL, which is told no more than the key",
-      async (_name, _peer, c) => {
-        await using host = await cniHost(heddle);
-        await using other = await testNetns();
-        const [reference, ours] = both(host, await peerDir(c.suite));
-        await c.network.prepare?.({ host, container: other });
-        const stays = laneOf(c, reference, other.path);
-        await detach(stays, reference, await attach(stays, reference));
-        const before = await host.snapshot();
-        {
-          await using container = await testNetns();
-          await attach(laneOf(c, reference, container.path), reference);
-        }
-        await forgotten(host, before);
-        const gone = laneOf(c, ours, "/run/netns/gone");
-        for (const { runtimeConfig: _, ...conf } of gone.confs.toReversed())
-          demand(`DEL of ${String(conf["type"])}`, await gone.call(ours, "DEL", conf));
-        expect(left(before, await host.snapshot())).toEqual([]);
-      },
-      patience(60_000),
-    );
-  });
-
-  describe("an attachment of ours", () => {
-    kernel.each(titled.filter(([, , { suite }]) => suite === "sid"))(
-      "to %s is detached by the reference %s; our GC takes what that does not know",
-      async (_name, _peer, c) => {
-        await using host = await cniHost(heddle);
-        await using container = await testNetns();
-        const [reference, ours] = both(host, await peerDir(c.suite));
-        const lane = laneOf(c, ours, container.path);
-        await c.network.prepare?.({ host, container });
-        await detach(lane, ours, await attach(lane, ours));
-        const before = await host.snapshot([container.path]);
-        await detach(lane, reference, await attach(lane, ours));
-        for (const conf of lane.confs) demand("GC", await lane.call(ours, "GC", { ...conf, ...NONE }));
-        const after = left(before, await host.snapshot([container.path]));
-        expect(after.filter((line) => !REFERENCE.test(line))).toEqual([]);
-      },
-      patience(60_000),
-    );
-  });
+byFeature(dropIns, (group) => {
+  const chosen = group[0]?.network.feature === undefined ? group : sample(group, 1, seed);
+  dropInTests(chosen, () => heddle);
 });

@@ -26,8 +26,13 @@ export interface Scenario {
   del(on: Subject, how: "bare" | "full", under?: readonly string[]): Promise<PluginReply>;
   /** No attachment is valid. */
   gc(on: Subject, under?: readonly string[]): Promise<PluginReply>;
-  /** Takes back `prepare`. */
-  finish?(on: Subject): Promise<void>;
+  /** Takes back `prepare`, and looks whether it is as before; in a namespace that came in place of another all is new. */
+  finish?(on: Subject, namespace?: "same" | "new"): Promise<void>;
+  /**
+   * What tells DEL and GC what was made when the record is lost. Absent: marks in the host. `inside`: marks in the
+   * container, for a DEL that is told the namespace; it goes with the container. `record`: nothing else does.
+   */
+  readonly knownBy?: "inside" | "record";
 }
 
 const NETWORK = { cniVersion: "1.1.0", name: "faults" };
@@ -113,6 +118,7 @@ interface Behind {
   readonly wanted?: object;
   /** Has to look as before once the plugin has taken back what it did, while the interface is still there. */
   readonly look?: Look;
+  readonly knownBy?: "record";
 }
 
 /** A plugin behind an interface that was attached before; only the plugin meets the fault. */
@@ -120,7 +126,7 @@ function behind(
   interfaceOf: Interface,
   name: string,
   own: { readonly type: string; readonly [option: string]: unknown },
-  { wanted = {}, look = async () => "" }: Behind,
+  { wanted = {}, look = async () => "", knownBy }: Behind,
 ): Scenario {
   const prepared = new Map<string, { readonly result: unknown; readonly looked: string }>();
   const conf: Conf = (on) => ({
@@ -131,6 +137,7 @@ function behind(
   });
   return {
     ...alone(name, own.type, () => ({ ...NETWORK, ...own })),
+    ...(knownBy ? { knownBy } : {}),
     prepare: async (on) => {
       const { result } = mustSucceed("ADD of the interface", await interfaceOf.add(on));
       prepared.set(on.containerId, { result, looked: await look(on) });
@@ -138,8 +145,8 @@ function behind(
     add: (on, under) => on.host.call(own.type, { command: "ADD", ...key(on) }, conf(on), under),
     check: (on, { result }) =>
       on.host.call(own.type, { command: "CHECK", ...key(on) }, { ...conf(on), prevResult: result }),
-    finish: async (on) => {
-      const now = await look(on);
+    finish: async (on, namespace = "same") => {
+      const now = namespace === "same" ? await look(on) : prepared.get(on.containerId)?.looked;
       mustSucceed("DEL of the interface", await interfaceOf.del(on, "bare"));
       if (now !== prepared.get(on.containerId)?.looked)
         throw new Error(`not given back: ${prepared.get(on.containerId)?.looked}\nbut: ${now}`);
@@ -163,7 +170,8 @@ const macvlan: Interface = {
     return { code: 0, error: undefined, message: "", result };
   },
   async del({ netns }) {
-    await run(["nsenter", `--net=${netns}`, "--", "ip", "link", "delete", "eth0"]);
+    // In a new namespace there is none.
+    await run(["nsenter", `--net=${netns}`, "--", "ip", "link", "delete", "eth0"], { mustSucceed: false });
     return { code: 0, error: undefined, message: "", result: undefined };
   },
 };
@@ -194,13 +202,17 @@ function hostDevice(): Scenario {
       device: "hdlfd0",
       ipam: ipam(on, V4),
     })),
+    // Its marks tell whose it is, and not that it was up.
+    knownBy: "record",
     prepare: async (on) => {
       const words = "link add hdlfd0 address 02:00:00:00:fd:00 up type veth peer name hdlfd1";
       await on.host.exec(["ip", ...words.split(" ")]);
       await on.host.exec(["ip", "link", "set", "hdlfd1", "up"]);
       prepared.set(on.containerId, await look(on));
     },
-    finish: async (on) => {
+    finish: async (on, namespace = "same") => {
+      // A pair that is only virtual goes with the namespace that its end is in.
+      if (namespace === "new") return;
       const now = await look(on);
       await on.host.exec(["ip", "link", "delete", "hdlfd0"]);
       if (now !== prepared.get(on.containerId))
@@ -281,6 +293,8 @@ const onMaster = (name: string, type: string, more: object = {}, extra: Partial<
     },
   });
 
+const INSIDE = { knownBy: "inside" } as const;
+
 export const scenarios: readonly Scenario[] = [
   alone("bridge with host-local", "bridge", bridgeConf({ ipMasq: true })),
   alone(
@@ -290,12 +304,18 @@ export const scenarios: readonly Scenario[] = [
   ),
   alone("bridge by iptables", "bridge", bridgeConf({ ipMasq: true, ipMasqBackend: "iptables" })),
   alone("ptp", "ptp", (on) => ({ ...NETWORK, type: "ptp", ipMasq: true, ipam: ipam(on, DUAL) })),
-  alone("loopback", "loopback", () => ({ ...NETWORK, type: "loopback" })),
-  onMaster("macvlan with access to the host", "macvlan", { hostAccess: true }),
-  onMaster("macvtap", "macvtap", { owner: 7, group: 8, mode: "passthru", mac: "02:00:00:00:97:03" }),
-  onMaster("ipvlan with access to the host", "ipvlan", { hostAccess: true }, { features: ["ipvlan"] }),
-  onMaster("vlan", "vlan", { vlanId: 97 }, { features: ["vlan"] }),
+  alone("loopback", "loopback", () => ({ ...NETWORK, type: "loopback" }), { knownBy: "record" }),
+  onMaster("macvlan with access to the host", "macvlan", { hostAccess: true }, INSIDE),
+  onMaster("macvtap", "macvtap", { owner: 7, group: 8, mode: "passthru", mac: "02:00:00:00:97:03" }, INSIDE),
+  onMaster(
+    "ipvlan with access to the host",
+    "ipvlan",
+    { hostAccess: true },
+    { ...INSIDE, features: ["ipvlan"] },
+  ),
+  onMaster("vlan", "vlan", { vlanId: 97 }, { ...INSIDE, features: ["vlan"] }),
   alone("dummy", "dummy", (on) => ({ ...NETWORK, type: "dummy", ipam: ipam(on, DUAL) }), {
+    ...INSIDE,
     features: ["dummy"],
   }),
   alone(
@@ -307,18 +327,23 @@ export const scenarios: readonly Scenario[] = [
     },
   ),
   hostDevice(),
-  alone("tap", "tap", (on) => ({ ...NETWORK, type: "tap", owner: 7, group: 8, ipam: ipam(on, V4) })),
-  alone("a chain of loopback, bridge and portmap", "heddle-chain", (on) => ({
-    ...NETWORK,
-    type: "heddle-chain",
-    capabilities: { portMappings: true },
-    runtimeConfig: { portMappings: PORTS },
-    plugins: [
-      { type: "loopback" },
-      bridgeConf({ ipMasq: true })(on),
-      { type: "portmap", capabilities: { portMappings: true } },
-    ],
-  })),
+  alone("tap", "tap", (on) => ({ ...NETWORK, type: "tap", owner: 7, group: 8, ipam: ipam(on, V4) }), INSIDE),
+  alone(
+    "a chain of loopback, bridge and portmap",
+    "heddle-chain",
+    (on) => ({
+      ...NETWORK,
+      type: "heddle-chain",
+      capabilities: { portMappings: true },
+      runtimeConfig: { portMappings: PORTS },
+      plugins: [
+        { type: "loopback" },
+        bridgeConf({ ipMasq: true })(on),
+        { type: "portmap", capabilities: { portMappings: true } },
+      ],
+    }),
+    { knownBy: "record" },
+  ),
   portmap("portmap", "nftables"),
   portmap("portmap by iptables", "iptables"),
   behind(
@@ -331,14 +356,15 @@ export const scenarios: readonly Scenario[] = [
   firewall("firewall by iptables", "iptables"),
   behind(onBridge(DUAL), "tuning", TUNING, {
     look: seen("ip link show eth0", "sysctl net.core.somaxconn net.ipv4.conf.eth0.arp_filter"),
+    knownBy: "record",
   }),
-  behind(onBridge(DUAL), "sbr", { type: "sbr" }, { look: routing }),
+  behind(onBridge(DUAL), "sbr", { type: "sbr" }, { look: routing, knownBy: "record" }),
   {
-    ...behind(onBridge(DUAL), "vrf", { type: "vrf", vrfname: "red" }, { look: routing }),
+    ...behind(onBridge(DUAL), "vrf", { type: "vrf", vrfname: "red" }, { look: routing, knownBy: "record" }),
     features: ["vrf"],
   },
-  behind(onBridge(), "bandwidth", LIMITS, { look: queues }),
-  behind(macvlan, "bandwidth in the container", LIMITS, { look: queues }),
+  behind(onBridge(), "bandwidth", LIMITS, { look: queues, knownBy: "record" }),
+  behind(macvlan, "bandwidth in the container", LIMITS, { look: queues, knownBy: "record" }),
   listed("the list through heddle cni", "nftables"),
   listed("the list by iptables through heddle cni", "iptables"),
 ];

@@ -165,6 +165,11 @@ describe("the plan of sbr", () => {
       "rule 32765 from 10.1.0.5/32 to 100",
       "100: 0.0.0.0/0 via 10.1.0.1",
     ]);
+    const named = (table: number) => shown({ table }, previous(["10.1.0.5/24"]), facts);
+    expect([...named(100), ...named(200)]).toEqual([
+      "rule 32765 from 10.1.0.5/32 to 100",
+      "rule 32000 from 10.1.0.5/32 to 200",
+    ]);
   });
   test("touches no route of another interface or of another table", () => {
     const facts = factsOf(["10.9.0.0/16 dev other", "10.8.0.0/16 table 50"]);

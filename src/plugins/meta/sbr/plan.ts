@@ -36,7 +36,10 @@ export function plan(input: Input, facts: Facts): Plan {
   const objects =
     table === undefined
       ? tablesOfOwn(input, own, facts)
-      : own.map(({ address }) => ruleObject({ ...hostRule(address.ip), priority: PRIORITY, table }));
+      : own.map(({ address: { ip } }) => {
+          const there = ruleFor(ip, facts, (r) => r.table === table);
+          return ruleObject({ ...hostRule(ip), priority: there?.priority ?? PRIORITY, table });
+        });
   return { state: { objects }, result };
 }
 
@@ -59,12 +62,18 @@ const ruleObject = (rule: Rule): NetObject => ({
 const leadsFrom = (ip: Ip, { src, dst, mark, action }: RoutingRule): boolean =>
   action === undefined && src?.text === hostPrefix(ip).text && dst === undefined && mark === undefined;
 
+const ruleFor = (
+  ip: Ip,
+  facts: Facts,
+  fits: (rule: RoutingRule) => boolean = () => true,
+): RoutingRule | undefined => facts.rules.get("container")?.find((r) => leadsFrom(ip, r) && fits(r));
+
 function tablesOfOwn(input: Input, own: readonly ResultIp[], facts: Facts): NetObject[] {
   const routes = routesOf(input.ifname, facts);
   const used = new Set(tablesInUse(facts));
   const subnets = own.map(({ address }) => address);
   const made = own.flatMap((ip) => {
-    const there = facts.rules.get("container")?.find((r) => leadsFrom(ip.address.ip, r));
+    const there = ruleFor(ip.address.ip, facts);
     const table = there?.table ?? freeTable(used, FIRST_TABLE);
     used.add(table);
     const gateway = input.config.gateways.get(ip.address.ip.family);

@@ -85,8 +85,61 @@ export const known: readonly KnownDifference[] = [
   },
   {
     row: "a result that the version cannot express is refused before anything is made",
-    networks: /^(bridge|macvlan) .*, no addresses$/,
+    networks: /^(bridge .*|macvlan .*|tap.*|host-device), no addresses$/,
     versions: ["0.1.0", "0.2.0"],
-    reference: /^made: .*(VETH|eth0)/,
+    reference: /^made: .*(VETH|eth0|cmp1)/,
+  },
+  {
+    row: "DEL with masquerading by nftables fails where iptables has no chain for it",
+    networks: /^ptp masquerading by nftables/,
+    reference: /^DEL 1: 1$/,
+    ours: /^DEL 1: 0$/,
+  },
+  {
+    row: "CHECK fails if there are several routes to one destination, or one in another table",
+    networks: /with routes of every kind/,
+    reference: /^CHECK 1: 1$/,
+    ours: /^CHECK 1: 0$/,
+  },
+  {
+    row: "an address waits for duplicate address detection that cannot end before a program holds the tap",
+    networks: /^tap/,
+    reference: /^made: .*eth0\/accept_dad:1$/,
+    ours: /^made: .*eth0\/accept_dad:0$/,
+  },
+  {
+    row: "DEL fails when the link or its alias is missing",
+    networks: /^host-device/,
+    reference: /^DEL again 1: 1$/,
+    ours: /^DEL again 1: 0$/,
+  },
+  {
+    row: "the device comes back down, without its alias",
+    networks: /^host-device/,
+    reference: /^left: (left|lost): host: link cmp1 /,
+  },
+  {
+    row: "rules have the priorities from 32765 down",
+    networks: /and sbr/,
+    reference: /^made: .*: rule priority 327\d\d .* protocol unspec$/,
+    ours: /^made: .*: rule priority 32000 .* protocol 72$/,
+  },
+  {
+    row: "CHECK of the plugin before `sbr` misses the routes that `sbr` has moved",
+    networks: /and sbr,/,
+    reference: /^CHECK 1: 1$/,
+    ours: /^CHECK 1: 0$/,
+  },
+  {
+    row: "CHECK of the plugin before `vrf` misses the routes that `vrf` has moved",
+    networks: /and vrf,/,
+    reference: /^CHECK 1: 1$/,
+    ours: /^CHECK 1: 0$/,
+  },
+  {
+    row: "copies of the kernel's own routes say that they are the kernel's",
+    networks: /and sbr/,
+    reference: /^made: .*: route .* table 1\d\d protocol kernel /,
+    ours: /^made: .*: route .* table 1\d\d protocol boot /,
   },
 ];

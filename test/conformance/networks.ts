@@ -39,6 +39,8 @@ export interface Network {
   readonly newerThan111?: true;
   /** What the kernel has to have. */
   readonly feature?: KernelFeature;
+  /** A program that does not know of it is not reached there, so that traffic says nothing. */
+  readonly silent?: true;
   /** What has to be there before ADD. */
   prepare?(site: Site): Promise<void>;
 }
@@ -92,6 +94,17 @@ const onMaster = (
   prepare: withMaster,
   ...more,
 });
+/** All that IPAM can say of a route. */
+const everyRoute: readonly Json[] = [
+  { dst: "198.18.0.0/24", gw: "10.96.0.5", priority: 7, mtu: 1300, advmss: 1200 },
+  { dst: "198.18.1.0/24" },
+  { dst: "198.18.2.0/24", gw: "10.96.0.5", table: 5000 },
+  { dst: "198.18.3.0/24", gw: "10.96.0.5", scope: 200 },
+  { dst: "198.18.4.0/24", gw: "10.96.0.5" },
+  { dst: "198.18.4.0/24", gw: "10.96.0.6" },
+  { dst: "2001:db8:1::/48", gw: "fd96::5" },
+  { dst: "2001:db8:1::/48", gw: "fd96::6" },
+];
 const linksOfOneEnd: readonly Network[] = [
   onMaster("macvlan", "bridging", { mtu: 1400 }, { families: all }),
   onMaster("macvlan", "private", { mode: "private" }, { families: ["v4"] }),
@@ -109,6 +122,16 @@ const linksOfOneEnd: readonly Network[] = [
     { capabilities: { mac: true } },
     { families: ["no addresses"], runtimeConfig: { mac: "c2:b0:57:49:47:f5" } },
   ),
+  {
+    name: "macvlan with its master in the container",
+    plugins: [{ type: "macvlan", master: "in0", linkInContainer: true }],
+    families: ["v4"],
+    newerThan111: true,
+    prepare: async ({ container }) => {
+      for (const line of ["link add in0 type veth peer name in1", "link set in0 up", "link set in1 up"])
+        await container.exec(["ip", ...line.split(" ")]);
+    },
+  },
   onMaster("ipvlan", "as a neighbour", { mtu: 1400 }, {}),
   onMaster("ipvlan", "behind the host", { mode: "l3" }, { families: ["dual stack"] }),
   onMaster("vlan", "of its master", { vlanId: 100, mtu: 1400 }, {}),
@@ -148,6 +171,43 @@ export const networks: readonly Network[] = [
     { families: ["v4"], runtimeConfig: { mac: "c2:b0:57:49:47:f2" } },
   ),
   { name: "ptp", plugins: [{ type: "ptp", ipMasq: true, mtu: 1400 }], families: addressed },
+  ...["iptables", "nftables"].map((ipMasqBackend) => ({
+    name: `ptp masquerading by ${ipMasqBackend}`,
+    plugins: [{ type: "ptp", ipMasq: true, ipMasqBackend, dns: { search: ["example"] } }],
+    families: ["dual stack"] as const,
+    newerThan111: true as const,
+  })),
+  {
+    name: "ptp with routes of every kind",
+    plugins: [{ type: "ptp" }],
+    families: ["dual stack"],
+    ipam: { routes: everyRoute },
+    since: "1.0.0",
+    newerThan111: true,
+  },
+  bridge(
+    "with routes of every kind",
+    {},
+    { families: ["dual stack"], ipam: { routes: everyRoute }, since: "1.0.0", newerThan111: true },
+  ),
+  {
+    name: "tap",
+    plugins: [{ type: "tap", mac: "c2:b0:57:49:47:f6", mtu: 1400 }],
+    families: ["v4", "no addresses"],
+    newerThan111: true,
+  },
+  {
+    name: "tap of an owner, with several queues",
+    plugins: [{ type: "tap", multiQueue: true, owner: 7, group: 8 }],
+    families: ["v4"],
+    newerThan111: true,
+  },
+  {
+    name: "host-device",
+    plugins: [{ type: "host-device", device: MASTER }],
+    families: all,
+    prepare: withMaster,
+  },
   { name: "loopback", plugins: [{ type: "loopback" }], families: ["no addresses"], since: "1.0.0" },
   bridge("with a VLAN", { vlan: 100 }, { families: ["v4", "no addresses"], feature: "bridge vlan" }),
   bridge(
@@ -176,6 +236,28 @@ export const networks: readonly Network[] = [
     ],
     families: ["v4"],
     newerThan111: true,
+  },
+  ...(["bridge", "macvlan"] as const).map((type) => ({
+    name: `${type} and sbr`,
+    plugins: [type === "bridge" ? gateway : { type, master: MASTER }, { type: "sbr" }],
+    families: addressed,
+    since: "0.3.0" as const,
+    ...(type === "macvlan" ? { prepare: withMaster } : {}),
+  })),
+  {
+    name: "bridge and sbr with a table",
+    plugins: [gateway, { type: "sbr", table: 300 }],
+    families: ["dual stack"],
+    since: "0.3.0",
+    newerThan111: true,
+  },
+  {
+    name: "bridge and vrf",
+    plugins: [gateway, { type: "vrf", vrfname: "red" }],
+    families: addressed,
+    since: "0.3.1",
+    feature: "vrf",
+    silent: true,
   },
   {
     name: "bridge and bandwidth",

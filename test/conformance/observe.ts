@@ -86,7 +86,10 @@ export async function observe(
     container: container.path,
     outside: outside.path,
   };
-  const traffic = kind === "no addresses" ? [] : await trafficOf(place, result ?? {}, mappingsOf(network));
+  const traffic =
+    kind === "no addresses" || network.silent
+      ? []
+      : await trafficOf(place, result ?? {}, mappingsOf(network));
   const every = async (command: Verb, list: readonly Json[], prev: Json | undefined): Promise<number[]> => {
     const codes: number[] = [];
     for (const conf of list) codes.push((await call(command, conf, prev)).code);
@@ -174,5 +177,6 @@ const normalLine = (line: string): string =>
     .replaceAll(/veth[0-9a-f]{8}/g, "VETH")
     .replaceAll(/ bwp[0-9a-f]{12}$/g, "")
     .replaceAll(/bwp[0-9a-f]{12}/g, "BWP")
-    .replaceAll(/ ?heddle-[a-z-]+-[0-9a-f]{12}-[0-9a-f]{16}/g, "")
+    .replaceAll(/ heddle-vrf-red$/g, "")
+    .replaceAll(/ ?(?:moved-)?heddle-[a-z-]+-[0-9a-f]{12}-[0-9a-f]{16}/g, "")
     .replaceAll(new RegExp(`\\b(?!00:00:00:00:00:00|${ASKED})(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\\b`, "g"), "MAC");

@@ -320,7 +320,7 @@ onKernelWith(["vrf"], () => {
   });
 
   describe("CHECK of vrf", () => {
-    test("passes in lists with bridge and tuning, in both orders", async () => {
+    test("passes in lists with bridge and tuning or sbr, in both orders", async () => {
       await using on = await listSite(heddle);
       const a = await on.container();
       const tuning = {
@@ -332,6 +332,8 @@ onKernelWith(["vrf"], () => {
       for (const plugins of [
         [main(on), vrf(), tuning],
         [main(on), tuning, vrf()],
+        [main(on), vrf(), { type: "sbr" }],
+        [main(on), { type: "sbr" }, vrf()],
       ]) {
         const result = await on.add(a, plugins);
         await on.check(a, plugins, result);

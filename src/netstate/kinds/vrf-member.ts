@@ -39,7 +39,18 @@ function apply(o: VrfMemberObject, context: ApplyContext): void {
   if (link.master === vrf.index) return;
   setLink(socket, { index: link.index }, { master: vrf.index });
   restoreAddresses(o, link, socket);
-  for (const route of nearFirst(o, o.vrf.table)) appendRoute(socket, { ...route, oif: link.index });
+  for (const route of nearFirst(o, o.vrf.table))
+    appendRoute(socket, { ...acceptable(route, o.vrf.table), oif: link.index });
+}
+
+/**
+ * A route of the member in any other table than the VRF's (those of `sbr`, say) cannot name its source: there and in the
+ * local table the kernel finds no such IPv4 address, and refuses the route. It takes the link's by itself.
+ */
+function acceptable(route: NewRoute, table: number): NewRoute {
+  if (route.dst.ip.family === 6 || route.table === table) return route;
+  const { src: _, ...rest } = route;
+  return rest;
 }
 
 function create({ vrf: { name, table } }: VrfMemberObject, socket: NetlinkSocket): Link {

@@ -78,7 +78,8 @@ const isReading = (call: string, line: string): boolean =>
 
 /** This many of the items, chosen by the seed. */
 export function sample<T>(items: readonly T[], count: number, seed: number): T[] {
-  let state = seed >>> 0;
+  // Small seeds would otherwise begin with small numbers, and always choose the first item.
+  let state = Bun.hash.xxHash32(String(seed)) || 1;
   const next = (): number => {
     // xorshift32: the same choice for the same seed everywhere.
     state ^= state << 13;

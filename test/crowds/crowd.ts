@@ -39,9 +39,14 @@ export async function faultsOfCrowd(
   const results = new Map<Container, Result>();
   const holders = addressBook();
   const attach = async (of: Container): Promise<void> => {
-    const result = await add(on, of);
-    holders.take(of, result);
-    results.set(of, result);
+    try {
+      const result = await add(on, of);
+      holders.take(of, result);
+      results.set(of, result);
+    } catch (e) {
+      await del(on, of);
+      throw e;
+    }
   };
   const detach = async (of: Container, result: Result, bare: boolean): Promise<void> => {
     // While DEL is at work the address may be another's already.

@@ -7,7 +7,7 @@ import { registry } from "../../src/plugins/registry.ts";
 import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
 import { seed } from "../../src/testing/seed.ts";
 import { sample } from "../../src/testing/faults.ts";
-import { faultsOfPair, pairs, titleOf } from "./pairs.ts";
+import { faultsOfPair, pairs, titleOf, wholeLists, withoutVrf } from "./pairs.ts";
 import { mains, metas } from "./plugins.ts";
 import { byRarest, eachList, isRare } from "./setting.ts";
 
@@ -16,6 +16,13 @@ const PAIRS = 12;
 
 const chosen = byRarest(pairs).flatMap((group, nth) =>
   sample(group, group.some(isRare) ? 1 : PAIRS, seed + nth),
+);
+const whole = sample(
+  wholeLists(seed)
+    .map(withoutVrf)
+    .filter((list) => !isRare(list)),
+  2,
+  seed,
 );
 
 let heddle: HeddleBinary;
@@ -33,8 +40,8 @@ test("every plugin that makes or changes interfaces has a row, but for the one t
   expect(shipped.map(([type]) => type).filter((type) => !rows.includes(type))).toEqual([]);
 });
 
-describe("two plugins in one list attach, pass CHECK, and leave nothing", () => {
-  eachList(chosen, titleOf, 60_000, async (pair) => {
+describe("plugins in one list attach, pass CHECK, and leave nothing", () => {
+  eachList([...chosen, ...whole], titleOf, 60_000, async (pair) => {
     expect(await faultsOfPair(heddle, pair)).toEqual([]);
   });
 });

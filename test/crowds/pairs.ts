@@ -4,6 +4,7 @@
  */
 import { isPluginType } from "../../src/plugins/registry.ts";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
+import { sample } from "../../src/testing/faults.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { difference } from "../faults/loop.ts";
 import { type Json, type ListSite, listSite, type Of } from "../plugins/list-site.ts";
@@ -11,7 +12,7 @@ import { ipamOf, linksOfHost } from "./host.ts";
 import { entryOf, mains, metas, type Result } from "./plugins.ts";
 
 export interface Pair {
-  /** The types of a list, the first of which makes the interface. */
+  /** The types of a list, the first of which makes the interface; two, or more. */
   readonly types: readonly string[];
   /** What DEL is told; without `bare` also the namespace and the result. */
   readonly bare: boolean;
@@ -25,12 +26,25 @@ export const pairs: readonly Pair[] = [
   ...shipped(metas).flatMap((a) => shipped(metas).flatMap((b) => (a === b ? [] : [["bridge", a, b]]))),
 ].flatMap((types) => [false, true].map((bare) => ({ types, bare })));
 
+/** Behind each plugin that makes an interface, all that can come after it, in an order of the seed. */
+export const wholeLists = (seed: number): readonly Pair[] =>
+  shipped(mains).map((main, nth) => {
+    const after = shipped(metas).filter((meta) => mains[main]?.refuses?.[meta] === undefined);
+    return { types: [main, ...sample(after, after.length, seed + nth)], bare: nth % 2 === 0 };
+  });
+
+/** `vrf` needs a kernel that few machines of this kind have. */
+export const withoutVrf = (list: Pair): Pair => ({
+  ...list,
+  types: list.types.filter((type) => type !== "vrf"),
+});
+
 export const titleOf = ({ types, bare }: Pair): string =>
   `${types.join(", then ")}; DEL by ${bare ? "the key alone" : "all that is known"}`;
 
 /** What a plugin of the list says that it refuses, if it is meant to. */
-const refusalOf = ({ types: [main = "", meta = ""] }: Pair): string | undefined =>
-  mains[main]?.refuses?.[meta];
+const refusalOf = ({ types: [main = "", ...after] }: Pair): string | undefined =>
+  after.map((meta) => mains[main]?.refuses?.[meta]).find((why) => why !== undefined);
 
 interface Attached {
   readonly at: TestNetns;

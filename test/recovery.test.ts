@@ -33,6 +33,9 @@ const markedInHost = here.filter((s) => s.knownBy === undefined);
 /** Says whether the namespace is a new one afterwards. */
 type Work = (on: Subject, added: PluginReply, lane: Lane) => Promise<"new" | void>;
 
+/** It comes with the first VRF of a namespace and stays; a new namespace has none. */
+const KERNELS_RULE = /rule priority 1000 .* l3mdev .* protocol kernel$/;
+
 /** Does each work on a live attachment and compares what is left with what a plain ADD and DEL leave. */
 async function leavesNothing(scenario: Scenario, ...works: readonly Work[]): Promise<void> {
   await using on = await lane(heddle);
@@ -44,7 +47,8 @@ async function leavesNothing(scenario: Scenario, ...works: readonly Work[]): Pro
     const added = demand("ADD", await scenario.add(on.subject));
     const namespace = (await work(on.subject, added, on)) ?? "same";
     await scenario.finish?.(on.subject, namespace);
-    expect(difference(before, await snapshotOf(on))).toEqual([]);
+    const changed = difference(before, await snapshotOf(on));
+    expect(changed.filter((line) => !KERNELS_RULE.test(line))).toEqual([]);
   }
 }
 

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { cniHost, type CniHost, type PluginReply } from "../src/testing/cni-host.ts";
+import { untilOnly } from "../src/testing/dying.ts";
 import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
 import { onKernelWith, testWith, whyNot } from "../src/testing/needs.ts";
 import { type TestNetns, testNetns } from "../src/testing/netns.ts";
@@ -375,6 +376,7 @@ describe("beside the reference", () => {
     demand("ADD by the reference", await theirs(on, "ADD", BOTH));
     await on.host.exec(["ip", "netns", "delete", on.netns.name]);
     demand("DEL", await call(on, "DEL", { prevResult: undefined }, { netns: undefined }));
+    await untilOnly(on.host);
     expect((await on.host.snapshot()).filter((line) => /bwp|qdisc/.test(line))).toEqual([]);
   });
 

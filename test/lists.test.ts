@@ -97,13 +97,15 @@ describe("heddle cni validate", () => {
   });
 
   test("looks for plugins of others in CNI_PATH", async () => {
+    // Another test reads every configuration of the folder itself.
+    mkdirSync(dir.in("other"), { recursive: true });
     writeFileSync(
-      dir.in("theirs.json"),
+      dir.in("other", "theirs.json"),
       '{ "cniVersion": "1.0.0", "name": "n", "type": "theirs", "any": 1 }',
     );
     mkdirSync(dir.in("bin"), { recursive: true });
     writeFileSync(dir.in("bin", "theirs"), "");
-    const found = await cni(["validate", "theirs.json"], { CNI_PATH: dir.in("bin") });
+    const found = await cni(["validate", "other/theirs.json"], { CNI_PATH: dir.in("bin") });
     expect(found.stdout).toContain(`its options are not checked (found ${dir.in("bin", "theirs")})`);
     expect(found.code).toBe(0);
   });

@@ -9,6 +9,7 @@ import { peerDir } from "../../scripts/peer.ts";
 import type { Version } from "../../src/cni/version.ts";
 import { cniHost, type CniHost, type PluginReply } from "../../src/testing/cni-host.ts";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
+import { pairEnds, untilOnly } from "../../src/testing/dying.ts";
 import { testNetns } from "../../src/testing/netns.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { demand, difference } from "../faults/loop.ts";
@@ -81,19 +82,6 @@ const LOOPBACK = /: (link lo |address ::1\/128 on lo$)/;
 const left = (before: readonly string[], after: readonly string[]): readonly string[] =>
   difference(before, after).filter((line) => line.startsWith("left") && !LOOPBACK.test(line));
 
-const FORGET_MS = 20_000;
-
-/** Waits until the kernel has taken the namespace apart, which it does when it has time: its links go with it. */
-async function forgotten(host: CniHost, before: readonly string[]): Promise<void> {
-  const deadline = performance.now() + patience(FORGET_MS);
-  const pairs = async (): Promise<readonly string[]> => {
-    const { stdout } = await host.exec(["ip", "-brief", "link", "show", "type", "veth"]);
-    return stdout.match(/^veth[0-9a-f]+/gm) ?? [];
-  };
-  const isNew = (name: string): boolean => !before.some((line) => line.includes(` link ${name} `));
-  while ((await pairs()).some(isNew) && performance.now() < deadline) await Bun.sleep(20);
-}
-
 /** Tables and chains that the reference makes when it looks for what it should remove. */
 const REFERENCE = /nft: table (ip|ip6|inet|bridge) (nat|filter|cni_\w+)/;
 const NONE = { "cni.dev/valid-attachments": [] };
@@ -146,12 +134,12 @@ export function dropInTests(group: readonly DropIn[], heddleOf: () => HeddleBina
         await c.network.prepare?.({ host, container: other });
         const stays = laneOf(c, reference, other.path);
         await detach(stays, reference, await attach(stays, reference));
-        const before = await host.snapshot();
+        const [before, ends] = [await host.snapshot(), await pairEnds(host)];
         {
           await using container = await testNetns();
           await attach(laneOf(c, reference, container.path), reference);
         }
-        await forgotten(host, before);
+        await untilOnly(host, ends);
         const gone = laneOf(c, ours, "/run/netns/gone");
         for (const { runtimeConfig: _, ...conf } of gone.confs.toReversed())
           demand(`DEL of ${String(conf["type"])}`, await gone.call(ours, "DEL", conf));

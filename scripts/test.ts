@@ -116,6 +116,7 @@ function printSkips(output: string): void {
 async function main(): Promise<number> {
   // Samples of large products are the same here and in the virtual machine.
   process.env["HEDDLE_SEED"] ??= seed;
+  if (all) process.env["HEDDLE_ALL"] = "1";
   await setup();
   const failedChecks = chosen.length === 0 ? await check() : [];
   await ensureBuilt();

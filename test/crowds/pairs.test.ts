@@ -9,14 +9,20 @@ import { seed } from "../../src/testing/seed.ts";
 import { sample } from "../../src/testing/faults.ts";
 import { faultsOfPair, pairs, titleOf, wholeLists, withoutVrf } from "./pairs.ts";
 import { mains, metas } from "./plugins.ts";
-import { byRarest, eachList, isRare } from "./setting.ts";
+import { eachList, isRare } from "./setting.ts";
 
-/** Pairs on the machine's kernel; of each feature that it may lack there is one. */
+/** Pairs on the machine's kernel, and of those that want what it may lack. */
 const PAIRS = 12;
+const RARE = 1;
 
-const chosen = byRarest(pairs).flatMap((group, nth) =>
-  sample(group, group.some(isRare) ? 1 : PAIRS, seed + nth),
-);
+const chosen = [
+  ...sample(
+    pairs.filter((p) => !isRare(p)),
+    PAIRS,
+    seed,
+  ),
+  ...sample(pairs.filter(isRare), RARE, seed),
+];
 const whole = sample(
   wholeLists(seed)
     .map(withoutVrf)

@@ -31,11 +31,4 @@ export function eachList<T extends List>(
 /** What few machines' kernels lack and this one may: such lists are costly, since they run in a virtual machine. */
 const RARE: readonly KernelFeature[] = ["ipvlan", "vlan", "dummy", "vrf"];
 
-const rarest = ({ types }: List): KernelFeature | undefined => RARE.find((f) => needsOf(types).includes(f));
-
-export const isRare = (list: List): boolean => rarest(list) !== undefined;
-
-/** In groups: those that are not rare, and those of each feature that is. */
-export const byRarest = <T extends List>(lists: readonly T[]): readonly (readonly T[])[] => [
-  ...Map.groupBy(lists, rarest).values(),
-];
+export const isRare = ({ types }: List): boolean => needsOf(types).some((f) => RARE.includes(f));

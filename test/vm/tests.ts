@@ -16,7 +16,7 @@ export const testArguments = (rest: readonly string[]): readonly string[] => [
 
 /** The environment of tests in a guest: it has everything, so nothing may be skipped. */
 export function guestEnv(): Readonly<Record<string, string>> {
-  const given = ["HEDDLE_PEER_DIR", "HEDDLE_SEED"].flatMap((name) => {
+  const given = ["HEDDLE_PEER_DIR", "HEDDLE_SEED", "HEDDLE_ALL"].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });

@@ -66,6 +66,17 @@ export const known: readonly KnownDifference[] = [
     reference: /^left: .*container 1: (link lo |address ::1)/,
   },
   {
+    row: "keeps the interface `BRIDGE.VLAN` for ever",
+    networks: /^bridge with a VLAN, as gateway/,
+    reference: /^left: .*(cmp0\.100|VETH)/,
+  },
+  {
+    row: "the host's interface in a VLAN",
+    networks: /^bridge with a VLAN, as gateway/,
+    reference: /^made: .*host: sysctl net\/ipv6\/conf\/(cmp0\.100|VETH)\/accept_(dad|ra):[01]$/,
+    ours: /^made: .*host: sysctl net\/ipv6\/conf\/(cmp0\.100|VETH)\/accept_(dad|ra):[01]$/,
+  },
+  {
     row: "token buckets have the handle",
     networks: /bandwidth/,
     reference: /^made: .*qdisc tbf 1: /,

@@ -135,7 +135,7 @@ const linksOfOneEnd: readonly Network[] = [
   onMaster("ipvlan", "as a neighbour", { mtu: 1400 }, {}),
   onMaster("ipvlan", "behind the host", { mode: "l3" }, { families: ["dual stack"] }),
   onMaster("vlan", "of its master", { vlanId: 100, mtu: 1400 }, {}),
-  { name: "dummy", plugins: [{ type: "dummy" }], families: addressed, feature: "dummy" },
+  { name: "dummy", plugins: [{ type: "dummy" }], families: addressed, newerThan111: true, feature: "dummy" },
 ];
 
 export const networks: readonly Network[] = [
@@ -213,12 +213,12 @@ export const networks: readonly Network[] = [
   bridge(
     "with a VLAN, as gateway",
     { vlan: 100, isGateway: true, preserveDefaultVlan: true },
-    { families: ["dual stack"], feature: "bridge vlan" },
+    { families: ["dual stack"], newerThan111: true, feature: "bridge vlan" },
   ),
   bridge(
     "with a trunk",
     { vlanTrunk: [{ id: 5 }, { minID: 7, maxID: 9 }] },
-    { families: ["v4"], feature: "bridge vlan" },
+    { families: ["v4"], newerThan111: true, feature: "bridge vlan" },
   ),
   {
     name: "bridge and tuning",

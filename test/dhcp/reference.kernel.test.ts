@@ -1,6 +1,5 @@
 /** Beside the reference's plugin and daemon: what a server sees of both, and changing over from one to the other. */
 import { describe, expect } from "bun:test";
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { peerDir } from "../../scripts/peer.ts";
 import { errorText } from "../../src/cni/errors.ts";
@@ -36,13 +35,23 @@ const peerTest = testWith({ root: true, programs: ["ip", "setpriv"], feature });
 interface Peer extends AsyncDisposable {
   call(command: "ADD" | "DEL" | "CHECK" | "STATUS", ipam?: object, args?: string): Promise<PluginOutcome>;
 }
+async function answers(socket: string): Promise<boolean> {
+  try {
+    (await Bun.connect({ unix: socket, socket: { data() {} } })).end();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 async function reference(lab: DhcpLab): Promise<Peer> {
   const socket = join(lab.dir, "reference.sock");
   const child: TestProcess = startProcess(
     ["setpriv", "--pdeathsig", "KILL", file ?? "", "daemon", "-socketpath", socket],
     { ...lab.env },
   );
-  for (const until = performance.now() + 10_000; !existsSync(socket) && performance.now() < until;)
+  // The file is there a moment before anybody listens.
+  for (const until = performance.now() + 10_000; !(await answers(socket)) && performance.now() < until;)
     await Bun.sleep(10);
   return {
     call: (command, ipam = {}, args = "") =>

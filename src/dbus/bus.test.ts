@@ -5,7 +5,7 @@ import { tempDir } from "../testing/temp-dir.ts";
 import { mayHaveSystemBus, socketsOf } from "./address.ts";
 import { openSystemBus } from "./bus.ts";
 
-/** The connection against servers that misbehave; `firewalld` itself is in test/firewalld.kernel.test.ts. */
+/** The connection against servers that misbehave; `firewalld` itself is in test/plugins/firewalld.kernel.test.ts. */
 const dir = tempDir("bus");
 afterAll(() => dir[Symbol.dispose]());
 const at = (name: string) => ({ DBUS_SYSTEM_BUS_ADDRESS: `unix:path=${join(dir.path, name)}` });

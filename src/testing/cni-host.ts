@@ -67,7 +67,12 @@ export async function cniHost(heddle: HeddleBinary): Promise<CniHost> {
     dir: dir.path,
     pid,
     exec,
-    call: async (program, { command, containerId, netns, ifname, args, env: more }, conf, under = []) => {
+    call: async (
+      program,
+      { command, containerId, netns, ifname, args, timeoutMs, env: more },
+      conf,
+      under = [],
+    ) => {
       const variables = {
         CNI_COMMAND: command,
         CNI_CONTAINERID: containerId,
@@ -82,6 +87,7 @@ export async function cniHost(heddle: HeddleBinary): Promise<CniHost> {
         env: { ...env, ...Object.fromEntries(given) },
         stdin: JSON.stringify(conf),
         mustSucceed: false,
+        ...(timeoutMs === undefined ? {} : { timeoutMs }),
       });
       return replyOf(outcome);
     },

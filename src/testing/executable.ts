@@ -38,6 +38,8 @@ export interface PluginCall {
   readonly ifname?: string;
   readonly cniPath?: string;
   readonly args?: string;
+  /** After so many milliseconds the call is killed; as of every program of a test unless told. */
+  readonly timeoutMs?: number;
   /** More variables, and the usual ones in another way than a runtime would set them. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -67,6 +69,7 @@ export async function runPlugin(
     env: { ...plainEnv, ...Object.fromEntries(given) },
     stdin: typeof conf === "string" ? conf : JSON.stringify(conf),
     mustSucceed: false,
+    ...(call.timeoutMs === undefined ? {} : { timeoutMs: call.timeoutMs }),
     ...(cwd === undefined ? {} : { cwd }),
   });
   return { ...outcome, json: jsonOf(outcome.stdout) };

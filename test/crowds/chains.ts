@@ -51,6 +51,9 @@ export interface Network {
   readonly size: number;
 }
 
+/** By iptables a call waits for the rules of all others, and each takes as long as there are rules. */
+const CALL_MS = 5 * 60_000;
+
 const NAME = { cniVersion: "1.1.0", name: "crowd" };
 
 /** The entries of the list. */
@@ -79,7 +82,7 @@ export function call(
   { verb, of, result, bare, under }: Call,
 ): Promise<PluginReply> {
   const { name, path } = of.netns;
-  const key = { containerId: name, ifname: "eth0", ...(bare ? {} : { netns: path }) };
+  const key = { containerId: name, ifname: "eth0", timeoutMs: CALL_MS, ...(bare ? {} : { netns: path }) };
   const known = bare || result === undefined ? {} : { prevResult: result };
   return host.call(String(conf["type"]), { command: verb, ...key }, { ...NAME, ...conf, ...known }, under);
 }

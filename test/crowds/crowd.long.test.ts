@@ -1,6 +1,6 @@
 /**
  * Crowds of 500 containers by 32 processes, and garbage collection after many kills, on every list; fewer where a virtual
- * machine is needed, and by iptables, whose calls take as long as there are rules. `HEDDLE_SEED` repeats the kills.
+ * machine is needed. `HEDDLE_SEED` repeats the kills.
  */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
@@ -10,8 +10,8 @@ import { faultsOfCrowd } from "./crowd.ts";
 import { faultsOfMix } from "./kills.ts";
 import { eachList, isRare } from "./setting.ts";
 
-/** For each list; then no container is begun any more. */
-const LIMIT_MS = 3 * 60_000;
+/** For each list; then no container is begun any more. By iptables it takes longest. */
+const LIMIT_MS = 10 * 60_000;
 
 let heddle: HeddleBinary;
 beforeAll(async () => {
@@ -21,18 +21,17 @@ beforeAll(async () => {
 afterAll(() => heddle[Symbol.dispose]());
 
 describe("of a crowd no two have one address, and nothing is left", () => {
-  eachList(chains, titleOf, 4 * LIMIT_MS, async (chain) => {
-    const containers = isRare(chain) ? 16 : chain.options ? 100 : 500;
+  eachList(chains, titleOf, 3 * LIMIT_MS, async (chain) => {
+    const containers = isRare(chain) ? 16 : 500;
     const crowd = { containers, parallel: 32, oneIn: 8, limitMs: LIMIT_MS };
     const { faults, attached } = await faultsOfCrowd(heddle, chain, crowd);
     expect(faults).toEqual([]);
-    if (attached < containers) console.log(`${titleOf(chain)}: ${attached} of ${containers} in the time`);
-    expect(attached).toBeGreaterThan(containers / 8);
+    expect(attached).toBe(containers);
   });
 });
 
 describe("after random kills, GC leaves exactly the valid attachments", () => {
-  eachList(chains, titleOf, 4 * LIMIT_MS, async (chain) => {
+  eachList(chains, titleOf, 3 * LIMIT_MS, async (chain) => {
     const mix = { containers: isRare(chain) ? 8 : 32, steps: 8, parallel: 8, seed, limitMs: LIMIT_MS };
     expect((await faultsOfMix(heddle, chain, mix)).faults).toEqual([]);
   });

@@ -6,8 +6,6 @@ import { join } from "node:path";
 import { cniHost, type CniHost, type PluginReply } from "../../src/testing/cni-host.ts";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
-import { listsIn, readmeOf } from "../../src/testing/plugin-readme.ts";
-import type { PluginType } from "../../src/plugins/registry.ts";
 import { inside } from "../../src/testing/traffic.ts";
 
 export type Json = Readonly<Record<string, unknown>>;
@@ -102,13 +100,6 @@ export const bridgeOn = ({ host }: ListSite, subnets: readonly string[], more: J
   },
   ...more,
 });
-
-/** The plugins of the list that a README shows. */
-export function shownIn(type: PluginType): readonly Json[] {
-  const [list] = listsIn(readmeOf(type));
-  if (list === undefined) throw new Error(`the README of ${type} shows no list`);
-  return list["plugins"] as readonly Json[];
-}
 
 /** The address of a result, without its prefix length. */
 export const addressIn = (result: Json, nth = 0): string =>

@@ -6,7 +6,7 @@ import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts
 import { testWith, whyNot } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
-import { addressIn, bridgeOn, type Json, type ListSite, listSite, shownIn } from "./list-site.ts";
+import { addressIn, bridgeOn, type Json, type ListSite, listSite } from "./list-site.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
 
 const needs = { root: true, programs: ["ip", "nft", "nsenter", "unshare"] };
@@ -271,14 +271,6 @@ describe("CHECK", () => {
     await a.exec(["ip", "link", "set", "eth0", "promisc", "on"]);
     await on.check(a, plugins, result);
   });
-});
-
-kernel("the README's example of tuning runs as it stands", async () => {
-  await using on = await listSite(heddle);
-  const a = await on.container();
-  const result = await on.add(a, shownIn("tuning"));
-  await on.check(a, shownIn("tuning"), result);
-  await on.del(a, shownIn("tuning"), result);
 });
 
 describe("what the reference tuned", () => {

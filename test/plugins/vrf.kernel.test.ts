@@ -7,7 +7,7 @@ import { onKernelWith, testWith } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
-import { addressIn, bridgeOn, type Json, type ListSite, listSite, shownIn } from "./list-site.ts";
+import { addressIn, bridgeOn, type Json, type ListSite, listSite } from "./list-site.ts";
 
 const DUAL = ["10.91.0.0/24", "fd91::/64"];
 const main = (on: ListSite): Json => bridgeOn(on, DUAL);
@@ -98,14 +98,6 @@ async function globalAddresses(on: ListSite, { path }: TestNetns): Promise<reado
 
 onKernelWith(["vrf"], () => {
   describe("ADD of vrf", () => {
-    test("does what the README shows", async () => {
-      await using on = await listSite(heddle);
-      const a = await on.container();
-      const result = await on.add(a, shownIn("vrf"));
-      await on.check(a, shownIn("vrf"), result);
-      await on.del(a, shownIn("vrf"), result);
-    });
-
     test("moves the interface with its addresses and routes into the VRF, at once", async () => {
       await using on = await listSite(heddle);
       const a = await on.container();

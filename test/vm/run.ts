@@ -4,6 +4,7 @@
  * in one. `--log` prints the guest's kernel log also when all is well.
  */
 import { ensureBuilt } from "../../scripts/build.ts";
+import { peerDir } from "../../scripts/peer.ts";
 import { type GuestOutcome, runInGuest } from "./machine.ts";
 import { type KernelVersion, kernelVersions } from "./parts.ts";
 import { guestEnv, testArguments } from "./tests.ts";
@@ -27,12 +28,23 @@ function summary({ report, timedOut }: GuestOutcome, tookMs: number): string {
   return `started after ${report.startedAfterS} s, ended with ${report.code} after ${took}`;
 }
 
+/** What tests get from the network has to be here before: the guest reaches none. */
+async function fetchPeers(): Promise<void> {
+  try {
+    await peerDir("sid");
+    await peerDir("release");
+  } catch (e) {
+    console.warn(`vm: without the reference plugins: ${(e as Error).message}`);
+  }
+}
+
 async function main(): Promise<number> {
   const shell = words.includes("--shell");
   const rest = words.filter((word) => !own.test(word));
   if (!shell && !rest.some((word) => !word.startsWith("-")))
     throw new Error("say which test files, or --shell");
   await ensureBuilt();
+  await fetchPeers();
   const started = performance.now();
   const version = kernelWanted();
   const outcome = await runInGuest({

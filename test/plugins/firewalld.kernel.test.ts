@@ -3,16 +3,16 @@
  */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { join } from "node:path";
-import { openSystemBus } from "../src/dbus/bus.ts";
-import { FIREWALLD } from "../src/firewall/firewalld.ts";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
-import { type Attached, type FirewallSite, firewallSite } from "../src/testing/firewall-site.ts";
-import { busEnv, firewalldTree, startBus, startFirewalld } from "../src/testing/firewalld.ts";
-import { testWith, whyNot } from "../src/testing/needs.ts";
-import type { TestProcess } from "../src/testing/netns.ts";
-import { peerProgram } from "../src/testing/peer.ts";
-import { tempDir } from "../src/testing/temp-dir.ts";
-import { seenFrom } from "../src/testing/traffic.ts";
+import { openSystemBus } from "../../src/dbus/bus.ts";
+import { FIREWALLD } from "../../src/firewall/firewalld.ts";
+import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { type Attached, type FirewallSite, firewallSite } from "../../src/testing/firewall-site.ts";
+import { busEnv, firewalldTree, startBus, startFirewalld } from "../../src/testing/firewalld.ts";
+import { testWith, whyNot } from "../../src/testing/needs.ts";
+import type { TestProcess } from "../../src/testing/netns.ts";
+import { peerProgram } from "../../src/testing/peer.ts";
+import { tempDir } from "../../src/testing/temp-dir.ts";
+import { seenFrom } from "../../src/testing/traffic.ts";
 
 const root = whyNot({ root: true }) === undefined;
 const tree = root ? await firewalldTree() : undefined;

@@ -3,11 +3,11 @@
  * when containers are gone.
  */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
-import { type Attached, type FirewallSite, firewallSite } from "../src/testing/firewall-site.ts";
-import { testWith } from "../src/testing/needs.ts";
-import type { TestNetns } from "../src/testing/netns.ts";
-import { seenFrom } from "../src/testing/traffic.ts";
+import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { type Attached, type FirewallSite, firewallSite } from "../../src/testing/firewall-site.ts";
+import { testWith } from "../../src/testing/needs.ts";
+import type { TestNetns } from "../../src/testing/netns.ts";
+import { seenFrom } from "../../src/testing/traffic.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "iptables-nft", "nsenter", "unshare"] });
 let heddle: HeddleBinary;

@@ -5,12 +5,12 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { versions } from "../src/cni/version.ts";
-import { cniHost, type CniHost, type PluginReply } from "../src/testing/cni-host.ts";
-import { type HeddleBinary, heddleBinary, type PluginCall } from "../src/testing/executable.ts";
-import { testWith } from "../src/testing/needs.ts";
-import { type TestNetns, testNetns } from "../src/testing/netns.ts";
-import { demand } from "./faults/loop.ts";
+import { versions } from "../../src/cni/version.ts";
+import { cniHost, type CniHost, type PluginReply } from "../../src/testing/cni-host.ts";
+import { type HeddleBinary, heddleBinary, type PluginCall } from "../../src/testing/executable.ts";
+import { testWith } from "../../src/testing/needs.ts";
+import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
+import { demand } from "../faults/loop.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare", "strace"] });
 let heddle: HeddleBinary;

@@ -2,17 +2,17 @@
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { cniHost, type CniHost, type PluginReply } from "../src/testing/cni-host.ts";
-import { untilOnly } from "../src/testing/dying.ts";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
-import { onKernelWith, testWith, whyNot } from "../src/testing/needs.ts";
-import { type TestNetns, testNetns } from "../src/testing/netns.ts";
-import { peerProgram } from "../src/testing/peer.ts";
-import { run } from "../src/testing/run.ts";
-import { patience } from "../src/testing/slowdown.ts";
-import { takeSpareNics } from "../src/testing/spare-nics.ts";
-import { transferMs } from "../src/testing/traffic.ts";
-import { demand } from "./faults/loop.ts";
+import { cniHost, type CniHost, type PluginReply } from "../../src/testing/cni-host.ts";
+import { untilOnly } from "../../src/testing/dying.ts";
+import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { onKernelWith, testWith, whyNot } from "../../src/testing/needs.ts";
+import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
+import { peerProgram } from "../../src/testing/peer.ts";
+import { run } from "../../src/testing/run.ts";
+import { patience } from "../../src/testing/slowdown.ts";
+import { takeSpareNics } from "../../src/testing/spare-nics.ts";
+import { transferMs } from "../../src/testing/traffic.ts";
+import { demand } from "../faults/loop.ts";
 
 const needs = { root: true, programs: ["ip", "tc", "nsenter", "unshare"] };
 const kernel = testWith(needs);

@@ -52,6 +52,9 @@ const trials = {
 export type KernelFeature = keyof typeof trials;
 export const kernelFeatures = Object.keys(trials) as readonly KernelFeature[];
 
+/** What kernels of machines that run tests mostly lack: tests that want one run in the virtual machine, where they are slow. */
+export const rareFeatures: readonly KernelFeature[] = ["bridge vlan", "dummy", "ipvlan", "vlan", "vrf"];
+
 const known = new Map<KernelFeature, boolean>();
 
 /** Whether the running kernel has it. Asked once in a process; as root, since namespaces need it. */

@@ -1,8 +1,8 @@
-/** Changing over with every network that wants a feature which this machine's kernel may lack. */
+/** Changing over with every network that mostly needs the virtual machine. */
 import { afterAll, beforeAll } from "bun:test";
 import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
 import { dropIns, dropInTests } from "./drop-in.ts";
-import { byFeature } from "./setting.ts";
+import { byFeature, isRare } from "./setting.ts";
 
 let heddle: HeddleBinary;
 beforeAll(async () => {
@@ -10,5 +10,4 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => heddle[Symbol.dispose]());
 
-const wanting = dropIns.filter(({ network }) => network.feature !== undefined);
-byFeature(wanting, (group) => dropInTests(group, () => heddle));
+byFeature(dropIns.filter(isRare), (group) => dropInTests(group, () => heddle));

@@ -8,13 +8,14 @@ import { sample } from "../../src/testing/faults.ts";
 import { seed } from "../../src/testing/seed.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { cases, compareCase } from "./cases.ts";
-import { byFeature, kernel, peerPath } from "./setting.ts";
+import { byFeature, isRare, kernel, peerPath } from "./setting.ts";
 
-/** Cases on the machine's kernel; those for other kernels take minutes each and are in `all.long.test.ts`. */
+/** Cases on most machines' kernels, and of those that mostly need the virtual machine. */
 const CASES = 24;
+const RARE = 1;
 
-const here = cases.filter(({ network }) => network.feature === undefined);
-const chosen = sample(here, CASES, seed);
+const usual = cases.filter((c) => !isRare(c));
+const chosen = [...sample(usual, CASES, seed), ...sample(cases.filter(isRare), RARE, seed)];
 
 let heddle: HeddleBinary;
 beforeAll(async () => {

@@ -1,5 +1,5 @@
 /** What the comparisons have in common: where the reference is, what they need, and tests by what the kernel must have. */
-import type { KernelFeature } from "../../src/testing/features.ts";
+import { type KernelFeature, rareFeatures } from "../../src/testing/features.ts";
 import { onKernelWith, testWith, whyNot } from "../../src/testing/needs.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
 
@@ -16,6 +16,10 @@ export const kernel = testWith({
 interface OfFeature {
   readonly network: { readonly feature?: KernelFeature };
 }
+
+/** True for what mostly runs in the virtual machine, where one takes a minute or more. */
+export const isRare = ({ network: { feature } }: OfFeature): boolean =>
+  feature !== undefined && rareFeatures.includes(feature);
 
 /** Calls `tests` with the cases of each feature, where it runs: here, or in the virtual machine. */
 export function byFeature<T extends OfFeature>(cases: readonly T[], tests: (of: readonly T[]) => void): void {

@@ -1,5 +1,5 @@
 /** What the tests of many plugins and many containers have in common: what they need of the machine. */
-import type { KernelFeature } from "../../src/testing/features.ts";
+import { rareFeatures } from "../../src/testing/features.ts";
 import { onKernelWith, testWith } from "../../src/testing/needs.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { needsOf } from "./plugins.ts";
@@ -28,7 +28,5 @@ export function eachList<T extends List>(
   }
 }
 
-/** What few machines' kernels lack and this one may: such lists are costly, since they run in a virtual machine. */
-const RARE: readonly KernelFeature[] = ["ipvlan", "vlan", "dummy", "vrf"];
-
-export const isRare = ({ types }: List): boolean => needsOf(types).some((f) => RARE.includes(f));
+/** Such lists are costly, since they mostly run in a virtual machine. */
+export const isRare = ({ types }: List): boolean => needsOf(types).some((f) => rareFeatures.includes(f));

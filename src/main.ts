@@ -19,7 +19,6 @@ if (name === "dhcp" && word === "daemon") {
     import("./cni/executable.ts"),
     registry[name].load(),
   ]);
-  if (name === "heddle-chain") (await import("./netstate/firewalls.ts")).keepFirewallsUntilExit();
   await runAsExecutable(plugin, pluginHost(true));
 } else if (word === "dhcp-exchange") {
   // What the DHCP daemon starts for one exchange in a namespace: at once, before anything starts a thread.

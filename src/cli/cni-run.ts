@@ -13,7 +13,6 @@ import {
   type Runtime,
   statusNetworkList,
 } from "../cni/runtime.ts";
-import { keepFirewallsUntilExit } from "../netstate/firewalls.ts";
 import { pluginHost } from "../plugins/registry.ts";
 import type { CniOptions, CniVerb } from "./cni.ts";
 import { cniRequest } from "./cni-request.ts";
@@ -43,7 +42,6 @@ export async function runCniVerb(
   };
   const stop = new AbortController();
   for (const signal of SIGNALS) process.once(signal, () => stop.abort(new Error(`received ${signal}`)));
-  keepFirewallsUntilExit();
   const runtime: Runtime = {
     host: pluginHost(options.inProcess),
     path: request.path,

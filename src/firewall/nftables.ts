@@ -41,11 +41,7 @@ type Alone = <T>(lock: "portmap" | "layout", work: () => T) => T;
 /** More than two programs in each other's way is rare; this many in a row means that something else is wrong. */
 const TRIES = 10;
 
-/**
- * Opens a socket in the namespace that this thread is in. Closing it after something was removed waits for the kernel's
- * grace period (6 to 16 ms, measured on Linux 6.18; the end of the process closes it too), so that whoever removes
- * does it early and closes late.
- */
+/** Opens a socket in the namespace that this thread is in. */
 export function openNftables(options: NftablesOptions = {}): FirewallBackend & Disposable {
   const socket = openRuleSet();
   if (socket === undefined) return absent;

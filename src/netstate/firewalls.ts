@@ -45,15 +45,6 @@ export const trackedMappings = (state: FirewallState): readonly PortMapping[] =>
 
 const mapsPorts = (state: FirewallState): boolean => state.rules.some((r) => r.kind === "port-mapping");
 
-let untilExit = false;
-
-/**
- * From now on firewalls stay open until the process ends; for a process that soon does. The kernel lets nobody close a
- * netfilter socket before it has freed what a transaction removed, which takes a grace period (8 ms, measured): a process
- * that goes on to remove a link waits for one anyway.
- */
-export const keepFirewallsUntilExit = (): void => void (untilExit = true);
-
 /** Loads what the state needs, or these backends when there is no state. */
 export async function loadFirewalls(needed: NetState | readonly Backend[]): Promise<Firewalls> {
   const states =
@@ -110,7 +101,6 @@ export async function loadFirewalls(needed: NetState | readonly Backend[]): Prom
       flows.flushMapping(socket, { ...mapping, ...(means ? { means } : {}) }, when);
     },
     [Symbol.dispose]() {
-      if (untilExit) return;
       for (const backend of opened.values()) if (Symbol.dispose in backend) backend[Symbol.dispose]();
     },
   };

@@ -13,6 +13,9 @@ export class Fd implements Disposable {
     if (this.#raw === undefined) throw new TypeError("descriptor used after close");
     return this.#raw;
   }
+  get isOpen(): boolean {
+    return this.#raw !== undefined;
+  }
   release(): number {
     const raw = this.raw;
     this.#raw = undefined;

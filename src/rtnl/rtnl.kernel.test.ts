@@ -143,7 +143,7 @@ describeWith({ root: true, programs: ["ip"] })("rtnl on a real kernel", () => {
   });
 
   describe("addresses", () => {
-    test.each(["10.1.0.1/24", "fd00:1::1/64"])(
+    test.each(["192.168.1.1/24", "fd00:1::1/64"])(
       "%s is added once, listed by its link and removed once",
       (text) => {
         const { index } = newBridge();
@@ -163,11 +163,11 @@ describeWith({ root: true, programs: ["ip"] })("rtnl on a real kernel", () => {
 
     test("without a connected route there is none", () => {
       const { index } = newBridge();
-      addAddress(socket, index, cidr("10.8.0.1/24"), { dad: false, connectedRoute: true });
-      addAddress(socket, index, cidr("10.9.0.1/24"), { dad: false, connectedRoute: false });
+      addAddress(socket, index, cidr("192.168.8.1/24"), { dad: false, connectedRoute: true });
+      addAddress(socket, index, cidr("192.168.9.1/24"), { dad: false, connectedRoute: false });
       const routes = listRoutes(socket, 4).map((r) => r.dst.text);
-      expect(routes).toContain("10.8.0.0/24");
-      expect(routes).not.toContain("10.9.0.0/24");
+      expect(routes).toContain("192.168.8.0/24");
+      expect(routes).not.toContain("192.168.9.0/24");
     });
   });
 

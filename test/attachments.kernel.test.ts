@@ -3,9 +3,11 @@ import { describe, expect } from "bun:test";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CniHost, cniHost } from "../src/testing/cni-host.ts";
-import { heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { testNetns } from "../src/testing/netns.ts";
+
+const heddle = heddleOfFile();
 
 const hostTest = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare"] });
 
@@ -36,7 +38,6 @@ const reservations = (host: CniHost): readonly string[] =>
 
 describe("heddle attachments", () => {
   hostTest("says that there are none, then which live and which are dead", async () => {
-    using heddle = await heddleBinary();
     await using host = await cniHost(heddle);
     const env = { NETCONFPATH: confDir(host), CAP_ARGS };
     expect((await host.cli(["attachments"], {})).stdout).toBe("Nothing is attached.\n");
@@ -56,7 +57,6 @@ describe("heddle attachments", () => {
 
 describe("heddle gc", () => {
   hostTest("detaches what is dead, reservation and cache included, and leaves what lives", async () => {
-    using heddle = await heddleBinary();
     await using host = await cniHost(heddle);
     await using alive = await testNetns();
     const env = { NETCONFPATH: confDir(host), CAP_ARGS };
@@ -80,7 +80,6 @@ describe("heddle gc", () => {
   });
 
   hostTest("cleans the kernel also when the network's configuration and the cache are gone", async () => {
-    using heddle = await heddleBinary();
     await using host = await cniHost(heddle);
     const env = { NETCONFPATH: confDir(host), CAP_ARGS };
     {
@@ -98,7 +97,6 @@ describe("heddle reload", () => {
   hostTest(
     "puts back the rules of live attachments after the rule set was flushed, and the gateway's address",
     async () => {
-      using heddle = await heddleBinary();
       await using host = await cniHost(heddle);
       await using netns = await testNetns();
       const env = { NETCONFPATH: confDir(host), CAP_ARGS };

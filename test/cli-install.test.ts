@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
   existsSync,
   lstatSync,
@@ -11,15 +11,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { pluginTypes } from "../src/plugins/registry.ts";
-import { type HeddleBinary, heddleBinary, runPlugin } from "../src/testing/executable.ts";
+import { heddleOfFile, runPlugin } from "../src/testing/executable.ts";
 import { run } from "../src/testing/run.ts";
 import { tempDir } from "../src/testing/temp-dir.ts";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-});
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const installTo = (dir: string, args: readonly string[] = [], program = heddle.path) =>
   run([program, "install", "--cni-bin-dir", dir, ...args], { mustSucceed: false });

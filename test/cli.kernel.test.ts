@@ -1,16 +1,12 @@
-import { afterAll, beforeAll, expect } from "bun:test";
+import { expect } from "bun:test";
 import { existsSync, readdirSync, writeFileSync } from "node:fs";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { testNetns } from "../src/testing/netns.ts";
 import { type Outcome, plainEnv } from "../src/testing/run.ts";
 import { tempDir } from "../src/testing/temp-dir.ts";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-});
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const kernelTest = testWith({ root: true, programs: ["ip", "nft"] });
 

@@ -1,17 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { versions } from "../src/cni/version.ts";
 import { pluginTypes } from "../src/plugins/registry.ts";
-import { type HeddleBinary, heddleBinary, runPlugin } from "../src/testing/executable.ts";
+import { heddleOfFile, runPlugin } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { plainEnv, run, type RunOptions } from "../src/testing/run.ts";
 import { tempDir } from "../src/testing/temp-dir.ts";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-});
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const cli = (args: readonly string[], options: RunOptions = {}) =>
   run([heddle.at("heddle"), ...args], { mustSucceed: false, ...options });

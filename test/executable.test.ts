@@ -1,15 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { closeSync, constants, existsSync, openSync, readSync, writeFileSync } from "node:fs";
-import { type HeddleBinary, heddleBinary, runPlugin } from "../src/testing/executable.ts";
+import { heddleOfFile, runPlugin } from "../src/testing/executable.ts";
 import { whyNot } from "../src/testing/needs.ts";
 import { plainEnv, run } from "../src/testing/run.ts";
 import { tempDir } from "../src/testing/temp-dir.ts";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-});
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 describe("a hostile working directory", () => {
   test("cannot make the executable run its code or set its variables", async () => {

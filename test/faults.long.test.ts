@@ -1,17 +1,13 @@
 /** The fault loops in full: every system call of every scenario fails, and the process is killed at every one. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { casesOf, failuresOf } from "./faults/loop.ts";
 import { scenarios } from "./faults/scenarios.ts";
 
 const PROGRAMS = ["ip", "nft", "iptables-restore", "strace", "nsenter", "unshare"];
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 describe("after every fault in ADD or DEL, DEL of the key, ADD of the key, or GC leaves nothing", () => {
   // Of those that need another kernel there is a sample: all of one would take a virtual machine hours.

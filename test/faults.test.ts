@@ -2,9 +2,9 @@
  * A sample of the fault loops: a system call of the executable fails, or the process is killed at it. The seed is
  * printed; `HEDDLE_SEED` repeats a choice. `faults.long.test.ts` does all of them.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { sample } from "../src/testing/faults.ts";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { kernelTestWith, testWith } from "../src/testing/needs.ts";
 import { seed, some } from "../src/testing/seed.ts";
 import { patience } from "../src/testing/slowdown.ts";
@@ -16,12 +16,8 @@ const PROGRAMS = ["ip", "nft", "iptables-restore", "strace", "nsenter", "unshare
 const CASES = 30;
 const LIMIT_MS = 12_000;
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-  console.log(`fault sample: HEDDLE_SEED=${seed}`);
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
+console.log(`fault sample: HEDDLE_SEED=${seed}`);
 
 async function sampled(scenario: Scenario): Promise<void> {
   const cases = sample(await casesOf(heddle, scenario), CASES, seed);

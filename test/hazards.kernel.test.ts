@@ -2,10 +2,12 @@
 import { expect } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type CniHost, cniHost } from "../src/testing/cni-host.ts";
-import { heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { testNetns } from "../src/testing/netns.ts";
 import { run } from "../src/testing/run.ts";
+
+const heddle = heddleOfFile();
 
 const hostTest = testWith({ root: true, programs: ["ip", "nft", "iptables-restore", "nsenter", "unshare"] });
 const straceTest = testWith({
@@ -52,7 +54,6 @@ for (const [backend, shown] of [
   straceTest(
     `a port of an ADD that has made its rules and is not done yet is taken (${backend})`,
     async () => {
-      using heddle = await heddleBinary();
       await using host = await cniHost(heddle);
       await using one = await testNetns();
       await using two = await testNetns();
@@ -79,7 +80,6 @@ for (const [backend, shown] of [
   );
 
 hostTest("a host without IPv6 attaches containers with IPv4", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   // As after a start with `ipv6.disable=1`: no parameter of IPv6 exists.
@@ -94,7 +94,6 @@ hostTest("a host without IPv6 attaches containers with IPv4", async () => {
 });
 
 hostTest("a bridge that was made without an address keeps the one in the result", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   await using two = await testNetns();
@@ -117,7 +116,6 @@ hostTest("a bridge that was made without an address keeps the one in the result"
 });
 
 hostTest("reload puts rules back under a bridge that has got another address", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
@@ -134,7 +132,6 @@ hostTest("reload puts rules back under a bridge that has got another address", a
 });
 
 hostTest("reload takes nothing from a container when something cannot be put back", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
@@ -154,7 +151,6 @@ hostTest("reload takes nothing from a container when something cannot be put bac
 });
 
 hostTest("DEL succeeds when of the namespace only the file is left that it was mounted on", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await host.exec(["mount", "-t", "tmpfs", "tmpfs", "/mnt"]);
   await host.exec(["touch", "/mnt/ns"]);
@@ -168,7 +164,6 @@ hostTest("DEL succeeds when of the namespace only the file is left that it was m
 });
 
 hostTest("DEL of a network that was refused an interface leaves it to the network that has it", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
@@ -181,7 +176,6 @@ hostTest("DEL of a network that was refused an interface leaves it to the networ
 });
 
 hostTest("a name that the kernel takes for a pattern is refused", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   const call = { command: "ADD", containerId: "c1", netns: one.path } as const;
@@ -192,7 +186,6 @@ hostTest("a name that the kernel takes for a pattern is refused", async () => {
 });
 
 hostTest("ADD and DEL of a network with a name too long for a directory leave nothing", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
@@ -205,7 +198,6 @@ hostTest("ADD and DEL of a network with a name too long for a directory leave no
 hostTest(
   "with enabledad an address that the network has already fails ADD; others are usable after it",
   async () => {
-    using heddle = await heddleBinary();
     await using host = await cniHost(heddle);
     await using one = await testNetns();
     await using two = await testNetns();
@@ -241,7 +233,6 @@ hostTest(
 );
 
 hostTest("a bridge with the spanning tree protocol gets ports without a wait for its decision", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   await host.exec(["ip", "link", "add", "br7", "type", "bridge", "stp_state", "1"]);
@@ -252,7 +243,6 @@ hostTest("a bridge with the spanning tree protocol gets ports without a wait for
 hostTest(
   "DEL goes by the marks when the record makes no sense, and says who can read one of a later release",
   async () => {
-    using heddle = await heddleBinary();
     await using host = await cniHost(heddle);
     await using one = await testNetns();
     const call = { containerId: "c1", netns: one.path, ifname: "eth0" };
@@ -276,7 +266,6 @@ hostTest(
 );
 
 straceTest("DEL and GC have nothing to do in the firewall of a kernel that has none", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   // The first socket is for routes, every other one for netfilter.
   const fault = "inject=socket:error=EPROTONOSUPPORT:when=2+";
@@ -288,7 +277,6 @@ straceTest("DEL and GC have nothing to do in the firewall of a kernel that has n
 });
 
 hostTest("CHECK finds a route of the container that leads over another interface now", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   const { ipam } = bridge(host);
@@ -319,7 +307,6 @@ const slowRequests = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=sendto"].
 straceTest(
   "what a bridge's containers share goes with the last of them, also if two go at once",
   async () => {
-    using heddle = await heddleBinary();
     await using host = await cniHost(heddle);
     const shared = async (): Promise<readonly string[]> =>
       [...(await host.exec(["nft", "list", "ruleset"])).stdout.matchAll(/(?:isolate|masq)_\S+ {/g)].map(

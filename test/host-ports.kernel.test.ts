@@ -1,9 +1,11 @@
 /** Host ports across backends, as the executable sees them: neither firewall knows the other's rules by itself. */
 import { expect } from "bun:test";
 import { type CniHost, cniHost, type PluginReply } from "../src/testing/cni-host.ts";
-import { heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { type TestNetns, testNetns } from "../src/testing/netns.ts";
+
+const heddle = heddleOfFile();
 
 const portTest = testWith({ root: true, programs: ["ip", "nft", "iptables-restore", "nsenter", "unshare"] });
 const PORT_TAKEN = 102;
@@ -42,7 +44,6 @@ for (const [first, second] of [
   portTest(
     `a port that a live container has by ${first} is refused by ${second} with its owner's name`,
     async () => {
-      using heddle = await heddleBinary();
       await using host = await cniHost(heddle);
       await using one = await testNetns();
       await using two = await testNetns();
@@ -65,7 +66,6 @@ for (const [first, second] of [
   );
 
 portTest("a port that a dead container had in the other backend is free", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using two = await testNetns();
   const other = { id: "second", netns: two, address: "10.9.0.3" };
@@ -78,7 +78,6 @@ portTest("a port that a dead container had in the other backend is free", async 
 });
 
 portTest("one port can be mapped for two protocols, in two backends", async () => {
-  using heddle = await heddleBinary();
   await using host = await cniHost(heddle);
   await using one = await testNetns();
   await using two = await testNetns();

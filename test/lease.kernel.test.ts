@@ -3,9 +3,11 @@ import { expect } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { cniHost } from "../src/testing/cni-host.ts";
-import { heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { testNetns } from "../src/testing/netns.ts";
+
+const heddle = heddleOfFile();
 
 const hostTest = testWith({ root: true, programs: ["ip", "nsenter", "unshare"] });
 const bridge = (ipam: object | undefined): object => ({
@@ -28,7 +30,6 @@ const changes: readonly (readonly [what: string, ipam: (dataDir: string) => obje
 ];
 for (const [what, changed] of changes)
   hostTest(`DEL with ${what} in the configuration frees the address that ADD reserved`, async () => {
-    using heddle = await heddleBinary();
     await using host = await cniHost(heddle);
     await using container = await testNetns();
     const call = { containerId: "c1", netns: container.path, ifname: "eth0" };

@@ -2,14 +2,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { projectDir } from "../scripts/paths.ts";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { type Outcome, plainEnv, run } from "../src/testing/run.ts";
 import { type TempDir, tempDir } from "../src/testing/temp-dir.ts";
 
-let heddle: HeddleBinary;
+const heddle = heddleOfFile();
 let dir: TempDir;
-beforeAll(async () => {
-  heddle = await heddleBinary();
+beforeAll(() => {
   dir = tempDir("lists");
   writeFileSync(dir.in("good.conflist"), readFileSync(`${projectDir}/examples/mynet.conflist`));
   writeFileSync(dir.in("warned.conf"), '{ "name": "net", "type": "loopback" }\n');
@@ -18,11 +17,8 @@ beforeAll(async () => {
     '{\n  "cniVersion": "1.1.0",\n  "name": "net",\n  "plugins": [\n' +
       '    { "type": "bridge", "isGatway": true, "mtu": "large" }\n  ]\n}\n',
   );
-}, 120_000);
-afterAll(() => {
-  heddle[Symbol.dispose]();
-  dir[Symbol.dispose]();
 });
+afterAll(() => dir[Symbol.dispose]());
 
 const cni = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Outcome> =>
   run([heddle.at("heddle"), "cni", ...args], {

@@ -2,21 +2,17 @@
  * The plugins on a real kernel, by the built executable: every option of `bridge`, `ptp` and `portmap` with the traffic
  * that it allows or stops, and CHECK, which finds each kind of damage and accepts what later plugins change.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { join } from "node:path";
 import { cniHost, type CniHost, type PluginReply } from "../src/testing/cni-host.ts";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { type TestNetns, testNetns } from "../src/testing/netns.ts";
 import { inside, seenFrom } from "../src/testing/traffic.ts";
 import { demand } from "./faults/loop.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "iptables", "nsenter", "unshare"] });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
 const V4 = ["10.94.0.0/24"];

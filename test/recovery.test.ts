@@ -2,11 +2,11 @@
  * What a runtime may do to an attachment at the wrong time or with half of the facts: records and marks lost, the
  * namespace gone or replaced, another configuration, twice, or at once. Nothing may be left, and nobody harmed.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { PluginReply } from "../src/testing/cni-host.ts";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { kernelTestWith, testWith } from "../src/testing/needs.ts";
 import { testNetns } from "../src/testing/netns.ts";
 import { some } from "../src/testing/seed.ts";
@@ -20,11 +20,7 @@ const kernel = testWith({
   root: true,
   programs: ["ip", "nft", "iptables-restore", "nsenter", "unshare"],
 });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
 const rows = (list: readonly Scenario[]) => list.map((s) => [s.name, s] as const);

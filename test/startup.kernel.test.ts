@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect } from "bun:test";
 import { closeSync, constants, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
-import { type HeddleBinary, heddleBinary } from "../src/testing/executable.ts";
+import { heddleOfFile } from "../src/testing/executable.ts";
 import { kernelTest } from "../src/testing/needs.ts";
 import { testNetns, type TestNetns } from "../src/testing/netns.ts";
 import { plainEnv, run } from "../src/testing/run.ts";
@@ -16,10 +16,9 @@ const LIMIT = { timesEmpty: 5, megabytes: 24 } as const;
 const RUNS = 30;
 const CONF = JSON.stringify({ cniVersion: "1.0.0", name: "startup", type: "loopback" });
 
-let heddle: HeddleBinary;
+const heddle = heddleOfFile();
 let dir: TempDir;
 beforeAll(async () => {
-  heddle = await heddleBinary();
   dir = tempDir("startup");
   writeFileSync(dir.in("empty.ts"), "process.exitCode = 0;\n");
   writeFileSync(dir.in("waiting.ts"), "setInterval(() => undefined, 1e6);\n");
@@ -29,10 +28,7 @@ beforeAll(async () => {
       ...[dir.in(`${name}.ts`), `--outfile=${dir.in(name)}`],
     ]);
 });
-afterAll(() => {
-  heddle[Symbol.dispose]();
-  dir[Symbol.dispose]();
-});
+afterAll(() => dir[Symbol.dispose]());
 
 const variables = (command: "ADD" | "DEL", netns: TestNetns): Readonly<Record<string, string>> => ({
   ...plainEnv,

@@ -2,13 +2,14 @@
  * The compiled program for tests: built if it is older than its sources, with a directory of links as an installation
  * has it, and a way to call a plugin as a container runtime does.
  */
+import { afterAll, beforeAll } from "bun:test";
 import { symlinkSync } from "node:fs";
 import { ensureBuilt } from "../../scripts/build.ts";
 import { pluginTypes } from "../plugins/registry.ts";
 import { plainEnv, run, type Outcome } from "./run.ts";
 import { tempDir } from "./temp-dir.ts";
 
-export interface HeddleBinary extends Disposable {
+export interface HeddleBinary {
   /** The executable itself. */
   readonly path: string;
   /** A directory for `CNI_PATH`: `heddle`, `cnitool` and every plugin's name, each a link to the executable. */
@@ -18,7 +19,7 @@ export interface HeddleBinary extends Disposable {
 }
 
 /** Builds if needed; bind it with `using`. */
-export async function heddleBinary(): Promise<HeddleBinary> {
+export async function heddleBinary(): Promise<HeddleBinary & Disposable> {
   const path = await ensureBuilt();
   const dir = tempDir("cni-path");
   for (const name of ["heddle", "cnitool", ...pluginTypes]) symlinkSync(path, dir.in(name));
@@ -27,6 +28,31 @@ export async function heddleBinary(): Promise<HeddleBinary> {
     cniPath: dir.path,
     at: (name) => dir.in(name),
     [Symbol.dispose]: () => dir[Symbol.dispose](),
+  };
+}
+
+/** What a build may take before the first test. */
+const BUILD_LIMIT_MS = 120_000;
+
+/** The executable for all tests of one file: there before the first, put away after the last. For the top of the file. */
+export function heddleOfFile(): HeddleBinary {
+  let made: (HeddleBinary & Disposable) | undefined;
+  beforeAll(async () => {
+    made = await heddleBinary();
+  }, BUILD_LIMIT_MS);
+  afterAll(() => made?.[Symbol.dispose]());
+  const ready = (): HeddleBinary => {
+    if (made === undefined) throw new Error("the executable is there when the tests run, not before");
+    return made;
+  };
+  return {
+    get path() {
+      return ready().path;
+    },
+    get cniPath() {
+      return ready().cniPath;
+    },
+    at: (name) => ready().at(name),
   };
 }
 

@@ -1,6 +1,6 @@
 /** The whole comparison with the reference plugins, and that every difference that is passed over is there. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { kernelHas } from "../../src/testing/features.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { type Case, cases, compareCase } from "./cases.ts";
@@ -8,11 +8,7 @@ import { concerns } from "./compare.ts";
 import { type KnownDifference, known } from "./known.ts";
 import { byFeature, kernel, peerPath } from "./setting.ts";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 describe("answers, state and traffic are the reference's, but for the rows of docs/differences.md", () => {
   const met = new Set<KnownDifference>();

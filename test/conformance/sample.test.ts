@@ -2,8 +2,8 @@
  * A sample of the comparison with the reference plugins; the seed is printed, and `HEDDLE_SEED` repeats a choice.
  * `all.long.test.ts` does the whole product.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { sample } from "../../src/testing/faults.ts";
 import { seed } from "../../src/testing/seed.ts";
 import { patience } from "../../src/testing/slowdown.ts";
@@ -17,12 +17,8 @@ const RARE = 1;
 const usual = cases.filter((c) => !isRare(c));
 const chosen = [...sample(usual, CASES, seed), ...sample(cases.filter(isRare), RARE, seed)];
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-  console.log(`comparison sample: HEDDLE_SEED=${seed}`);
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
+console.log(`comparison sample: HEDDLE_SEED=${seed}`);
 
 describe("answers, state and traffic are the reference's, but for the rows of docs/differences.md", () => {
   byFeature(chosen, (group) => {

@@ -1,10 +1,10 @@
 /** Beside `sample.test.ts`: verbs and refusals, asked of the reference plugins and of ours. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pluginTypes } from "../../src/plugins/registry.ts";
 import { cniHost, type CniHost, type PluginReply } from "../../src/testing/cni-host.ts";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith, whyNot } from "../../src/testing/needs.ts";
 import { testNetns } from "../../src/testing/netns.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
@@ -17,11 +17,7 @@ const kernel = testWith({
 });
 const peerPath = peer?.slice(0, peer.lastIndexOf("/")) ?? "";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 interface Player {
   readonly host: CniHost;

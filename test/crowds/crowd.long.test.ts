@@ -2,8 +2,8 @@
  * Crowds of 500 containers by 32 processes, and garbage collection after many kills, on every list; fewer where a virtual
  * machine is needed. `HEDDLE_SEED` repeats the kills.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { seed } from "../../src/testing/seed.ts";
 import { chains, titleOf } from "./chains.ts";
 import { faultsOfCrowd } from "./crowd.ts";
@@ -13,12 +13,8 @@ import { eachList, isRare } from "./setting.ts";
 /** For each list; then no container is begun any more. By iptables it takes longest. */
 const LIMIT_MS = 10 * 60_000;
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-  console.log(`crowds: HEDDLE_SEED=${seed}`);
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
+console.log(`crowds: HEDDLE_SEED=${seed}`);
 
 describe("of a crowd no two have one address, and nothing is left", () => {
   eachList(chains, titleOf, 3 * LIMIT_MS, async (chain) => {

@@ -2,8 +2,8 @@
  * Small crowds of containers, and garbage collection after kills, on a few lists chosen by a printed seed (`HEDDLE_SEED`
  * repeats a choice). `crowd.long.test.ts` does it with 500 containers, and on every list.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { seed, some } from "../../src/testing/seed.ts";
 import { sample } from "../../src/testing/faults.ts";
 import { chains, titleOf } from "./chains.ts";
@@ -15,12 +15,8 @@ const usual = chains.filter((chain) => !isRare(chain));
 const rare = chains.filter(isRare);
 const LIMIT_MS = 10_000;
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-  console.log(`crowds: HEDDLE_SEED=${seed}`);
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
+console.log(`crowds: HEDDLE_SEED=${seed}`);
 
 describe("of a crowd no two have one address, and nothing is left", () => {
   eachList([...sample(usual, 3, seed), ...some(rare, 0)], titleOf, 90_000, async (chain) => {

@@ -2,18 +2,14 @@
  * Every two plugins in one list: every one that makes an interface with every one that changes it, and every order; and all
  * that can be in one list, in an order by `HEDDLE_SEED`.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { seed } from "../../src/testing/seed.ts";
 import { faultsOfPair, pairs, titleOf, wholeLists, withoutVrf } from "./pairs.ts";
 import { eachList } from "./setting.ts";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-  console.log(`orders of plugins: HEDDLE_SEED=${seed}`);
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
+console.log(`orders of plugins: HEDDLE_SEED=${seed}`);
 
 describe("plugins in one list attach, pass CHECK, and leave nothing", () => {
   eachList(

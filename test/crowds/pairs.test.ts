@@ -2,9 +2,9 @@
  * A sample of every two plugins in one list; the seed is printed, and `HEDDLE_SEED` repeats a choice.
  * `pairs.long.test.ts` does all of them.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { registry } from "../../src/plugins/registry.ts";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { seed } from "../../src/testing/seed.ts";
 import { sample } from "../../src/testing/faults.ts";
 import { faultsOfPair, pairs, titleOf, wholeLists, withoutVrf } from "./pairs.ts";
@@ -31,12 +31,8 @@ const whole = sample(
   seed,
 );
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-  console.log(`sample of pairs: HEDDLE_SEED=${seed}`);
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
+console.log(`sample of pairs: HEDDLE_SEED=${seed}`);
 
 test("every plugin that makes or changes interfaces has a row, but for the one that only runs others", () => {
   const rows = Object.keys({ ...mains, ...metas });

@@ -3,10 +3,12 @@ import { describe, expect } from "bun:test";
 import type { Terms } from "../../src/dhcp/model.ts";
 import { statPath } from "../../src/sys/files.ts";
 import { identifyNetns } from "../../src/netstate/alive.ts";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { type HeddleBinary, heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { testNetns, type TestNetns } from "../../src/testing/netns.ts";
 import { run } from "../../src/testing/run.ts";
+
+const heddle = heddleOfFile();
 
 const rootTest = testWith({ root: true, programs: ["ip"] });
 const terms: Terms = {
@@ -48,7 +50,6 @@ const hasAddress = async (container: TestNetns): Promise<boolean> =>
 
 describe("the child", () => {
   rootTest("takes an address off the interface that is meant", async () => {
-    using heddle = await heddleBinary();
     await using container = await testNetns();
     const task = await withdrawal(container);
     expect(await child(heddle, task)).toEqual({ kind: "done" });
@@ -58,7 +59,6 @@ describe("the child", () => {
   });
 
   rootTest("follows an interface that was renamed", async () => {
-    using heddle = await heddleBinary();
     await using container = await testNetns();
     const task = await withdrawal(container);
     await run(["ip", "-n", container.name, "link", "set", "eth0", "name", "lan0"]);
@@ -72,7 +72,6 @@ describe("the child", () => {
     ["another cookie", (n: object) => ({ ...n, cookie: "1" })],
     ["nothing at the path", (n: { path: string }) => ({ ...n, path: `${n.path}-not` })],
   ] as const)("does nothing in a namespace with %s", async (_, changed) => {
-    using heddle = await heddleBinary();
     await using container = await testNetns();
     const task = await withdrawal(container);
     const answer = await child(heddle, { ...task, netns: changed(task.netns) });
@@ -81,7 +80,6 @@ describe("the child", () => {
   });
 
   rootTest("does nothing to a file that is no namespace", async () => {
-    using heddle = await heddleBinary();
     await using container = await testNetns();
     const task = await withdrawal(container);
     const file = statPath("/etc/passwd");
@@ -91,7 +89,6 @@ describe("the child", () => {
   });
 
   rootTest("does nothing to another interface of that name", async () => {
-    using heddle = await heddleBinary();
     await using container = await testNetns();
     const task = await withdrawal(container);
     const answer = await child(heddle, { ...task, link: { ...task.link, index: task.link.index + 7 } });
@@ -108,7 +105,6 @@ describe("the child", () => {
       '{"kind":"release","netns":{"path":"/x","dev":1,"ino":1},"ifname":"a","client":{"id":"","options":[],"request":[],"broadcast":false}}',
     ],
   ])("answers %s with an error", async (_, text) => {
-    using heddle = await heddleBinary();
     expect(await child(heddle, text)).toMatchObject({ kind: "failed", code: "decode/malformed" });
   });
 });

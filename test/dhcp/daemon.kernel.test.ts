@@ -4,12 +4,14 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { type DhcpLab, dhcpLab, startDaemon } from "../../src/testing/dhcp-lab.ts";
 import { type Behaviour, startServer } from "../../src/testing/dhcp-server.ts";
-import { heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { lineLog } from "../../src/testing/line-log.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { plainEnv, run } from "../../src/testing/run.ts";
 import { tempDir } from "../../src/testing/temp-dir.ts";
 import { listenUnix } from "../../src/sys/unix-listener.ts";
+
+const heddle = heddleOfFile();
 
 const labTest = testWith({ root: true, programs: ["ip", "setpriv"] });
 const usual: Behaviour = { link: "lan", address: "10.9.0.1", first: "10.9.1.10", leaseSeconds: 3600 };
@@ -247,7 +249,6 @@ describe("the command line", () => {
     ["an unknown option", ["--sockpath", "/x"], "unknown option"],
     ["a socket's path that is too long", ["--socketpath", `/${"x".repeat(107)}`], "1 to 107 bytes"],
   ])("refuses %s", async (_, args, why) => {
-    using heddle = await heddleBinary();
     using dir = tempDir("dhcp-cli");
     const outcome = await run([heddle.at("heddle"), "dhcp-daemon", ...args], {
       env: { ...plainEnv, HEDDLE_STATE_DIR: dir.in("state") },

@@ -1,15 +1,11 @@
 /** What IPAM says, as the container's interface has it: addresses, and routes of every kind, by each plugin that makes a link. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { type Json, type ListSite, listSite } from "./list-site.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare"] });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const addresses = [
   { address: "10.83.0.30/24", gateway: "10.83.0.1" },

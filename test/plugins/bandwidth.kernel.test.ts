@@ -1,10 +1,10 @@
 /** Limits as containers feel them: real traffic through the executable's `bandwidth`, behind several kinds of interfaces. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { cniHost, type CniHost, type PluginReply } from "../../src/testing/cni-host.ts";
 import { untilOnly } from "../../src/testing/dying.ts";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { onKernelWith, testWith, whyNot } from "../../src/testing/needs.ts";
 import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
@@ -22,11 +22,7 @@ const besideReference = testWith({
   feature: reference === undefined ? "needs the reference plugins" : true,
 });
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
 const NETWORK = { cniVersion: "1.1.0", name: "limited" } as const;

@@ -1,6 +1,6 @@
 /** `bridge` with VLANs beside the reference: the same ports, and each takes over from the other. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { kernelTestWith, whyNot } from "../../src/testing/needs.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
 import { bridgeOn, type Json, listSite } from "./list-site.ts";
@@ -8,11 +8,7 @@ import { bridgeOn, type Json, listSite } from "./list-site.ts";
 const peer = whyNot({ root: true }) === undefined ? await peerProgram("bridge") : undefined;
 const by = peer?.slice(0, peer.lastIndexOf("/")) ?? "";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const rows: readonly Json[] = [
   { vlan: 100 },

@@ -1,6 +1,6 @@
 /** `bridge` with VLANs by the built executable: who meets whom, the host as the gateway of a VLAN, and what is left. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { kernelTestWith } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { inside, seenFrom } from "../../src/testing/traffic.ts";
@@ -8,11 +8,7 @@ import { addressIn, bridgeOn, type Json, type ListSite, listSite } from "./list-
 
 const kernel = kernelTestWith("bridge vlan");
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const V4 = ["10.87.0.0/24"];
 const flat = (on: ListSite, more: Json = {}, subnets = V4): Json =>

@@ -1,6 +1,6 @@
 /** `bridge` by the built executable: what its options mean for packets, beyond what `networks.test.ts` shows. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
@@ -8,11 +8,7 @@ import { addressIn, bridgeOn, type ListSite, listSite } from "./list-site.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare"] });
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const V4 = ["10.83.0.0/24"];
 

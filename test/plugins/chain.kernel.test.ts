@@ -2,22 +2,18 @@
  * `heddle-chain` by the built executable: as libcni calls it, and as an entry that `heddle cni` runs. Compared with the
  * plain list on the same kind of host: what is answered, and what is left after each step.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { versions } from "../../src/cni/version.ts";
 import { cniHost, type CniHost, type PluginReply } from "../../src/testing/cni-host.ts";
-import { type HeddleBinary, heddleBinary, type PluginCall } from "../../src/testing/executable.ts";
+import { heddleOfFile, type PluginCall } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
 import { demand } from "../faults/loop.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare", "strace"] });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
 type Verb = Exclude<PluginCall["command"], "VERSION">;

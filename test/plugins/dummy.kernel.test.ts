@@ -1,15 +1,11 @@
 /** `dummy` on a real kernel, by the built executable. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { expect, test } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { lan } from "../../src/testing/lan.ts";
 import { onKernelWith } from "../../src/testing/needs.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 onKernelWith(["dummy"], () => {
   test("dummy gives the container its addresses at once, and takes all of it back", async () => {

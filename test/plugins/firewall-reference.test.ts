@@ -1,8 +1,8 @@
 /**
  * `firewall` beside the reference's: the same rules in iptables but for the notes, and each takes over from the other.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { type Attached, type FirewallSite, firewallSite } from "../../src/testing/firewall-site.ts";
 import { testWith, whyNot } from "../../src/testing/needs.ts";
 import { peerDir } from "../../scripts/peer.ts";
@@ -16,11 +16,7 @@ const kernel = testWith({
   programs: ["ip", "nft", "iptables-save", "nsenter", "unshare"],
   feature: sid === undefined ? "needs the reference plugins" : true,
 });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
 const POLICIES = ["open", "same-bridge", "isolated"] as const;

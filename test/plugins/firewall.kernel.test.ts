@@ -2,19 +2,15 @@
  * `firewall` by the built executable: what real packets may and may not do under each backend and policy, and what is left
  * when containers are gone.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { type Attached, type FirewallSite, firewallSite } from "../../src/testing/firewall-site.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "iptables-nft", "nsenter", "unshare"] });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 /** Whether a connection from one place arrives at another, for each family. */
 async function passes(from: TestNetns, to: Attached): Promise<readonly boolean[]> {

@@ -1,11 +1,11 @@
 /**
  * `firewall` with the real firewalld: its zones let containers through its own chains, and nothing else is changed.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { join } from "node:path";
 import { openSystemBus } from "../../src/dbus/bus.ts";
 import { FIREWALLD } from "../../src/firewall/firewalld.ts";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { type Attached, type FirewallSite, firewallSite } from "../../src/testing/firewall-site.ts";
 import { busEnv, firewalldTree, startBus, startFirewalld } from "../../src/testing/firewalld.ts";
 import { testWith, whyNot } from "../../src/testing/needs.ts";
@@ -22,11 +22,7 @@ const kernel = testWith({
   programs: ["ip", "nft", "nsenter", "unshare"],
   feature: tree === undefined ? "needs firewalld" : true,
 });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 interface Daemon extends AsyncDisposable {
   readonly on: FirewallSite;

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { type HeddleBinary, heddleBinary, runPlugin } from "../../src/testing/executable.ts";
+import { heddleOfFile, runPlugin } from "../../src/testing/executable.ts";
 import { onKernelWith } from "../../src/testing/needs.ts";
 import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
 import { run } from "../../src/testing/run.ts";
@@ -47,16 +47,10 @@ async function stateOf(name: string): Promise<Json> {
 }
 
 onKernelWith(["spare nics"], () => {
-  let heddle: HeddleBinary;
+  const heddle = heddleOfFile();
   let dir: TempDir;
-  beforeAll(async () => {
-    heddle = await heddleBinary();
-    dir = tempDir("pci");
-  }, 120_000);
-  afterAll(() => {
-    heddle[Symbol.dispose]();
-    dir[Symbol.dispose]();
-  });
+  beforeAll(() => void (dir = tempDir("pci")));
+  afterAll(() => dir[Symbol.dispose]());
 
   const ipam = (): Json => ({
     type: "host-local",

@@ -1,19 +1,15 @@
 /** `macvlan` on a real kernel, by the built executable: each option with the traffic that it allows or stops. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { addressIn, lan, type Lan } from "../../src/testing/lan.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare", "setpriv"] });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
 const macvlan = (more: Json = {}): Json => ({ type: "macvlan", master: "up0", ...more });

@@ -1,16 +1,12 @@
 /** `macvtap` on a real kernel, by the built executable: its device, by which a program speaks on the network. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { existsSync, statSync } from "node:fs";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { lan } from "../../src/testing/lan.ts";
 import { testWith } from "../../src/testing/needs.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare", "setpriv"] });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
 const macvtap = (more: Json = {}): Json => ({ type: "macvtap", master: "up0", ...more });

@@ -2,8 +2,8 @@
  * `portmap` by the built executable, with packets: from outside, from the host, from the container itself and from its
  * neighbour, in both families, by both backends.
  */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { type Attached, type FirewallSite, firewallSite } from "../../src/testing/firewall-site.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { startProcess, type TestProcess } from "../../src/testing/netns.ts";
@@ -11,11 +11,7 @@ import { inside, seenFrom } from "../../src/testing/traffic.ts";
 import { demand } from "../faults/loop.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "iptables-nft", "nsenter", "unshare"] });
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
 const tcp = (hostPort: number, hostIP?: string): Json => ({

@@ -1,8 +1,8 @@
 /** `sbr` by the built executable: the way that answers take, the choice of tables, and what DEL and CHECK make of it. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith, whyNot } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
@@ -15,11 +15,7 @@ const peer = whyNot(needs) === undefined ? await peerProgram("sbr") : undefined;
 const peerTest = testWith({ ...needs, feature: peer === undefined ? "needs the reference plugins" : true });
 const by = peer?.slice(0, peer.lastIndexOf("/")) ?? "";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const first = (on: ListSite): readonly Json[] => [bridgeOn(on, ["10.89.0.0/24"])];
 const second = (on: ListSite, more: Json = {}): readonly Json[] => [

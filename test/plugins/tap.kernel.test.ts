@@ -1,7 +1,7 @@
 /** `tap` by the built executable: what the link is, frames through it to a program that holds its other end, and CHECK. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { join } from "node:path";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith, whyNot } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
@@ -13,11 +13,7 @@ const peer = whyNot(needs) === undefined ? await peerProgram("tap") : undefined;
 const peerTest = testWith({ ...needs, feature: peer === undefined ? "needs the reference plugins" : true });
 const by = peer?.slice(0, peer.lastIndexOf("/")) ?? "";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const MAC = "02:00:00:00:0e:01";
 const ipam = ({ host }: ListSite): Json => ({

@@ -1,8 +1,8 @@
 /** `tuning` by the built executable: what it changes, gives back, checks, and takes over from the reference. */
-import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { describe, expect } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith, whyNot } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
@@ -15,11 +15,7 @@ const peer = whyNot(needs) === undefined ? await peerProgram("tuning") : undefin
 const peerTest = testWith({ ...needs, feature: peer === undefined ? "needs the reference plugins" : true });
 const by = peer?.slice(0, peer.lastIndexOf("/")) ?? "";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const MAC = "02:00:00:00:00:55";
 const all = {

@@ -1,15 +1,11 @@
 /** `vlan` on a real kernel, by the built executable: tags on the wire, sizes, masters, and one VLAN taken twice. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { describe, expect, test } from "bun:test";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { addressIn, lan, type Lan } from "../../src/testing/lan.ts";
 import { onKernelWith } from "../../src/testing/needs.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
 const vlan = (on: Lan, more: Json = {}): Json => ({

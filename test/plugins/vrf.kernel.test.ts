@@ -1,8 +1,8 @@
 /** `vrf` by the built executable, on a kernel that has VRFs: members, tables, what survives, and traffic inside. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { type HeddleBinary, heddleBinary } from "../../src/testing/executable.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
 import { onKernelWith, testWith } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { peerProgram } from "../../src/testing/peer.ts";
@@ -22,11 +22,7 @@ const bad: readonly (readonly [string, number, string, Json])[] = [
   ["the name of another link", 104, "a link lo of kind hardware", { vrfname: "lo" }],
 ];
 
-let heddle: HeddleBinary;
-beforeAll(async () => {
-  heddle = await heddleBinary();
-}, 120_000);
-afterAll(() => heddle[Symbol.dispose]());
+const heddle = heddleOfFile();
 
 const anyKernel = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare"] });
 

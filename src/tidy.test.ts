@@ -46,7 +46,7 @@ describe("layers", () => {
     ["netstate"],
     ["cni"],
     ["dhcp"],
-    ["plugins"],
+    ["plugins", "package"],
     ["cli"],
     ["main.ts"],
   ];
@@ -233,9 +233,9 @@ describe("size and form", () => {
 
   test("no source is dead", () => {
     const imported = new Set(everything.flatMap(({ imports }) => imports));
-    const dead = sources
-      .map(({ path }) => path)
-      .filter((path) => path !== "src/main.ts" && !imported.has(path));
+    const { files } = JSON.parse(textOf("tsconfig.package.json")) as { readonly files: readonly string[] };
+    const entries = new Set(["src/main.ts", ...files]);
+    const dead = sources.map(({ path }) => path).filter((path) => !entries.has(path) && !imported.has(path));
     none(dead, "Nobody imports these.");
   });
 

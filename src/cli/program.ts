@@ -12,6 +12,7 @@ import { addCompletionCommand } from "./completion.ts";
 import { addDhcpDaemonCommand, withTwoDashes } from "./dhcp-daemon.ts";
 import { addInstallCommand } from "./install.ts";
 import { addListCommands } from "./lists.ts";
+import { addNewPluginCommand } from "./new-plugin.ts";
 import { complain, printExactly } from "./output.ts";
 import { addPluginsCommand } from "./plugins.ts";
 import { describeFailure } from "./report.ts";
@@ -47,6 +48,7 @@ export function makeProgram(name: ProgramName): Command {
   addDhcpDaemonCommand(program);
   addInstallCommand(program);
   addPluginsCommand(program);
+  addNewPluginCommand(program);
   addVersionCommand(program);
   addCompletionCommand(program);
   return program;

@@ -73,6 +73,14 @@ function open(path: string): Netns | NotOpened {
 }
 
 let inside = false;
+/** Why this process must not enter a namespace. */
+let outside: string | undefined;
+
+/** From now on `inNetns` refuses, saying why: for a process that may live on. */
+export const stayOutside = (why: string): void => void (outside = why);
+
+/** Takes back `stayOutside`: this process ends soon. */
+export const enterAgain = (): void => void (outside = undefined);
 
 /**
  * Runs `work` with this thread inside the namespace and comes back. `work` must be synchronous and must start no
@@ -80,6 +88,7 @@ let inside = false;
  */
 export function inNetns<T>(netns: Pick<Netns, "fd" | "path">, work: () => T): T {
   if (inside) throw new TypeError("inNetns does not nest");
+  if (outside !== undefined) throw new TypeError(`a namespace is not entered: ${outside}`);
   using home = openFile("/proc/self/ns/net", O.RDONLY);
   const entered = tryCall((libc) => libc.setns(netns.fd, CLONE_NEWNET));
   if (typeof entered === "string")

@@ -1,8 +1,9 @@
 /**
- * Packages of Debian, unpacked into the cache and not installed. apt fetches and verifies them from the mirror that the
- * machine already uses, with lists and a cache of its own, so that nothing of the machine's changes.
+ * Packages of Debian, unpacked into the cache and not installed: a few for programs of this machine, or a system of its
+ * own. apt fetches and verifies them from the mirror that the machine already uses, with lists and a cache of its own,
+ * so that nothing of the machine's changes.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { command } from "./command.ts";
 
@@ -14,22 +15,69 @@ export interface Apt {
   download(names: readonly string[]): Promise<void>;
   /** Fetches these packages, and of what they depend on what the machine does not have. */
   downloadWithMissing(names: readonly string[]): Promise<void>;
+  /** Fetches these packages and all that they depend on, whatever the machine has. */
+  downloadWithAll(names: readonly string[]): Promise<void>;
   /** Whether the suite has such a package. */
   has(name: string): Promise<boolean>;
   /** What a package depends on directly. */
   dependencies(name: string): Promise<readonly string[]>;
 }
 
+type Finish = (tree: string) => Promise<void>;
+
 /**
  * Makes the directory `root` from the packages that `fetch` downloads, unless it is there. `finish` completes the tree
  * before it gets its name.
  * @throws if apt is not there or cannot fetch a package
  */
-export async function unpackDebian(
+export function unpackDebian(
   root: string,
   suite: Suite,
   fetch: (apt: Apt) => Promise<void>,
-  finish?: (tree: string) => Promise<void>,
+  finish?: Finish,
+): Promise<void> {
+  return makeTree(root, suite, fetch, async (archives, tree) => {
+    for (const deb of archives) await command(["dpkg", "-x", deb, tree]);
+    await finish?.(tree);
+  });
+}
+
+/**
+ * Makes the directory `root`, unless it is there, into a file system whose programs find everything in it that these
+ * packages depend on. No script of a package runs: what they would set up is left to `finish`.
+ * @throws if apt is not there or cannot fetch a package
+ */
+export function debianSystem(
+  root: string,
+  suite: Suite,
+  names: readonly string[],
+  finish?: Finish,
+): Promise<void> {
+  const fetch = (apt: Apt): Promise<void> => apt.downloadWithAll(names);
+  return makeTree(root, suite, fetch, async (archives, tree) => {
+    for (const dir of ["bin", "sbin", "lib", "lib64"]) {
+      mkdirSync(join(tree, "usr", dir), { recursive: true });
+      symlinkSync(join("usr", dir), join(tree, dir));
+    }
+    for (const deb of archives) await unpackOverLinks(deb, tree);
+    await finish?.(tree);
+  });
+}
+
+/** dpkg itself would put a directory in the place of a link to one. */
+async function unpackOverLinks(deb: string, tree: string): Promise<void> {
+  const packed = Bun.spawn(["dpkg-deb", "--fsys-tarfile", deb], { stdin: "ignore", stdout: "pipe" });
+  const tar = ["tar", "--extract", "--keep-directory-symlink", "--directory", tree];
+  const unpacked = Bun.spawn(tar, { stdin: packed.stdout });
+  const codes = await Promise.all([packed.exited, unpacked.exited]);
+  if (codes.some((code) => code !== 0)) throw new Error(`${deb} cannot be unpacked`);
+}
+
+async function makeTree(
+  root: string,
+  suite: Suite,
+  fetch: (apt: Apt) => Promise<void>,
+  fill: (archives: readonly string[], tree: string) => Promise<void>,
 ): Promise<void> {
   if (existsSync(root)) return;
   if (Bun.which("apt-get") === null) throw new Error("needs Debian's apt to fetch packages");
@@ -40,9 +88,11 @@ export async function unpackDebian(
     mkdirSync(dir, { recursive: true });
   try {
     await fetch(await aptOf(suite, work));
-    for (const deb of readdirSync(archives).filter((name) => name.endsWith(".deb")))
-      await command(["dpkg", "-x", join(archives, deb), tree]);
-    await finish?.(tree);
+    const names = readdirSync(archives).filter((name) => name.endsWith(".deb"));
+    await fill(
+      names.map((name) => join(archives, name)),
+      tree,
+    );
     try {
       renameSync(tree, root);
     } catch (e) {
@@ -52,6 +102,9 @@ export async function unpackDebian(
     rmSync(work, { recursive: true, force: true });
   }
 }
+
+/** How apt fetches what it would install. */
+const HOW = ["--download-only", "--yes", "--no-install-recommends"];
 
 async function aptOf(suite: Suite, work: string): Promise<Apt> {
   const sources = join(work, "sources.list");
@@ -72,8 +125,12 @@ async function aptOf(suite: Suite, work: string): Promise<Apt> {
   return {
     download: async (names) => void (await get("download", ...names)),
     downloadWithMissing: async (names) => {
-      const how = ["--download-only", "--reinstall", "--yes", "--no-install-recommends"];
-      await get("install", ...how, ...names);
+      await get("install", "--reinstall", ...HOW, ...names);
+    },
+    downloadWithAll: async (names) => {
+      const nothingInstalled = join(work, "status");
+      writeFileSync(nothingInstalled, "");
+      await get("install", "-o", `Dir::State::Status=${nothingInstalled}`, ...HOW, ...names);
     },
     has: async (name) => (await cache("pkgnames", name)).split("\n").includes(name),
     dependencies: async (name) =>

@@ -1,0 +1,110 @@
+/**
+ * A machine for a container runtime to be started on for real: a root file system of Debian's packages with a layer of
+ * memory above it, and namespaces of its own of every kind but users. Nothing is installed or started on the machine
+ * itself, and whatever happens to the test, all of it ends with it (`keeper.ts`).
+ */
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { HeddleBinary } from "../../src/testing/executable.ts";
+import { snapshot } from "../../src/testing/host-snapshot.ts";
+import { lineLog, type LineLog } from "../../src/testing/line-log.ts";
+import { testWith } from "../../src/testing/needs.ts";
+import { type Outcome, plainEnv, run, type RunOptions } from "../../src/testing/run.ts";
+import { patience } from "../../src/testing/slowdown.ts";
+import { JOIN } from "./keeper.ts";
+import { GROUND_NEEDS } from "./root-tree.ts";
+
+/** `test` for what needs a ground with this tree (`rootTree`): skipped, with the reason, where none can be made. */
+export const groundTest = (tree: string | undefined) =>
+  testWith({ ...GROUND_NEEDS, feature: tree === undefined ? "needs packages of Debian" : true });
+
+export interface Ground extends AsyncDisposable {
+  /** The process id of its process 1, as the machine counts. */
+  readonly pid: number;
+  /** The path of its network namespace, for programs of the machine. */
+  readonly net: string;
+  /** How a program of the machine, and the test itself, reaches a file of the ground: also its sockets. */
+  path(inGround: string): string;
+  /** Writes a file of the ground, with the directories above it. */
+  write(inGround: string, content: string | Uint8Array, mode?: number): void;
+  /** Runs a program of the ground to its end; a failure throws unless `mustSucceed` is false. */
+  exec(argv: readonly string[], options?: RunOptions): Promise<Outcome>;
+  /** Starts a program of the ground, for example a daemon. It ends with the block, by SIGKILL. */
+  start(argv: readonly string[], env?: Readonly<Record<string, string>>): Promise<GroundProcess>;
+  /** What attachments can leave on it, one line each, sorted: links, routes, rules, files of Heddle and of the cache. */
+  snapshot(): Promise<readonly string[]>;
+}
+export interface GroundProcess extends AsyncDisposable {
+  /** The program's own process id, as the machine counts. */
+  readonly pid: number;
+  /** What it prints, both outputs. */
+  readonly log: LineLog;
+  /** Sends it this signal and waits for its end. */
+  end(signal: "SIGTERM" | "SIGKILL"): Promise<void>;
+}
+
+/** Makes a ground with this tree (`rootTree`) and Heddle installed in `/opt/cni/bin`; bind it with `await using`. */
+export async function ground(tree: string | undefined, heddle: HeddleBinary): Promise<Ground> {
+  if (tree === undefined) throw new Error("without packages there is no ground: this test is skipped");
+  const keeper = Bun.spawn([process.execPath, join(import.meta.dir, "keeper.ts"), tree, heddle.path], {
+    env: plainEnv,
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const ready = await lineLog(keeper.stdout).line(() => true, patience(30_000));
+  const { pid } = JSON.parse(ready) as { readonly pid: number };
+  const path = (inGround: string): string => join(`/proc/${pid}/root`, inGround);
+  const spaces = ["--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup"];
+  const enter = ["nsenter", `--target=${pid}`, ...spaces, "--", JOIN];
+  const exec: Ground["exec"] = (argv, options) => run([...enter, ...argv], options);
+  const net = `/proc/${pid}/ns/net`;
+  await using made = new AsyncDisposableStack();
+  made.defer(async () => {
+    await keeper.stdin.end();
+    if ((await keeper.exited) !== 0) throw new Error("the ground could not be taken away");
+  });
+  await exec(["heddle", "install", "--cni-bin-dir", "/opt/cni/bin"]);
+  const kept = made.move();
+  return {
+    pid,
+    net,
+    path,
+    write: (inGround, content, mode = 0o644) => {
+      mkdirSync(dirname(path(inGround)), { recursive: true });
+      writeFileSync(path(inGround), content, { mode });
+    },
+    exec,
+    start: async (argv, env = plainEnv) => kept.use(await startIn(enter, argv, env)),
+    snapshot: () =>
+      snapshot({ net, exec, directories: ["/run/heddle", "/run/netns", "/var/lib/cni"].map(path) }, []),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+async function startIn(
+  enter: readonly string[],
+  argv: readonly string[],
+  env: Readonly<Record<string, string>>,
+): Promise<GroundProcess> {
+  // Who enters a namespace of processes does it by a child; the program is that child.
+  const child = Bun.spawn([...enter, "--daemon", ...argv], {
+    env: { ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const log = lineLog(child.stdout);
+  await log.line(() => true, patience(20_000));
+  const children = Bun.file(`/proc/${child.pid}/task/${child.pid}/children`);
+  const pid = Number(await children.text().catch(() => "0")); // One that ends at once leaves its log.
+  const end: GroundProcess["end"] = async (signal) => {
+    try {
+      if (pid > 0) process.kill(pid, signal);
+    } catch {
+      // It has ended by itself.
+    }
+    await child.exited;
+  };
+  return { pid, log, end, [Symbol.asyncDispose]: () => end("SIGKILL") };
+}

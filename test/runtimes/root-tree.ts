@@ -1,0 +1,56 @@
+/**
+ * Root file systems of Debian for grounds: a runtime's packages with everything that they depend on, in the project's
+ * cache. Nothing is installed, and no script of a package runs.
+ */
+import { mkdirSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { debianSystem, type Suite } from "../../scripts/debian.ts";
+import { cacheDir } from "../../scripts/paths.ts";
+import { errorText } from "../../src/cni/errors.ts";
+import { whyNot } from "../../src/testing/needs.ts";
+
+/** What the machine must have for a ground. */
+export const GROUND_NEEDS = {
+  root: true,
+  programs: ["ip", "nft", "tc", "mount", "nsenter", "pivot_root", "setpriv", "unshare"],
+} as const;
+
+/** What every ground has: an init, small programs, and what shows and changes a network. */
+const BASE = [
+  ...["busybox-static", "tini", "dash", "coreutils", "grep", "mount", "util-linux"],
+  ...["iproute2", "iptables", "nftables"],
+];
+
+/** Programs of iptables as Debian's choice between two of them would link them. */
+const IPTABLES = ["iptables", "iptables-save", "iptables-restore"].flatMap((name) => [
+  name,
+  name.replace("ip", "ip6"),
+]);
+
+/**
+ * A directory with these packages of the suite, to be the root of grounds, which write to a layer above it. `finish`
+ * may add files before it gets its name. The name stands for its contents: another list needs another name.
+ * Undefined after printing why it cannot be had.
+ */
+export async function rootTree(
+  name: string,
+  suite: Suite,
+  packages: readonly string[],
+  finish: (tree: string) => void = () => undefined,
+): Promise<string | undefined> {
+  if (whyNot(GROUND_NEEDS) !== undefined) return undefined; // And the tests say why.
+  const root = join(cacheDir("runtimes"), name);
+  try {
+    await debianSystem(root, suite, [...BASE, ...packages], async (tree) => {
+      for (const program of IPTABLES)
+        symlinkSync(program.replace("tables", "tables-nft"), join(tree, "usr/sbin", program));
+      for (const dir of ["etc/cni/net.d", "opt/cni/bin", "usr/local/bin", "usr/local/sbin", "root", "mnt"])
+        mkdirSync(join(tree, dir), { recursive: true });
+      finish(tree);
+    });
+    return root;
+  } catch (e) {
+    console.warn(`skipped: ${name} is not here: ${errorText(e)}`);
+    return undefined;
+  }
+}

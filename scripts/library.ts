@@ -1,6 +1,7 @@
 /**
  * Makes the package that others install: `dist/package` with the library (JavaScript and types, from the sources that
- * `tsconfig.package.json` names) and `dist/heddle-VERSION.tgz`, the same as one file.
+ * `tsconfig.package.json` names), its pages, which are made of the doc comments, and `dist/heddle-VERSION.tgz`, the same
+ * as one file.
  */
 import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -31,7 +32,7 @@ function manifest({ version, description, license, devDependencies }: Manifest):
     keywords: ["cni", "netlink", "nftables", "containers", "network"],
     type: "module",
     exports: { ...Object.fromEntries(exported), "./package.json": "./package.json" },
-    files: ["lib"],
+    files: ["lib", "docs"],
     // Loading it is what forbids the process to enter a namespace.
     sideEffects: ["./lib/package/cni.js"],
     engines: { bun: `>=${devDependencies["bun"] ?? ""}` },
@@ -43,6 +44,11 @@ export async function makeLibrary(): Promise<string> {
   const own = JSON.parse(readFileSync(inProject("package.json"), "utf8")) as Manifest;
   rmSync(packageDir, { recursive: true, force: true });
   await command([inProject("node_modules/.bin/tsc"), "-p", inProject("tsconfig.package.json")]);
+  // A type that the library's users meet and cannot import is an error.
+  await command([
+    ...[inProject("scripts/api-pages/node_modules/.bin/typedoc"), "--options"],
+    inProject("scripts/api-pages/typedoc.json"),
+  ]);
   writeFileSync(join(packageDir, "package.json"), `${JSON.stringify(manifest(own), undefined, 2)}\n`);
   cpSync(inProject("LICENSE"), join(packageDir, "LICENSE"));
   cpSync(inProject("docs/library.md"), join(packageDir, "README.md"));

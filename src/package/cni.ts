@@ -9,14 +9,18 @@ import { stayOutside } from "../sys/netns.ts";
 stayOutside("a process that uses heddle/cni runs plugins as processes of their own, or is one by runPlugin");
 
 export { parseCniArgs } from "../cni/args.ts";
+export type { CacheKey } from "../cni/cache.ts";
+export type { Env, FileId, Host } from "../cni/host.ts";
 export { kernelPlugin } from "../cni/attach.ts";
 export {
+  type Always,
   anyObject,
   anything,
   type Decode,
   dictionary,
   type Field,
   flag,
+  type Inner,
   integer,
   invalid,
   type JsonObject,
@@ -31,7 +35,7 @@ export {
   text,
   withDefault,
 } from "../cni/json.ts";
-export type { Fresh, KernelPlugin, Plan, PlanInput } from "../cni/kernel-plugin.ts";
+export type { Collection, Fresh, KernelPlugin, Plan, PlanInput } from "../cni/kernel-plugin.ts";
 export { type NetworkList, parseNetworkList, type PluginConf } from "../cni/list.ts";
 export { configFiles, loadNetwork, readNetworkFile } from "../cni/load.ts";
 export type {
@@ -61,6 +65,7 @@ export {
   checkNetworkList,
   delNetworkList,
   gcNetworkList,
+  type Runtime,
   type RememberedAttachment,
   statusNetworkList,
   validateNetworkList,
@@ -68,10 +73,58 @@ export {
 export { serve, type ServeInput, type ServeOutput } from "../cni/serve.ts";
 export { type Version, versions } from "../cni/version.ts";
 export { type ErrorCode, isNetError, NetError } from "../errors.ts";
+export type { Condition } from "../firewall/conditions.ts";
+export type {
+  Alive,
+  Backend,
+  FirewallBackend,
+  FirewallRule,
+  FirewallState,
+  IngressPolicy,
+  IptablesOptions,
+  Mark,
+  PortMapping,
+} from "../firewall/model.ts";
+export type { ForwardKeeper } from "../firewall/forward-keeper.ts";
+export type { Parsed } from "../net/brand.ts";
 export { type IfName, parseIfName } from "../net/ifname.ts";
 export { contains, type Family, type Ip, type IpPrefix, parseIp, parsePrefix, prefix } from "../net/ip.ts";
 export { type Mac, parseMac } from "../net/mac.ts";
-export { factKey, type Facts, type Needs } from "../netstate/facts.ts";
-export type { NetObject, NetObjectKind, NetState, Of, Place } from "../netstate/model.ts";
+export { type BelowInterface, factKey, type Facts, type Needs } from "../netstate/facts.ts";
+export type { Context } from "../netstate/context.ts";
+export type { Device } from "../netstate/device.ts";
+export type { Firewalls } from "../netstate/firewalls.ts";
+export type { Spaces } from "../netstate/spaces.ts";
+export type { Netns } from "../sys/netns.ts";
+export type { PortVlans } from "../rtnl/bridge-vlan.ts";
+export type { DeviceFound, DeviceWanted } from "../netstate/find-device.ts";
+export type {
+  AddressObject,
+  BridgeObject,
+  DeviceNodeObject,
+  FilterObject,
+  FirewallObject,
+  LinkAttributes,
+  LinkAttributesObject,
+  LinkObject,
+  LinkUpObject,
+  MovedLinkObject,
+  NeighbourObject,
+  NetObject,
+  NetObjectKind,
+  NetState,
+  Of,
+  Place,
+  PortVlansObject,
+  QdiscObject,
+  RouteObject,
+  RuleObject,
+  SysctlObject,
+  TakenRouteObject,
+  TapObject,
+  VethObject,
+  VlanGatewayObject,
+  VrfMemberObject,
+} from "../netstate/model.ts";
 export { runPlugin } from "./run-plugin.ts";
 export { executing, type ExecutingOptions } from "./executing.ts";

@@ -4,14 +4,21 @@
  * messages of one's own.
  */
 export { isNetError, NetError } from "../errors.ts";
+export type { Parsed } from "../net/brand.ts";
 export { contains, type Family, type Ip, type IpPrefix, parseIp, parsePrefix, prefix } from "../net/ip.ts";
 export { type Mac, parseMac } from "../net/mac.ts";
 export { type NetlinkEvent, type NetlinkWatch, watchNetlink, type WatchOptions } from "../netlink/events.ts";
 export { type Message, NLM_F, type Request } from "../netlink/message.ts";
 export { NetlinkSocket, openNetlink, openRaw } from "../netlink/socket.ts";
+export { Fd } from "../sys/fd.ts";
 export { addAddress, type Address, type Dad, listAddresses, removeAddress } from "../rtnl/address.ts";
 export { createLink, type NewLink } from "../rtnl/create-link.ts";
 export type { LinkType } from "../rtnl/kinds.ts";
+export type { Ipvlan } from "../rtnl/kinds/ipvlan.ts";
+export type { Macvlan } from "../rtnl/kinds/macvlan.ts";
+export type { Plain } from "../rtnl/kinds/plain.ts";
+export type { Vlan } from "../rtnl/kinds/vlan.ts";
+export type { Vrf } from "../rtnl/kinds/vrf.ts";
 export {
   createBridge,
   createVeth,
@@ -33,7 +40,16 @@ export {
   removeNeighbour,
   setNeighbour,
 } from "../rtnl/neighbour.ts";
-export { addQdisc, findQdisc, listQdiscs, type Qdisc, type QdiscType, removeQdisc } from "../rtnl/qdisc.ts";
+export {
+  addQdisc,
+  type ClassifierHook,
+  findQdisc,
+  listQdiscs,
+  type Qdisc,
+  type QdiscPlace,
+  type QdiscType,
+  removeQdisc,
+} from "../rtnl/qdisc.ts";
 export {
   addRoute,
   appendRoute,

@@ -4,6 +4,7 @@
  */
 export { isNetError, NetError } from "../errors.ts";
 export { type Ip, type IpPrefix, parseIp, parsePrefix } from "../net/ip.ts";
+export type { Parsed } from "../net/brand.ts";
 export { openRuleSet } from "../nft/available.ts";
 export {
   addChain,

@@ -66,6 +66,11 @@ describe("the package", () => {
     LIMIT_MS,
   );
 
+  test.each(["cni", "netlink", "nftables"])("has a page about %s, made of the doc comments", (name) => {
+    const page = readFileSync(`${packageDir}/docs/${name}.md`, "utf8");
+    expect(page.length).toBeGreaterThan(10_000);
+  });
+
   test("brings nothing with it", () => {
     const { dependencies, exports } = JSON.parse(readFileSync(`${packageDir}/package.json`, "utf8")) as {
       readonly dependencies?: object;

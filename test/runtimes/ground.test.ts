@@ -13,11 +13,11 @@ import { patience } from "../../src/testing/slowdown.ts";
 import { groupsNamed, hierarchiesOf, ownHierarchies } from "./cgroups.ts";
 import { type Ground, ground, groundTest } from "./ground.ts";
 import { busyboxImage } from "./image.ts";
-import { rootTree } from "./root-tree.ts";
+import { baseTree } from "./root-tree.ts";
 import { asked, outside, UPLINK } from "./traffic.ts";
 
 const heddle = heddleOfFile();
-const tree = await rootTree("base", "bookworm", []);
+const tree = await baseTree();
 const kernel = groundTest(tree);
 
 const parentOf = (pid: number): number =>

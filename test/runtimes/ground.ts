@@ -3,7 +3,7 @@
  * memory above it, and namespaces of its own of every kind but users. Nothing is installed or started on the machine
  * itself, and whatever happens to the test, all of it ends with it (`keeper.ts`).
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { snapshot } from "../../src/testing/host-snapshot.ts";
@@ -12,7 +12,7 @@ import { testWith } from "../../src/testing/needs.ts";
 import { type Outcome, plainEnv, run, type RunOptions } from "../../src/testing/run.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { JOIN } from "./keeper.ts";
-import { GROUND_NEEDS } from "./root-tree.ts";
+import { baseTree, GROUND_NEEDS } from "./root-tree.ts";
 
 /** `test` for what needs a ground with this tree (`rootTree`): skipped, with the reason, where none can be made. */
 export const groundTest = (tree: string | undefined) =>
@@ -43,10 +43,14 @@ export interface GroundProcess extends AsyncDisposable {
   end(signal: "SIGTERM" | "SIGKILL"): Promise<void>;
 }
 
+/** Where runtimes give names to the network namespaces that they make. */
+const NAMESPACES = "/run/netns";
+
 /** Makes a ground with this tree (`rootTree`) and Heddle installed in `/opt/cni/bin`; bind it with `await using`. */
 export async function ground(tree: string | undefined, heddle: HeddleBinary): Promise<Ground> {
-  if (tree === undefined) throw new Error("without packages there is no ground: this test is skipped");
-  const keeper = Bun.spawn([process.execPath, join(import.meta.dir, "keeper.ts"), tree, heddle.path], {
+  const base = await baseTree();
+  if (tree === undefined || base === undefined) throw new Error("a ground needs packages of Debian");
+  const keeper = Bun.spawn([process.execPath, join(import.meta.dir, "keeper.ts"), tree, base, heddle.path], {
     env: plainEnv,
     stdin: "pipe",
     stdout: "pipe",
@@ -76,8 +80,14 @@ export async function ground(tree: string | undefined, heddle: HeddleBinary): Pr
     },
     exec,
     start: async (argv, env = plainEnv) => kept.use(await startIn(enter, argv, env)),
-    snapshot: () =>
-      snapshot({ net, exec, directories: ["/run/heddle", "/run/netns", "/var/lib/cni"].map(path) }, []),
+    snapshot: async () => {
+      const directories = ["/run/heddle", "/var/lib/cni"].map(path);
+      const names = existsSync(path(NAMESPACES)) ? readdirSync(path(NAMESPACES)) : [];
+      return [
+        ...(await snapshot({ net, exec, directories }, [])),
+        ...names.map((name) => `namespace ${name}`),
+      ];
+    },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * Makes a ground and takes it away: `keeper.ts TREE PROGRAM`. A process of its own, so that a test that is killed
+ * Makes a ground and takes it away: `keeper.ts TREE BASE PROGRAM`. A process of its own, so that a test that is killed
  * leaves nothing either: the end of its standard input is the order to end. Prints one line of JSON when all is ready.
  *
  * The ground's process 1 is a small init that collects orphans. If the keeper itself is killed the kernel ends process 1
@@ -153,7 +153,7 @@ async function firstProcess(unshare: Bun.Subprocess<"ignore", "ignore", "pipe">)
   throw new Error(`no first process: ${await unshare.stderr.text()}`);
 }
 
-async function keep(tree: string, program: string): Promise<void> {
+async function keep(tree: string, base: string, program: string): Promise<void> {
   const hierarchies = ownHierarchies();
   sweep(hierarchies);
   const groups = makeGroups(hierarchies, `heddle-ground-${process.pid}`);
@@ -162,8 +162,8 @@ async function keep(tree: string, program: string): Promise<void> {
     enter(groups, process.pid);
     const spaces = ["--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup", "--fork"];
     // The init ends with `unshare`, and that with the keeper.
-    const init = [join(tree, "usr/bin/tini-static"), "-p", "SIGKILL", "--"];
-    const idle = [join(tree, "usr/bin/busybox"), "sleep", "1000000000"];
+    const init = [join(base, "usr/bin/tini-static"), "-p", "SIGKILL", "--"];
+    const idle = [join(base, "usr/bin/busybox"), "sleep", "1000000000"];
     const unshare = Bun.spawn(["setpriv", "--pdeathsig", "KILL", "unshare", ...spaces, ...init, ...idle], {
       stdio: ["ignore", "ignore", "pipe"],
     });
@@ -197,9 +197,10 @@ async function removeSoon(dir: string): Promise<void> {
 }
 
 if (import.meta.main) {
-  const [tree, program] = process.argv.slice(2);
-  if (tree === undefined || program === undefined) throw new Error("keeper.ts TREE PROGRAM");
+  const [tree, base, program] = process.argv.slice(2);
+  if (tree === undefined || base === undefined || program === undefined)
+    throw new Error("keeper.ts TREE BASE PROGRAM");
   // Who ends the tests with a signal ends this by the pipe.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
-  await keep(tree, program);
+  await keep(tree, base, program);
 }

@@ -15,9 +15,9 @@ export const GROUND_NEEDS = {
   programs: ["ip", "nft", "tc", "mount", "nsenter", "pivot_root", "setpriv", "unshare"],
 } as const;
 
-/** What every ground has: an init, small programs, and what shows and changes a network. */
+/** What every ground has: small programs, and what shows and changes a network. */
 const BASE = [
-  ...["busybox-static", "tini", "dash", "coreutils", "grep", "mount", "util-linux"],
+  ...["busybox-static", "dash", "coreutils", "grep", "mount", "util-linux"],
   ...["iproute2", "iptables", "nftables"],
 ];
 
@@ -54,3 +54,9 @@ export async function rootTree(
     return undefined;
   }
 }
+
+/**
+ * The tree with nothing but the base, which has the init of every ground as well: a static one, since it starts in the
+ * machine's file system, which later suites do not have. Undefined as above.
+ */
+export const baseTree = (): Promise<string | undefined> => rootTree("base", "bookworm", ["tini"]);

@@ -9,8 +9,8 @@ import {
   undoForwardText,
 } from "./iptables-forward.ts";
 import { forward } from "./iptables-names.ts";
-import { missing, restore, type Run, save, settle } from "./iptables-run.ts";
-import { parseSave, type SavedTable } from "./iptables-save.ts";
+import { missing, restore, type Run, savedTables, settle } from "./iptables-run.ts";
+import type { SavedTable } from "./iptables-save.ts";
 import type { FirewallState, Mark } from "./model.ts";
 
 /**
@@ -30,8 +30,8 @@ export const forwardFamilies = (state: FirewallState): { family: Family; rules: 
   });
 
 const read = (run: Run, family: Family): SavedTable | undefined => {
-  const text = save(run, family, "filter");
-  return text === undefined ? undefined : (parseSave(text).get("filter") ?? EMPTY);
+  const tables = savedTables(run, family, "filter");
+  return tables && (tables.get("filter") ?? EMPTY);
 };
 
 export function applyForward(

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { NetError } from "../errors.ts";
 import type { Family } from "../net/ip.ts";
+import { parseSave, type SavedTable } from "./iptables-save.ts";
 
 /**
  * Runs iptables-save and iptables-restore: one process for a whole table, never one for a rule, and never through a
@@ -77,6 +78,26 @@ export function save(run: Run, family: Family, table?: string): string | undefin
   if (output !== undefined && output.code !== 0) throw failure(program, output);
   return output?.stdout;
 }
+
+/** As `save`, read into its tables. */
+export function savedTables(
+  run: Run,
+  family: Family,
+  table?: string,
+): ReadonlyMap<string, SavedTable> | undefined {
+  const program = `${prefix(family)}-save`;
+  const output = run(program, table === undefined ? [] : ["-t", table], "");
+  if (output === undefined) return undefined;
+  if (output.code !== 0) throw failure(program, output);
+  const known = readings.get(output);
+  if (known !== undefined) return known;
+  const tables = parseSave(output.stdout);
+  readings.set(output, tables);
+  return tables;
+}
+
+/** Who compares many attachments gives the same output again and again. */
+const readings = new WeakMap<Output, ReadonlyMap<string, SavedTable>>();
 
 /** Loads the text without clearing what it does not name; each table of it wholly or not at all. Undefined: done. */
 export function restore(run: Run, family: Family, text: string): NetError | undefined {

@@ -37,8 +37,8 @@ import {
   verifyForward,
 } from "./iptables-filter.ts";
 import { mayHaveChains } from "./iptables-probe.ts";
-import { missing, restore, type Run, runProgram, save, settle } from "./iptables-run.ts";
-import { parseSave, type SavedTable } from "./iptables-save.ts";
+import { missing, restore, type Run, runProgram, savedTables, settle } from "./iptables-run.ts";
+import type { SavedTable } from "./iptables-save.ts";
 import type { Alive, FirewallBackend, FirewallState, Mark } from "./model.ts";
 
 /**
@@ -118,14 +118,14 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
     refuseTaken(state, mark, alive) {
       for (const { family, rules } of wantedFamilies(state)) {
         if (rules.mappings.length === 0 || !tables.probe(family)) continue;
-        const saved = read(run, family, "nat");
+        const saved = savedTables(run, family, "nat");
         if (saved !== undefined) refuseHeld(saved, rules.mappings, mark, alive);
       }
     },
 
     verify(state, mark) {
       for (const { family, rules } of wantedFamilies(state)) {
-        const saved = read(run, family, wantsGuard(rules) ? undefined : "nat");
+        const saved = savedTables(run, family, wantsGuard(rules) ? undefined : "nat");
         if (saved === undefined) throw missing(family);
         verifyFamily(saved, state, family, rules, mark);
       }
@@ -150,17 +150,12 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
   };
 }
 
-function read(run: Run, family: Family, table?: string): Saved | undefined {
-  const text = save(run, family, table);
-  return text === undefined ? undefined : parseSave(text);
-}
-
 /** Removes the chains and rules of such marks from every table. */
 function sweep({ run, probe }: Tables, family: Family, wanted: (mark: Mark) => boolean): void {
   sweepForward(run, family, probe, wanted);
   if (!probe(family)) return;
   settle(run, family, () => {
-    const saved = read(run, family, "nat");
+    const saved = savedTables(run, family, "nat");
     return saved === undefined ? "" : removalText(saved, chainsOf(natOf(saved), wanted));
   });
 }
@@ -181,7 +176,7 @@ function applyNat(
   const fresh = further ? undefined : freshText(state, family, rules, mark);
   if (fresh !== undefined && restore(run, family, fresh) === undefined) return;
   settle(run, family, () => {
-    const saved = read(run, family, wantsGuard(rules) ? undefined : "nat");
+    const saved = savedTables(run, family, wantsGuard(rules) ? undefined : "nat");
     if (saved === undefined) throw missing(family);
     return applyText(saved, state, family, rules, mark, alive);
   });

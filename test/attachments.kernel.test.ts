@@ -1,4 +1,4 @@
-/** What an operator does with attachments: list them, clean up after dead ones, put back what others took away. */
+/** What an operator does with attachments: clean up after dead ones, put back what others took away. */
 import { describe, expect } from "bun:test";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -36,25 +36,6 @@ const CAP_ARGS = JSON.stringify({ portMappings: [{ hostPort: 8080, containerPort
 const reservations = (host: CniHost): readonly string[] =>
   readdirSync(join(host.dir, "ipam", "mynet")).filter((name) => /^\d/.test(name));
 
-describe("heddle attachments", () => {
-  hostTest("says that there are none, then which live and which are dead", async () => {
-    await using host = await cniHost(heddle);
-    const env = { NETCONFPATH: confDir(host), CAP_ARGS };
-    expect((await host.cli(["attachments"], {})).stdout).toBe("Nothing is attached.\n");
-    {
-      await using netns = await testNetns();
-      expect((await host.cli(["cni", "add", "mynet", netns.path], env)).code).toBe(0);
-      const live = await host.cli(["attachments"], {});
-      expect(live.stdout).toContain("bridge");
-      expect(live.stdout).toContain("portmap");
-      expect(live.stdout).toContain(netns.path);
-      expect(live.stdout).not.toContain("dead");
-    }
-    const listed = JSON.parse((await host.cli(["attachments", "--json"], {})).stdout) as { state: string }[];
-    expect(listed.map((a) => a.state)).toEqual(["dead", "dead"]);
-  });
-});
-
 describe("heddle gc", () => {
   hostTest("detaches what is dead, reservation and cache included, and leaves what lives", async () => {
     await using host = await cniHost(heddle);
@@ -70,8 +51,8 @@ describe("heddle gc", () => {
     expect(done.stdout).toMatch(/^detached +container \S+ \(eth0, network mynet\)\n$/);
     expect(done.code).toBe(0);
     expect(reservations(host).length).toBe(1);
-    const listed = JSON.parse((await host.cli(["attachments", "--json"], {})).stdout) as { state: string }[];
-    expect(listed.map((a) => a.state)).toEqual(["live"]);
+    const listed = JSON.parse((await host.cli(["ps", "--json"], {})).stdout) as { state: string }[];
+    expect(listed.map((a) => a.state)).toEqual(["ok"]);
     expect((await host.exec(["nft", "list", "map", "inet", "heddle", "ports4"])).stdout).not.toContain(
       "8080",
     );

@@ -109,7 +109,7 @@ describe("heddle", () => {
   test("a directory that may not be read is no fault of the program", async () => {
     using dir = tempDir();
     writeFileSync(dir.in("attachments"), "");
-    const { code, stderr } = await cli(["attachments"], { env: { ...plainEnv, HEDDLE_RUN_DIR: dir.path } });
+    const { code, stderr } = await cli(["ps"], { env: { ...plainEnv, HEDDLE_RUN_DIR: dir.path } });
     expect(code).toBe(1);
     expect(stderr).toContain("ENOTDIR");
     expect(stderr).toContain("more: docs/errors.md#syscall");

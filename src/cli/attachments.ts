@@ -1,20 +1,15 @@
 /**
- * What is attached on this host, and putting it right: `heddle attachments` lists, `heddle gc` cleans up after
- * containers that are gone, `heddle reload` puts back what others took away from those that live.
+ * Putting right what is attached on this host: `heddle gc` cleans up after containers that are gone, `heddle reload` puts
+ * back what others took away from those that live.
  */
 import type { Command } from "commander";
-import { complain, print, table } from "./output.ts";
+import { complain, print } from "./output.ts";
 
 interface JsonOption {
   readonly json?: boolean;
 }
 
 export function addAttachmentCommands(program: Command): void {
-  program
-    .command("attachments")
-    .description("List what is attached on this host")
-    .option("--json", "Print JSON")
-    .action(async ({ json }: JsonOption) => listAttachments(json === true));
   program
     .command("gc")
     .description("Detach containers whose network namespace is gone")
@@ -26,20 +21,6 @@ export function addAttachmentCommands(program: Command): void {
     .description("Put back firewall rules and shared settings of live attachments")
     .option("--json", "Print JSON")
     .action(async ({ json }: JsonOption) => putBack(json === true));
-}
-
-async function listAttachments(json: boolean): Promise<void> {
-  const { isAlive } = await import("../netstate/alive.ts");
-  const { isBusy, listRecords } = await import("../netstate/record.ts");
-  const list = listRecords("heddle-").map((record) => ({
-    ...record.owner,
-    netns: record.netns.path,
-    state: isAlive(record) ? "live" : isBusy(record.owner) ? "busy" : "dead",
-  }));
-  if (json) return print(JSON.stringify(list, undefined, 2));
-  if (list.length === 0) return print("Nothing is attached.");
-  const rows = list.map((a) => [a.network, a.containerId, a.ifname, a.component, a.state, a.netns]);
-  print(table([["NETWORK", "CONTAINER", "INTERFACE", "PLUGIN", "STATE", "NAMESPACE"], ...rows]));
 }
 
 async function collect({ json, cacheDir }: JsonOption & { readonly cacheDir?: string }): Promise<void> {

@@ -16,6 +16,7 @@ import { addNewPluginCommand } from "./new-plugin.ts";
 import { complain, printExactly } from "./output.ts";
 import { addPluginsCommand } from "./plugins.ts";
 import { describeFailure } from "./report.ts";
+import { addPsCommand } from "./ps/command.ts";
 import { addVersionCommand, versionLine } from "./version.ts";
 
 /** The names that the command line answers to; a plugin's name never comes here. */
@@ -44,6 +45,7 @@ export function makeProgram(name: ProgramName): Command {
     .description("Attach network namespaces to networks, as cnitool does; check and pack lists");
   addCniCommands(cni, "heddle");
   addListCommands(cni);
+  addPsCommand(program);
   addAttachmentCommands(program);
   addDhcpDaemonCommand(program);
   addInstallCommand(program);

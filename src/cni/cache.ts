@@ -224,6 +224,7 @@ export function removeDrafts(cacheDir: string, network: string): void {
 
 export interface CachedAttachment extends CacheEntry {
   readonly key: CacheKey;
+  readonly file: string;
 }
 
 /**
@@ -249,7 +250,9 @@ export function listCache(cacheDir: string, containerId?: string): readonly Cach
       const cached = readFile(join(dir, name));
       if (cached.kind !== "entry" || cached.entry.key === undefined) return [];
       const { key } = cached.entry;
-      return containerId === undefined || key.containerId === containerId ? [{ ...cached.entry, key }] : [];
+      return containerId === undefined || key.containerId === containerId
+        ? [{ ...cached.entry, key, file: cached.file }]
+        : [];
     });
 }
 

@@ -11,11 +11,11 @@ import type { Alive, FirewallBackend, FirewallRule, FirewallState, Mark } from "
 import { buildGroup, buildSubnetChain, isWhole, missingFeature, verifyChain } from "./nftables-groups.ts";
 import { conditionalGroup, conditionalSetsOf, conditionChains } from "./nftables-conditional.ts";
 import { leftWithout } from "./nftables-ingress.ts";
+import { listMarked } from "./nftables-marked.ts";
 import {
   isSubnetChain,
   keyOf,
   mostRulesOf,
-  markedSets,
   plan,
   setsOf,
   sets4,
@@ -280,14 +280,6 @@ function ownOf(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark): 
   }
   return own;
 }
-
-/** Every element whose mark is asked for. Reads all sets. */
-const listMarked = (socket: NetlinkSocket, asked: (mark: Mark) => boolean): Placed[] =>
-  markedSets.flatMap(({ table, set }) =>
-    listElements(socket, table, set)
-      .filter((e) => e.comment !== undefined && asked(e.comment))
-      .map((element) => ({ table, set, element })),
-  );
 
 /**
  * Removes what `find` finds, and with the last element of a subnet its chain, unless somebody uses it again; the same

@@ -176,6 +176,20 @@ export function verify(state: NetState, context: Context): void {
   for (const object of ordered(state)) operationsOf(object).verify(object, context);
 }
 
+/** As `verify`, but goes on after a difference: what every object of the state says, or the first `most` that say one. */
+export function differences(state: NetState, context: Context, most: number): readonly Error[] {
+  const found: Error[] = [];
+  for (const object of ordered(state)) {
+    if (found.length >= most) break;
+    try {
+      operationsOf(object).verify(object, context);
+    } catch (e) {
+      found.push(e as Error);
+    }
+  }
+  return found;
+}
+
 /** Takes the state out of the kernel: every step is done, then every failure is returned. */
 export function remove(state: NetState, context: RemoveContext): Error[] {
   const failures: Error[] = [];

@@ -13,9 +13,12 @@ export interface Owner {
 const hash = (parts: readonly string[], hexDigits: number): string =>
   new Bun.CryptoHasher("sha256").update(parts.join("\0")).digest("hex").slice(0, hexDigits);
 
+/** What every mark begins with. */
+export const MARK_PREFIX = "heddle-";
+
 /** What the marks of one component and one network begin with. */
 export const markPrefix = (component: string, network: string): string =>
-  `heddle-${component}-${hash([component, network], 12)}-`;
+  `${MARK_PREFIX}${component}-${hash([component, network], 12)}-`;
 
 /** The mark of one attachment: at most 127 bytes for an altname, so that a component has at most 90. */
 export const markOf = (o: Owner): string =>

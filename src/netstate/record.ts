@@ -180,6 +180,13 @@ export const peekRecord = (mark: string): AttachmentRecord | undefined =>
   // It was committed, and thus renamed, between the two looks.
   readRecord(`${recordDir()}/${mark}`, true);
 
+/** When the record of this key was last written, which is in its ADD: milliseconds since 1970. */
+export function recordedAt(owner: Owner): number | undefined {
+  const path = `${recordDir()}/${markOf(owner)}`;
+  const file = statPath(path) ?? statPath(path + PENDING) ?? statPath(path);
+  return file && Number(file.mtimeNs) / 1e6;
+}
+
 /** True while a call for this key is at work. */
 export function isBusy(owner: Owner): boolean {
   const path = `${recordDir()}/${markOf(owner)}${PENDING}`;

@@ -53,7 +53,7 @@ async function putBack(owner: Owner, objects: readonly NetObject[]): Promise<voi
 const messages = (failures: readonly Error[]): string => failures.map((e) => e.message).join("; ");
 
 /** A bridge, or the host's interface in one, may have got another address since. */
-function asItIs(o: NetObject, { host }: Spaces): NetObject {
+export function asItIs(o: NetObject, { host }: Spaces): NetObject {
   if (o.kind !== "bridge" && o.kind !== "vlan-gateway") return o;
   const mac = findLink(host, { name: o.name })?.mac;
   return mac === undefined || isZeroMac(mac) ? o : { ...o, mac };

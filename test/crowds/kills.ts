@@ -118,8 +118,9 @@ async function play(
 
 /** The containers that have a record. */
 async function recorded({ host }: Network): Promise<ReadonlySet<string>> {
-  const { stdout } = await host.cli(["attachments", "--json"], {});
-  return new Set((JSON.parse(stdout) as { containerId: string }[]).map((r) => r.containerId));
+  const { stdout } = await host.cli(["ps", "--json"], {});
+  const listed = JSON.parse(stdout) as { containerId: string; state: string }[];
+  return new Set(listed.filter((a) => a.state !== "no record").map((a) => a.containerId));
 }
 
 const KILLED = 0.4;

@@ -1,0 +1,46 @@
+/** What standard output is: a terminal with a width and perhaps colours, or a file that takes lines of any length. */
+import { isatty } from "node:tty";
+import { writeAll } from "../cni/executable.ts";
+
+export interface Terminal {
+  /** Characters in a line; undefined if standard output is no terminal. */
+  readonly columns: number | undefined;
+  readonly colours: boolean;
+}
+
+/** NO_COLOR: no-color.org; any value that is not empty. */
+export function terminal(env: Readonly<Record<string, string | undefined>> = process.env): Terminal {
+  if (!isatty(1)) return { columns: undefined, colours: false };
+  const plain = (env["NO_COLOR"] ?? "") !== "" || env["TERM"] === "dumb";
+  return { columns: process.stdout.columns > 0 ? process.stdout.columns : 80, colours: !plain };
+}
+
+/** Numbers of ECMA-48 (SGR). */
+const numbers = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33 } as const;
+export type Colour = keyof typeof numbers;
+
+/** The text in that colour, or as it is on a terminal without colours. */
+export const coloured = ({ colours }: Pick<Terminal, "colours">, colour: Colour, text: string): string =>
+  colours ? `\u001b[${numbers[colour]}m${text}\u001b[0m` : text;
+
+const REDRAW_MS = 100;
+const PATIENCE_MS = 1_000;
+
+/** Tells on a terminal, after a second, how far a long work is; `done` takes the line away. */
+export function progress(what: string): { at(done: number, of: number): void; done(): void } {
+  const started = performance.now();
+  let last = started + PATIENCE_MS - REDRAW_MS;
+  let shown = false;
+  return {
+    at(done, of) {
+      const now = performance.now();
+      if (now - last < REDRAW_MS || !isatty(2)) return;
+      last = now;
+      shown = true;
+      writeAll(2, `\r${what} ${done} of ${of}\u001b[K`);
+    },
+    done: () => {
+      if (shown) writeAll(2, "\r\u001b[K");
+    },
+  };
+}

@@ -39,6 +39,8 @@ export interface GroundProcess extends AsyncDisposable {
   readonly pid: number;
   /** What it prints, both outputs. */
   readonly log: LineLog;
+  /** The code that it ends with. */
+  readonly exited: Promise<number>;
   /** Sends it this signal and waits for its end. */
   end(signal: "SIGTERM" | "SIGKILL"): Promise<void>;
 }
@@ -116,5 +118,5 @@ async function startIn(
     }
     await child.exited;
   };
-  return { pid, log, end, [Symbol.asyncDispose]: () => end("SIGKILL") };
+  return { pid, log, exited: child.exited, end, [Symbol.asyncDispose]: () => end("SIGKILL") };
 }

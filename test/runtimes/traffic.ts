@@ -54,5 +54,6 @@ export async function asked(
     env: plainEnv,
     mustSucceed: false,
   });
-  return code === 0 ? stdout.trim() : undefined;
+  // The web server writes addresses of IPv4 as those of its socket, which is one of IPv6.
+  return code === 0 ? stdout.trim().replace(/^\[(?:::ffff:)?(.*)\]$/, "$1") : undefined;
 }

@@ -1,0 +1,44 @@
+/** Pods by a runtime's CRI, as a kubelet makes them: a sandbox that is itself the web server of the tests' image. */
+import type { Cri } from "./cri.ts";
+
+export interface Pod {
+  readonly id: string;
+  readonly ip: string;
+}
+export interface PodPort {
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly hostIp?: string;
+}
+
+/** A pod that runs, with the address that the runtime tells. @throws what the runtime says if it cannot */
+export async function runPod(cri: Cri, name: string, ports: readonly PodPort[] = []): Promise<Pod> {
+  const metadata = { name, uid: `uid-${name}`, namespace: "tests", attempt: 0 };
+  const config = { metadata, hostname: name, logDirectory: "/tmp", portMappings: ports, linux: {} };
+  const { podSandboxId: id = "" } = await cri.call("RunPodSandbox", { config });
+  return { id, ip: await addressOf(cri, id) };
+}
+
+/** The address that the runtime tells of a pod; empty without a network. */
+export async function addressOf(cri: Cri, podSandboxId: string): Promise<string> {
+  const { status } = await cri.call("PodSandboxStatus", { podSandboxId });
+  return status?.network?.ip ?? "";
+}
+
+/** Stops and removes a pod, as a kubelet does. */
+export async function endPod(cri: Cri, podSandboxId: string): Promise<void> {
+  await cri.call("StopPodSandbox", { podSandboxId });
+  await cri.call("RemovePodSandbox", { podSandboxId });
+}
+
+export async function podIds(cri: Cri): Promise<readonly string[]> {
+  const { items = [] } = await cri.call("ListPodSandbox", {});
+  return items.map(({ id = "" }) => id);
+}
+
+/** Whether the runtime calls its network ready, and what it says if not. */
+export async function networkReady(cri: Cri): Promise<true | string> {
+  const { status } = await cri.call("Status", {});
+  const network = status?.conditions?.find(({ type }) => type === "NetworkReady");
+  return network?.status === true ? true : (network?.message ?? "no such condition");
+}

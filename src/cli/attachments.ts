@@ -27,9 +27,10 @@ async function collect({ json, cacheDir }: JsonOption & { readonly cacheDir?: st
   const { collectDead } = await import("../cni/collect.ts");
   const { confDirOf } = await import("./cni-request.ts");
   const { pluginHost } = await import("../plugins/registry.ts");
+  const { absolutePluginPath } = await import("./plugin-path.ts");
   const runtime = {
     host: pluginHost(true),
-    path: process.env["CNI_PATH"] ?? "/opt/cni/bin",
+    path: absolutePluginPath(process.env["CNI_PATH"] ?? "/opt/cni/bin"),
     env: process.env,
     log: complain,
     ...(cacheDir === undefined ? {} : { cacheDir }),

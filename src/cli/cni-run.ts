@@ -17,6 +17,7 @@ import { pluginHost } from "../plugins/registry.ts";
 import type { CniOptions, CniVerb } from "./cni.ts";
 import { cniRequest } from "./cni-request.ts";
 import { complain, printExactly } from "./output.ts";
+import { absolutePluginPath } from "./plugin-path.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
@@ -44,7 +45,7 @@ export async function runCniVerb(
   for (const signal of SIGNALS) process.once(signal, () => stop.abort(new Error(`received ${signal}`)));
   const runtime: Runtime = {
     host: pluginHost(options.inProcess),
-    path: request.path,
+    path: absolutePluginPath(request.path),
     env: process.env,
     log: complain,
     signal: stop.signal,

@@ -35,7 +35,7 @@ export async function runDhcpDaemon(options: DaemonOptions): Promise<void> {
   const { listener, remove } = await openListener(hostprefix + socketpath, passedOn());
   stack.defer(remove);
   if (pidfile !== undefined && pidfile !== "") {
-    putText(pidfile, `${process.pid}\n`, O.CREAT | O.TRUNC, 0o644);
+    putText(pidfile, `${process.pid}\n`, O.CREAT | O.TRUNC | O.NOFOLLOW, 0o644);
     stack.defer(() => void removeIfThere(pidfile));
   }
   const daemon = makeDaemon({

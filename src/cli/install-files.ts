@@ -120,7 +120,7 @@ const temporaryIn = (dir: string): string => join(dir, `.heddle-install-${proces
 function putFile(source: string, dir: string, name: string, absent: boolean): void {
   const temporary = temporaryIn(dir);
   try {
-    copyFileSync(source, temporary, constants.COPYFILE_FICLONE);
+    copyFileSync(source, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
     chmodSync(temporary, 0o755);
     sync(temporary);
     // A name that was free is taken only if it still is: somebody may have come between.

@@ -24,7 +24,7 @@ export function packNetwork(list: string, output: string | undefined): void {
 function replaceFile(path: string, text: string): void {
   const draft = join(dirname(path), `.${basename(path)}.${process.pid}`);
   try {
-    writeFileSync(draft, text, { mode: 0o644 });
+    writeFileSync(draft, text, { mode: 0o644, flag: "wx" });
     renameSync(draft, path);
   } finally {
     rmSync(draft, { force: true });

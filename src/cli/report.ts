@@ -3,6 +3,7 @@
  * stacks follows. Also decides the exit code.
  */
 import { errorText } from "../cni/errors.ts";
+import { whyDenied } from "../cni/rights.ts";
 import { type ErrorCode, NetError } from "../errors.ts";
 import { hint, manualOf } from "./hints.ts";
 
@@ -24,10 +25,11 @@ export function describeFailure(program: string, error: unknown, options: Report
   const { debug, command = program } = options;
   const leading = leadingNetError(error);
   const lines = [`${program}: ${errorText(error)}`];
+  const denied = whyDenied(error);
   if (leading?.is("usage/invalid") === true) lines.push(`  hint: see ${command} --help`);
   else if (leading) {
     const code = codeOf(leading);
-    lines.push(`  hint: ${hint[code]}`, `  more: ${manualOf(code)}`);
+    lines.push(`  hint: ${denied ?? hint[code]}`, `  more: ${manualOf(code)}`);
   }
   if (leading === undefined && !debug)
     lines.push("  hint: this is a fault of the program; run it again with --debug and report it");

@@ -6,6 +6,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { NetError } from "../errors.ts";
+import { requireTrusted } from "../netstate/trusted-dir.ts";
 import { type NetnsId, netnsId, sameNetns } from "./host.ts";
 import { anyObject, decodeAs, isObject, type JsonObject, list, object, parseJson, text } from "./json.ts";
 import { checkContainerId, checkIfName, checkNetworkName } from "./validate.ts";
@@ -39,7 +40,12 @@ export type Cached =
   | { readonly kind: "entry"; readonly file: string; readonly entry: CacheEntry }
   | { readonly kind: "broken"; readonly file: string; readonly error: NetError };
 
-const resultsDir = (cacheDir: string): string => join(cacheDir, "results");
+/** @throws env/invalid if others can write there: what is remembered decides what runs at DEL. */
+function resultsDir(cacheDir: string): string {
+  const dir = join(cacheDir, "results");
+  requireTrusted(dir, "--cache-dir");
+  return dir;
+}
 
 const hashOf = (parts: readonly string[]): string =>
   new Bun.CryptoHasher("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 12);

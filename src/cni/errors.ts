@@ -3,6 +3,7 @@
  * number; those of the specification are used where they fit, ours begin at 101.
  */
 import { type ErrorCode, NetError } from "../errors.ts";
+import { whyDenied } from "./rights.ts";
 import type { Version } from "./version.ts";
 
 /** The number of an error that has no code: a fault of the program or of a library. */
@@ -91,5 +92,6 @@ function detailsOf(e: unknown): string {
 /** The object that a failing plugin prints on standard output. */
 export function toErrorJson(e: unknown, cniVersion: Version): ErrorJson {
   const details = detailsOf(e);
-  return { cniVersion, code: cniCode(e), msg: errorText(e), ...(details === "" ? {} : { details }) };
+  const msg = [errorText(e), whyDenied(e)].filter((sentence) => sentence !== undefined).join("; ");
+  return { cniVersion, code: cniCode(e), msg, ...(details === "" ? {} : { details }) };
 }

@@ -25,8 +25,8 @@ export const OUTPUT_LIMIT = JSON_TEXT_LIMIT;
 /** A file that is being replaced ("text file busy") is tried this often, with these pauses between. */
 const BUSY_PAUSES_MS = [5, 20, 80, 300, 1000] as const;
 
-// They turn a program that is built with Bun into plain Bun, or make it load code.
-const TAKE_OVER = ["BUN_OPTIONS", "BUN_BE_BUN"];
+/** Variables that make a program load code, or turn one that is built with Bun into plain Bun (ld.so(8), Node, Bun). */
+const TAKE_OVER = /^(?:BUN_|LD_|NODE_OPTIONS$)/;
 
 /**
  * Starts the file and waits for its end.
@@ -34,7 +34,7 @@ const TAKE_OVER = ["BUN_OPTIONS", "BUN_BE_BUN"];
  */
 export async function execPlugin(request: ExecRequest): Promise<ExecOutput> {
   const env = Object.fromEntries(
-    Object.entries(request.env).filter(([name, value]) => value !== undefined && !TAKE_OVER.includes(name)),
+    Object.entries(request.env).filter(([name, value]) => value !== undefined && !TAKE_OVER.test(name)),
   );
   const failed = (why: string, cause?: unknown): NetError =>
     new NetError(

@@ -34,7 +34,7 @@ interface Found {
 
 /**
  * The first regular file of that name in the directories.
- * @throws config/invalid if the name could leave the directories, plugin/not-found
+ * @throws config/invalid if the name could leave the directories, env/invalid if one is relative, plugin/not-found
  */
 export function findPlugin(type: string, path: readonly string[]): Found {
   if (type === "") throw new NetError("config/invalid", { field: "type", why: "the plugin type is missing" });
@@ -42,6 +42,12 @@ export function findPlugin(type: string, path: readonly string[]): Found {
     throw new NetError("config/invalid", {
       field: "type",
       why: `plugin type "${type}" contains a path separator`,
+    });
+  const relative = path.find((dir) => !dir.startsWith("/"));
+  if (relative !== undefined)
+    throw new NetError("env/invalid", {
+      variables: ["CNI_PATH"],
+      why: `"${relative}" is not an absolute path: what stands there depends on the working directory`,
     });
   for (const dir of path) {
     const file = `${dir}/${type}`;

@@ -11,6 +11,7 @@ import {
   unlessErrno,
   writeText,
 } from "../sys/files.ts";
+import { inUserNamespace } from "../sys/capabilities.ts";
 import { lockFile, tryLockFile } from "../sys/flock.ts";
 import type { NetState } from "./model.ts";
 import { markOf, type Owner } from "./owner.ts";
@@ -64,16 +65,22 @@ const PENDING = ".pending";
 
 const RUN_DIR = "/run/heddle";
 
-/** `/run/heddle`, or `HEDDLE_RUN_DIR` if that is an absolute path: several hosts on one machine keep theirs apart. */
+/**
+ * `/run/heddle`, or `HEDDLE_RUN_DIR` if that is an absolute path: several hosts on one machine keep theirs apart. In a user
+ * namespace, where `/run` is the machine's, the user's own: `heddle` in `XDG_RUNTIME_DIR`, if there is one.
+ */
 export function runDir(env: Readonly<Record<string, string | undefined>> = process.env): string {
   const asked = env["HEDDLE_RUN_DIR"];
-  return asked !== undefined && asked.startsWith("/") ? asked : RUN_DIR;
+  if (asked !== undefined && asked.startsWith("/")) return asked;
+  const user = env["XDG_RUNTIME_DIR"];
+  return user !== undefined && user.startsWith("/") && inUserNamespace() ? `${user}/heddle` : RUN_DIR;
 }
 
-/** Throws `env/invalid` if `HEDDLE_RUN_DIR` is a directory that others can write to. */
+/** Throws `env/invalid` if it was chosen by a variable and is a directory that others can write to. */
 export function recordDir(): string {
   const dir = runDir();
-  if (dir !== RUN_DIR) requireTrusted(dir, "HEDDLE_RUN_DIR");
+  if (dir !== RUN_DIR)
+    requireTrusted(dir, dir === process.env["HEDDLE_RUN_DIR"] ? "HEDDLE_RUN_DIR" : "XDG_RUNTIME_DIR");
   return `${dir}/attachments`;
 }
 

@@ -3,6 +3,7 @@
  * write a record could set any parameter of the kernel.
  */
 import { NetError } from "../errors.ts";
+import { inUserNamespace } from "../sys/capabilities.ts";
 import { dirOf, type FileStat, statLink, statPath } from "../sys/files.ts";
 
 /** Mode bits: others than the owner may write; in a sticky directory nobody removes what is somebody else's. */
@@ -34,9 +35,14 @@ function distrust(path: string, isAbove: boolean): string | undefined {
   const link = statLink(path);
   const there = statPath(path);
   if (link === undefined || there === undefined) return undefined;
-  if (!isOwn(link) || !isOwn(there)) return `belongs to user ${isOwn(link) ? there.uid : link.uid}`;
+  const believed = (found: FileStat): boolean => isOwn(found) || (isAbove && isOutsiders(found));
+  if (!believed(link) || !believed(there)) return `belongs to user ${isOwn(link) ? there.uid : link.uid}`;
   const writable = (there.mode & WRITABLE) !== 0 && !(isAbove && (there.mode & STICKY) !== 0);
   return writable ? "can be written to by others" : undefined;
 }
 
+/** What a user namespace shows for every user that it does not have, the machine's own root among them. */
+const OVERFLOW_UID = 65534;
+
+const isOutsiders = ({ uid }: FileStat): boolean => uid === OVERFLOW_UID && inUserNamespace();
 const isOwn = ({ uid }: FileStat): boolean => uid === 0 || uid === process.geteuid?.();

@@ -1,0 +1,21 @@
+/** What this process may do: the capabilities (capabilities(7)) that a network needs, and whether it is in a user namespace. */
+import { readText, unlessErrno } from "./files.ts";
+
+/** Bits of `CapEff` (linux/capability.h). */
+const bits = { CAP_DAC_OVERRIDE: 1, CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21 } as const;
+export type Capability = keyof typeof bits;
+
+/** Those that this process does not have; none if that cannot be told. */
+export function missingCapabilities(): readonly Capability[] {
+  const status = unlessErrno(["ENOENT", "EACCES"], () => readText("/proc/self/status"));
+  const effective = /^CapEff:\s*([0-9a-f]{16})$/m.exec(status ?? "")?.[1];
+  if (effective === undefined) return [];
+  const set = BigInt(`0x${effective}`);
+  return (Object.keys(bits) as Capability[]).filter((name) => ((set >> BigInt(bits[name])) & 1n) === 0n);
+}
+
+/** True unless every user of this process is one of the machine's own (user_namespaces(7)). */
+export function inUserNamespace(): boolean {
+  const map = unlessErrno(["ENOENT", "EACCES"], () => readText("/proc/self/uid_map"));
+  return map !== undefined && map.trim().split(/\s+/).join(" ") !== "0 0 4294967295";
+}

@@ -43,7 +43,7 @@ describe("the environment", () => {
   test("of an administrator's shell does not turn a command into a plugin", async () => {
     using dir = tempDir("security");
     const env = { ...plainEnv, CNI_COMMAND: "VERSION", HEDDLE_RUN_DIR: dir.path };
-    const { stdout } = await run([heddle.at("heddle"), "ps"], { env });
+    const { stdout } = await run([heddle.at("heddle"), "ps", "--cache-dir", dir.in("cache")], { env });
     expect(stdout).toBe("Nothing is attached.\n");
   });
 });

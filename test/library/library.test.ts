@@ -112,7 +112,7 @@ describe("a project of heddle new-plugin", () => {
       const list = { cniVersion: "1.1.0", name: "mynet", plugins };
       writeFileSync(dir.in("net.d/10-mynet.conflist"), JSON.stringify(list));
       const call = (verb: string, mustSucceed = true) =>
-        host.exec([heddle.path, "cni", verb, "mynet", container.path], {
+        host.exec([heddle.path, "cni", verb, "mynet", container.path, "--cache-dir", dir.in("results")], {
           env: { ...plainEnv, CNI_PATH: path, NETCONFPATH: dir.in("net.d") },
           mustSucceed,
         });

@@ -49,6 +49,7 @@ describe("layers", () => {
     ["cni"],
     ["dhcp"],
     ["plugins", "package"],
+    ["docker"],
     ["cli"],
     ["main.ts"],
   ];

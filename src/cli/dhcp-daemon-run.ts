@@ -4,15 +4,14 @@
 import { taskRunner, CHILD_COMMAND } from "../dhcp/children.ts";
 import { bootClock } from "../dhcp/clock.ts";
 import { makeDaemon } from "../dhcp/daemon.ts";
-import { openListener, serveSocket } from "../dhcp/server.ts";
+import { serveSocket } from "../dhcp/server.ts";
 import { openStore, stateDir } from "../dhcp/store.ts";
-import { isCompiled } from "../build-info.ts";
 import { NetError } from "../errors.ts";
 import { O, putText, removeIfThere } from "../sys/files.ts";
+import { openListener } from "../sys/unix-service.ts";
+import { endingSignal, ownProgram, passedOn } from "./daemon.ts";
 import type { DaemonOptions } from "./dhcp-daemon.ts";
 import { complain } from "./output.ts";
-
-const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /** Runs until a signal ends it. Leases stay as they are: the next daemon goes on with them. */
 export async function runDhcpDaemon(options: DaemonOptions): Promise<void> {
@@ -27,12 +26,10 @@ export async function runDhcpDaemon(options: DaemonOptions): Promise<void> {
     if (path !== undefined && path !== "" && !path.startsWith("/"))
       throw new NetError("usage/invalid", { why: `${name} must be an absolute path, not "${path}"` });
   const log = complain;
-  // Heard from the beginning, so that an early one ends this in order.
-  const ended = Promise.withResolvers<string>();
-  for (const signal of SIGNALS) process.once(signal, () => ended.resolve(signal));
+  const ended = endingSignal();
   using stack = new DisposableStack();
   const store = stack.use(openStore(hostprefix + stateDir()));
-  const { listener, remove } = await openListener(hostprefix + socketpath, passedOn());
+  const { listener, remove } = await openListener(hostprefix + socketpath, passedOn(), "a DHCP daemon");
   stack.defer(remove);
   if (pidfile !== undefined && pidfile !== "") {
     putText(pidfile, `${process.pid}\n`, O.CREAT | O.TRUNC | O.NOFOLLOW, 0o644);
@@ -54,15 +51,12 @@ export async function runDhcpDaemon(options: DaemonOptions): Promise<void> {
   const server = serveSocket(listener, { handle: daemon.handle, log });
   const stopTicking = tickAlways(daemon);
   log(`heddle dhcp-daemon listens on ${hostprefix}${socketpath}`);
-  const signal = await ended.promise;
+  const signal = await ended;
   log(`ends because of ${signal}; leases are kept`);
   stopTicking();
   await daemon.stop();
   server.stop();
 }
-
-/** How this program is started again: the very file that runs, also when another one has its name by now. */
-const ownProgram = (): readonly string[] => (isCompiled ? ["/proc/self/exe"] : [process.execPath, Bun.main]);
 
 /** Does what is due when it is due. Returns what ends that. */
 function tickAlways(daemon: { tick(): number; onChange(callback: () => void): void }): () => void {
@@ -87,21 +81,4 @@ function tickAlways(daemon: { tick(): number; onChange(callback: () => void): vo
     stopped = true;
     clearTimeout(timer);
   };
-}
-
-/** SD_LISTEN_FDS_START (sd-daemon.h). */
-const FIRST_PASSED_ON = 3;
-
-/**
- * The socket that a service manager listens on for us, by the variables of sd_listen_fds(3).
- * @throws usage/invalid for more than one
- */
-function passedOn(): number | undefined {
-  const { LISTEN_PID, LISTEN_FDS } = process.env;
-  if (LISTEN_FDS === undefined || LISTEN_PID !== String(process.pid)) return undefined;
-  if (LISTEN_FDS !== "1")
-    throw new NetError("usage/invalid", {
-      why: `the service manager passes ${LISTEN_FDS} sockets; there must be one`,
-    });
-  return FIRST_PASSED_ON;
 }

@@ -1,18 +1,10 @@
 /**
- * The daemon's socket: who may speak, one request a connection, and nothing longer or slower than it should be. What a
- * request means is `daemon.ts`.
+ * The daemon's socket: one request a connection, and nothing longer or slower than it should be. What a request means is
+ * `daemon.ts`.
  */
 import { NetError } from "../errors.ts";
-import { Fd } from "../sys/fd.ts";
-import { dirOf, makeDirs, removeIfThere, statLink } from "../sys/files.ts";
-import {
-  acceptNext,
-  adoptListener,
-  listenUnix,
-  peerCredentials,
-  signalCallers,
-  type UnixListener,
-} from "../sys/unix-listener.ts";
+import type { UnixListener } from "../sys/unix-listener.ts";
+import { adoptConnection, type Connection, type Service, serveCallers } from "../sys/unix-service.ts";
 import {
   decodeRequest,
   encodeFailure,
@@ -33,104 +25,14 @@ export interface ServerSetup {
   readonly handle: (request: Request, gone: AbortSignal) => Promise<readonly LeaseView[]>;
   readonly log: (line: string) => void;
 }
-export interface Server {
-  /** Closes the socket and every connection. */
-  stop(): void;
-}
-
-/** Bun's types do not know that a connection may be made of a descriptor, which the event loop then owns. */
-interface Connection {
-  write(data: string | Uint8Array): number;
-  end(): void;
-  terminate(): void;
-}
-interface Handlers {
-  data(connection: Connection, bytes: Uint8Array): void;
-  drain(connection: Connection): void;
-  close(): void;
-  error(): void;
-}
-const adopt = (fd: number, socket: Handlers): Promise<Connection> =>
-  (Bun.connect as unknown as (o: { fd: number; socket: Handlers }) => Promise<Connection>)({ fd, socket });
-
-/**
- * The socket to listen on: the one that a service manager passed on, or a new one at `path`. What a dead daemon left there is
- * replaced. `removed` is called for at the end by who made the file.
- * @throws resource/exists if a daemon listens there, or something else than a socket is there
- */
-export async function openListener(
-  path: string,
-  passedOn: number | undefined,
-): Promise<{ readonly listener: UnixListener; remove(): void }> {
-  if (passedOn !== undefined) return { listener: adoptListener(passedOn), remove: () => {} };
-  makeDirs(dirOf(path), 0o700);
-  const found = statLink(path);
-  if (found !== undefined) {
-    const S_IFMT = 0o170000;
-    const S_IFSOCK = 0o140000;
-    if ((found.mode & S_IFMT) !== S_IFSOCK)
-      throw new NetError("resource/exists", { what: "something that is not a socket", where: path });
-    if (await answers(path)) throw new NetError("resource/exists", { what: "a DHCP daemon", where: path });
-    removeIfThere(path);
-  }
-  const listener = listenUnix(path);
-  const mine = statLink(path);
-  return {
-    listener,
-    remove() {
-      // Another daemon may have taken the place meanwhile.
-      if (statLink(path)?.ino === mine?.ino) removeIfThere(path);
-    },
-  };
-}
-
-async function answers(path: string): Promise<boolean> {
-  try {
-    const nothing = (): void => {};
-    const socket = await Bun.connect({
-      unix: path,
-      socket: { data: nothing, open: nothing, error: nothing },
-    });
-    socket.terminate();
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** Serves until stopped. */
-export function serveSocket(listener: UnixListener, setup: ServerSetup): Server {
-  const open = new Set<{ close(): void }>();
-  const takeAll = (): void => {
-    try {
-      for (let fd = acceptNext(listener); fd !== undefined; fd = acceptNext(listener)) take(fd);
-    } catch (e) {
-      setup.log(`a caller could not be taken: ${e instanceof Error ? e.message : String(e)}`);
-    }
-  };
-  const take = (raw: number): void => {
-    using fd = new Fd(raw);
-    const { uid, pid } = peerCredentials(raw);
-    if (uid !== 0 && uid !== process.geteuid?.()) return setup.log(`refused user ${uid} (process ${pid})`);
-    if (open.size >= CONNECTIONS) return setup.log(`refused process ${pid}: ${CONNECTIONS} connections`);
-    const conversation = converse(fd.release(), setup, () => open.delete(conversation));
-    open.add(conversation);
-  };
-  // Unheard, the signal would end the process: it is listened to before the kernel is told to send it.
-  process.on("SIGIO", takeAll);
-  signalCallers(listener);
-  // Those who called before the signal was listened to; and whatever the signal should miss.
-  takeAll();
-  const timer = setInterval(takeAll, 1000);
-  return {
-    stop() {
-      clearInterval(timer);
-      listener[Symbol.dispose]();
-      process.off("SIGIO", takeAll);
-      for (const { close } of open) close();
-    },
-  };
-}
+export const serveSocket = (listener: UnixListener, setup: ServerSetup): Service =>
+  serveCallers(listener, {
+    most: CONNECTIONS,
+    converse: (fd, over) => converse(fd, setup, over),
+    log: setup.log,
+  });
 
 /** One connection: a line in, lines out while it takes, the answer, the end. */
 function converse(fd: number, { handle, log }: ServerSetup, over: () => void): { close(): void } {
@@ -181,7 +83,7 @@ function converse(fd: number, { handle, log }: ServerSetup, over: () => void): {
     const text = Buffer.concat(chunks).toString("utf8");
     void answer(text.slice(0, text.indexOf("\n")));
   };
-  void adopt(fd, {
+  void adoptConnection(fd, {
     data: (socket, bytes) => {
       connection = socket;
       hear(bytes);

@@ -6,7 +6,8 @@ import { testWith } from "../testing/needs.ts";
 import { tempDir, type TempDir } from "../testing/temp-dir.ts";
 import { askDaemon, NotRunning } from "./client.ts";
 import { HEARTBEAT, LINE_BYTES, type LeaseView, type Request } from "./protocol.ts";
-import { openListener, serveSocket } from "./server.ts";
+import { openListener } from "../sys/unix-service.ts";
+import { serveSocket } from "./server.ts";
 
 const linuxTest = testWith({});
 const ping: Request = { op: "ping" };
@@ -20,7 +21,7 @@ async function running(
   handle: (request: Request, gone: AbortSignal) => Promise<readonly LeaseView[]>,
 ): Promise<Running> {
   const path = dir.in("run/d.sock");
-  const { listener, remove } = await openListener(path, undefined);
+  const { listener, remove } = await openListener(path, undefined, "a daemon");
   const log: string[] = [];
   const server = serveSocket(listener, { handle, log: (line) => log.push(line) });
   return {
@@ -77,15 +78,19 @@ describe("the daemon's socket", () => {
     using dir = tempDir("socket");
     const path = dir.in("run/d.sock");
     // Closed without being removed, as by a kill.
-    const dead = await openListener(path, undefined);
+    const dead = await openListener(path, undefined, "a daemon");
     dead.listener[Symbol.dispose]();
     expect(existsSync(path)).toBe(true);
     expect(String(await failure(askDaemon(path, ping)))).toContain("nobody listens");
     using _ = await running(dir, async () => []);
     expect(await askDaemon(path, ping)).toEqual([]);
-    expect(await failure(openListener(path, undefined))).toMatchObject({ code: "resource/exists" });
+    expect(await failure(openListener(path, undefined, "a daemon"))).toMatchObject({
+      code: "resource/exists",
+    });
     writeFileSync(dir.in("file"), "text");
-    expect(await failure(openListener(dir.in("file"), undefined))).toMatchObject({ code: "resource/exists" });
+    expect(await failure(openListener(dir.in("file"), undefined, "a daemon"))).toMatchObject({
+      code: "resource/exists",
+    });
   });
 
   linuxTest("serves many callers at once", async () => {

@@ -55,9 +55,9 @@ export type Of<K extends NetObjectKind> = Extract<NetObject, { kind: K }>;
 
 /**
  * A bridge of the host. One that is there already keeps its MTU, and its MAC address from then on: left alone, it would
- * take that of a port.
+ * take that of a port. An exclusive one is new, carries its owner's mark as an altname, and goes with its owner.
  */
-export interface BridgeObject extends Owned<"shared"> {
+export interface BridgeObject extends Owned<"shared" | "exclusive"> {
   readonly kind: "bridge";
   readonly name: string;
   readonly mac: Mac;
@@ -137,11 +137,14 @@ export interface DeviceNodeObject extends Owned<"exclusive"> {
   readonly gid?: number;
 }
 
-/** A pair of virtual Ethernet links, one end in the host and one in the container. */
+/**
+ * A pair of virtual Ethernet links, one end in the host and one in the container; or both in the host, down at the
+ * container's end, where a runtime moves that one into its sandbox by itself.
+ */
 export interface VethObject extends Owned<"exclusive"> {
   readonly kind: "veth";
   readonly host: { readonly name: string; readonly mac: Mac };
-  readonly container: { readonly name: string; readonly mac: Mac };
+  readonly container: { readonly name: string; readonly mac: Mac; readonly place?: "host" };
   readonly mtuBytes?: number;
   /** The bridge that the host end is a port of. */
   readonly port?: { readonly bridge: string; readonly hairpin: boolean; readonly isolated: boolean };
@@ -211,11 +214,15 @@ export interface LinkUpObject extends Owned<"exclusive" | "borrowed"> {
   readonly link: string;
 }
 
-/** An address. An exclusive one goes with its link; a shared one, the gateway on a bridge, stays. */
+/**
+ * An address. An exclusive one goes with its link, or is removed by itself if that is another's (`foreignLink`); a shared
+ * one, the gateway on a bridge, stays.
+ */
 export interface AddressObject extends Owned<"exclusive" | "shared"> {
   readonly kind: "address";
   readonly place: Place;
   readonly link: string;
+  readonly foreignLink?: true;
   readonly address: IpPrefix;
   /** Duplicate address detection, for IPv6 alone; only with `true` is its end waited for. */
   readonly dad: Dad;

@@ -1,8 +1,8 @@
-/** An address of a link. It goes with its link, so that nothing is left to remove. */
+/** An address of a link. It goes with its link, so that mostly nothing is left to remove. */
 import { NetError } from "../../errors.ts";
 import { addAddress, listAddresses, removeAddress } from "../../rtnl/address.ts";
 import { type ApplyContext, type Context, type KindOperations, linkIndex, linkOf } from "../context.ts";
-import { setLink } from "../../rtnl/link.ts";
+import { findLink, setLink } from "../../rtnl/link.ts";
 import type { AddressObject, NetState } from "../model.ts";
 import { socketAt } from "../spaces.ts";
 
@@ -16,7 +16,9 @@ function apply(o: AddressObject, context: ApplyContext): void {
   const added = addAddress(socket, index, o.address, o);
   // The two contradict each other: with the old ones back, the new one has to go.
   if (o.replaces?.length) context.undo.defer(() => void removeAddress(socket, index, o.address));
-  if (!added && o.possession === "exclusive")
+  if (o.foreignLink && added) context.undo.defer(() => remove(o, context));
+  // Of a link that outlives its owner, the plan has seen that the address was not there.
+  if (!added && o.possession === "exclusive" && !o.foreignLink)
     throw new NetError("resource/exists", { what: `address ${o.address.text}`, where: o.link });
 }
 
@@ -87,4 +89,11 @@ function verify(o: AddressObject, context: Context): void {
     });
 }
 
-export const address: KindOperations<AddressObject> = { apply, verify, remove: () => {} };
+function remove(o: AddressObject, { spaces }: Context): void {
+  if (!o.foreignLink || o.possession !== "exclusive") return;
+  const socket = socketAt(spaces, o.place);
+  const link = findLink(socket, { name: o.link });
+  if (link !== undefined) removeAddress(socket, link.index, o.address);
+}
+
+export const address: KindOperations<AddressObject> = { apply, verify, remove };

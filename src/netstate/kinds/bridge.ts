@@ -1,6 +1,6 @@
 import { NetError } from "../../errors.ts";
 import { isZeroMac } from "../../net/mac.ts";
-import { createBridge, findLink, setLink } from "../../rtnl/link.ts";
+import { addAltName, createBridge, findLink, removeLink, setLink } from "../../rtnl/link.ts";
 import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import { readText } from "../../sys/files.ts";
 import {
@@ -44,7 +44,12 @@ function prepare(o: BridgeObject): void {
   if (o.dad === false) tryWriteSysctl(`net/ipv6/conf/${o.name}/accept_dad`, "0");
 }
 
-function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): void {
+function apply(o: BridgeObject, context: ApplyContext): void {
+  const {
+    indexes,
+    mark,
+    spaces: { host },
+  } = context;
   let link = findLink(host, { name: o.name });
   const found = link !== undefined;
   if (link === undefined) {
@@ -65,6 +70,10 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
         );
       throw e;
     }
+    if (o.possession === "exclusive") {
+      context.undo.defer(() => remove(o, context));
+      addAltName(host, { name: o.name }, mark);
+    }
     link = findLink(host, { name: o.name });
     if (link === undefined) throw new StaleFacts();
   }
@@ -73,6 +82,8 @@ function apply(o: BridgeObject, { indexes, spaces: { host } }: ApplyContext): vo
       what: `a link ${o.name} that is not a bridge`,
       where: "the host",
     });
+  // Somebody else's, made since the plan.
+  if (o.possession === "exclusive" && !link.altNames.includes(mark)) throw new StaleFacts();
   const bare = link.mac !== undefined && isZeroMac(link.mac);
   if (!bare && link.mac !== o.mac) throw new StaleFacts();
   // Somebody else's, made since the plan; the next one says what is wrong with it.
@@ -94,4 +105,15 @@ function verify(o: BridgeObject, context: Context): void {
   if (o.vlanFiltering) expectSame(`${o.name} filters VLANs`, true, link.bridge?.vlanFiltering ?? false);
 }
 
-export const bridge: KindOperations<BridgeObject> = { apply, verify, remove: () => {} };
+/**
+ * Removes an exclusive one by its mark; or by its name, if its maker was killed before it could set the mark: then it has
+ * the address that was drawn for it.
+ */
+function remove(o: BridgeObject, { mark, spaces: { host } }: Context): void {
+  if (o.possession === "shared" || removeLink(host, { altName: mark })) return;
+  const link = findLink(host, { name: o.name });
+  if (link?.kind === "bridge" && link.mac === o.mac && link.altNames.length === 0)
+    removeLink(host, { index: link.index });
+}
+
+export const bridge: KindOperations<BridgeObject> = { apply, verify, remove };

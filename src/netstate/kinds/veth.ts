@@ -25,14 +25,14 @@ const FORWARDING_TIMEOUT_MS = 5_000;
 
 function apply(o: VethObject, context: ApplyContext): void {
   const { host, container } = context.spaces;
-  if (container === undefined) throw new TypeError("a pair needs the container's namespace");
+  const there = o.container.place === "host" ? {} : { netnsFd: containerFd(container) };
   const mtu = o.mtuBytes ? { mtuBytes: o.mtuBytes } : {};
   const master = o.port ? { master: linkIndex(context, "host", o.port.bridge) } : {};
   try {
     createVeth(
       host,
       { ...o.host, ...mtu, ...master, up: true },
-      { ...o.container, ...mtu, netnsFd: container.netns.fd },
+      { name: o.container.name, mac: o.container.mac, ...mtu, ...there },
     );
   } catch (cause) {
     if (cause instanceof NetError && cause.is("netlink/refused") && cause.detail.errno === "EEXIST")
@@ -51,10 +51,16 @@ function apply(o: VethObject, context: ApplyContext): void {
     setBridgePort(host, getLink(host, { name: o.host.name }).index, o.port);
 }
 
+function containerFd(container: Context["spaces"]["container"]): number {
+  if (container === undefined) throw new TypeError("a pair needs the container's namespace");
+  return container.netns.fd;
+}
+
 function takenName(o: VethObject, context: ApplyContext, cause: Error): NetError {
-  const inside = findLink(socketAt(context.spaces, "container"), { name: o.container.name });
+  const place = o.container.place ?? "container";
+  const inside = findLink(socketAt(context.spaces, place), { name: o.container.name });
   const [name, where] = inside
-    ? [o.container.name, context.spaces.container?.netns.path ?? "the container"]
+    ? [o.container.name, context.spaces.container?.netns.path ?? `the ${place}`]
     : [o.host.name, "the host"];
   return new NetError("resource/exists", { what: `interface ${name}`, where }, { cause });
 }
@@ -85,6 +91,8 @@ export function waitForwarding(
 }
 
 function verify(o: VethObject, context: Context): void {
+  // The other end is where the runtime has moved it.
+  if (o.container.place === "host") return verifyHostEnd(o, linkOf(context, "host", o.host.name), context);
   const inside = linkOf(context, "container", o.container.name);
   expectSame(`kind of ${o.container.name}`, "veth", inside.kind ?? "none");
   expectSame(`MAC address of ${o.container.name}`, o.container.mac, inside.mac ?? "none");
@@ -97,6 +105,10 @@ function verify(o: VethObject, context: Context): void {
       wanted: "present",
       found: "none",
     });
+  verifyHostEnd(o, end, context);
+}
+
+function verifyHostEnd(o: VethObject, end: Link, context: Context): void {
   expectSame(`kind of ${end.name}`, "veth", end.kind ?? "none");
   expectSame(`${end.name} is up`, true, end.up);
   if (o.port) verifyPort(o.port, end, context);

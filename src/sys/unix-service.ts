@@ -1,0 +1,124 @@
+/**
+ * A service on a Unix socket: who may speak, how many at a time, and the end of it all. What is said is its owner's.
+ */
+import { NetError } from "../errors.ts";
+import { Fd } from "./fd.ts";
+import { dirOf, makeDirs, removeIfThere, statLink } from "./files.ts";
+import {
+  acceptNext,
+  adoptListener,
+  listenUnix,
+  peerCredentials,
+  signalCallers,
+  type UnixListener,
+} from "./unix-listener.ts";
+
+/** Bun's types do not know that a connection may be made of a descriptor, which the event loop then owns. */
+export interface Connection {
+  /** How many bytes were taken; the rest after `drain`. */
+  write(data: string | Uint8Array): number;
+  end(): void;
+  terminate(): void;
+}
+interface Handlers {
+  data(connection: Connection, bytes: Uint8Array): void;
+  drain(connection: Connection): void;
+  close(): void;
+  error(): void;
+}
+
+/** Makes a connection of a descriptor that was accepted. */
+export const adoptConnection = (fd: number, socket: Handlers): Promise<Connection> =>
+  (Bun.connect as unknown as (o: { fd: number; socket: Handlers }) => Promise<Connection>)({ fd, socket });
+
+/**
+ * The socket to listen on: the one that a service manager passed on, or a new one at `path`. What a dead service left there
+ * is replaced. `remove` is called at the end by who made the file.
+ * @throws resource/exists if `what`, the name of this service, listens there, or something else than a socket is there
+ */
+export async function openListener(
+  path: string,
+  passedOn: number | undefined,
+  what: string,
+): Promise<{ readonly listener: UnixListener; remove(): void }> {
+  if (passedOn !== undefined) return { listener: adoptListener(passedOn), remove: () => {} };
+  makeDirs(dirOf(path), 0o700);
+  const found = statLink(path);
+  if (found !== undefined) {
+    const S_IFMT = 0o170000;
+    const S_IFSOCK = 0o140000;
+    if ((found.mode & S_IFMT) !== S_IFSOCK)
+      throw new NetError("resource/exists", { what: "something that is not a socket", where: path });
+    if (await answers(path)) throw new NetError("resource/exists", { what, where: path });
+    removeIfThere(path);
+  }
+  const listener = listenUnix(path);
+  const mine = statLink(path);
+  return {
+    listener,
+    remove() {
+      // Another one may have taken the place meanwhile.
+      if (statLink(path)?.ino === mine?.ino) removeIfThere(path);
+    },
+  };
+}
+
+async function answers(path: string): Promise<boolean> {
+  try {
+    const nothing = (): void => {};
+    const socket = await Bun.connect({
+      unix: path,
+      socket: { data: nothing, open: nothing, error: nothing },
+    });
+    socket.terminate();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export interface ServiceSetup {
+  /** Connections at a time; who finds no place is cut off. */
+  readonly most: number;
+  /** Owns the descriptor from then on, and calls `over` when the conversation has ended. */
+  readonly converse: (fd: number, over: () => void) => { close(): void };
+  readonly log: (line: string) => void;
+}
+export interface Service {
+  /** Closes the socket and every connection. */
+  stop(): void;
+}
+
+/** Serves root and this process' own user until stopped. */
+export function serveCallers(listener: UnixListener, { most, converse, log }: ServiceSetup): Service {
+  const open = new Set<{ close(): void }>();
+  const takeAll = (): void => {
+    try {
+      for (let fd = acceptNext(listener); fd !== undefined; fd = acceptNext(listener)) take(fd);
+    } catch (e) {
+      log(`a caller could not be taken: ${e instanceof Error ? e.message : String(e)}`);
+    }
+  };
+  const take = (raw: number): void => {
+    using fd = new Fd(raw);
+    const { uid, pid } = peerCredentials(raw);
+    if (uid !== 0 && uid !== process.geteuid?.()) return log(`refused user ${uid} (process ${pid})`);
+    if (open.size >= most) return log(`refused process ${pid}: ${most} connections`);
+    const conversation = converse(fd.release(), () => open.delete(conversation));
+    open.add(conversation);
+  };
+  // Unheard, the signal would end the process: it is listened to before the kernel is told to send it.
+  process.on("SIGIO", takeAll);
+  signalCallers(listener);
+  // Those who called before the signal was listened to; and whatever the signal should miss.
+  takeAll();
+  const timer = setInterval(takeAll, 1000);
+  return {
+    stop() {
+      clearInterval(timer);
+      listener[Symbol.dispose]();
+      process.off("SIGIO", takeAll);
+      for (const { close } of open) close();
+    },
+  };
+}

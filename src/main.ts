@@ -24,6 +24,10 @@ if (name === "dhcp" && word === "daemon") {
   // What the DHCP daemon starts for one exchange in a namespace: at once, before anything starts a thread.
   const { runChild } = await import("./dhcp/child.ts");
   runChild();
+} else if (word === "docker-task") {
+  // What the Docker plugin starts for one change of the kernel.
+  const { runChild } = await import("./docker/child.ts");
+  await runChild();
 } else {
   const { runCommandLine } = await import("./cli/program.ts");
   process.exitCode = await runCommandLine(name === "cnitool" ? "cnitool" : "heddle", process.argv.slice(2));

@@ -10,6 +10,7 @@ import { addAttachmentCommands } from "./attachments.ts";
 import { addCniCommands } from "./cni.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addDhcpDaemonCommand, withTwoDashes } from "./dhcp-daemon.ts";
+import { addDockerPluginCommand } from "./docker-plugin.ts";
 import { addInstallCommand } from "./install.ts";
 import { addListCommands } from "./lists.ts";
 import { addNewPluginCommand } from "./new-plugin.ts";
@@ -48,6 +49,7 @@ export function makeProgram(name: ProgramName): Command {
   addPsCommand(program);
   addAttachmentCommands(program);
   addDhcpDaemonCommand(program);
+  addDockerPluginCommand(program);
   addInstallCommand(program);
   addPluginsCommand(program);
   addNewPluginCommand(program);

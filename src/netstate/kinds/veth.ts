@@ -60,7 +60,10 @@ function takenName(o: VethObject, context: ApplyContext, cause: Error): NetError
   const place = o.container.place ?? "container";
   const inside = findLink(socketAt(context.spaces, place), { name: o.container.name });
   const [name, where] = inside
-    ? [o.container.name, context.spaces.container?.netns.path ?? `the ${place}`]
+    ? [
+        o.container.name,
+        place === "host" ? "the host" : (context.spaces.container?.netns.path ?? "the container"),
+      ]
     : [o.host.name, "the host"];
   return new NetError("resource/exists", { what: `interface ${name}`, where }, { cause });
 }

@@ -1,0 +1,101 @@
+/**
+ * Docker's calls by their paths: a request in, an answer out. Nothing here knows of sockets, and nothing calls Docker, which
+ * may be waiting for this very answer.
+ */
+import { parseJson, anyObject, type JsonObject } from "../cni/json.ts";
+import { NetError } from "../errors.ts";
+import type { Book } from "./book.ts";
+import {
+  createEndpoint,
+  deleteEndpoint,
+  endpointInfo,
+  join,
+  leave,
+  programExternal,
+  revokeExternal,
+} from "./endpoints.ts";
+import { failureText } from "./failure.ts";
+import type { HttpRequest, Status } from "./http.ts";
+import {
+  addressSpaces,
+  ipamCapabilities,
+  releaseAddress,
+  releasePool,
+  requestAddress,
+  requestPool,
+} from "./ipam.ts";
+import { createNetwork, deleteNetwork, gwAllocCheck } from "./networks.ts";
+import { readDiscovery } from "./requests.ts";
+
+export interface Reply {
+  readonly status: Status;
+  readonly body: object;
+}
+
+type Call = (book: Book, request: JsonObject) => object | Promise<object>;
+
+const discovery: Call = (_, request) => {
+  readDiscovery(request, "");
+  return {};
+};
+
+/** A network of this driver is one host's: swarm managers have nothing to allocate for it. */
+const ofSwarm: Call = () => {
+  throw new NetError("config/unsupported", {
+    field: "scope",
+    value: "global",
+    why: "networks of this driver are those of one host; create the network on each host, without --scope swarm",
+  });
+};
+
+const calls: Readonly<Record<string, Call>> = {
+  "/Plugin.Activate": () => ({ Implements: ["NetworkDriver", "IpamDriver"] }),
+  "/NetworkDriver.GetCapabilities": () => ({
+    Scope: "local",
+    ConnectivityScope: "local",
+    GwAllocChecker: true,
+  }),
+  "/NetworkDriver.GwAllocCheck": (_, request) => gwAllocCheck(request),
+  "/NetworkDriver.AllocateNetwork": ofSwarm,
+  "/NetworkDriver.FreeNetwork": () => ({}),
+  "/NetworkDriver.CreateNetwork": createNetwork,
+  "/NetworkDriver.DeleteNetwork": deleteNetwork,
+  "/NetworkDriver.CreateEndpoint": createEndpoint,
+  "/NetworkDriver.EndpointOperInfo": endpointInfo,
+  "/NetworkDriver.DeleteEndpoint": deleteEndpoint,
+  "/NetworkDriver.Join": join,
+  "/NetworkDriver.Leave": (_, request) => leave(request),
+  "/NetworkDriver.DiscoverNew": discovery,
+  "/NetworkDriver.DiscoverDelete": discovery,
+  "/NetworkDriver.ProgramExternalConnectivity": programExternal,
+  "/NetworkDriver.RevokeExternalConnectivity": revokeExternal,
+  "/IpamDriver.GetCapabilities": () => ipamCapabilities(),
+  "/IpamDriver.GetDefaultAddressSpaces": () => addressSpaces(),
+  "/IpamDriver.RequestPool": requestPool,
+  "/IpamDriver.ReleasePool": releasePool,
+  "/IpamDriver.RequestAddress": requestAddress,
+  "/IpamDriver.ReleaseAddress": releaseAddress,
+};
+
+/** The key of an error's text, which differs by driver. */
+const errorKey = (path: string): "Err" | "Error" => (path.startsWith("/IpamDriver.") ? "Error" : "Err");
+
+/** Answers one request. Never rejects: Docker prints the text of what went wrong. */
+export async function handle(book: Book, { method, path, body }: HttpRequest): Promise<Reply> {
+  const call = Object.hasOwn(calls, path) ? calls[path] : undefined;
+  if (call === undefined) return { status: 404, body: { Err: `heddle has no call ${path}` } };
+  if (method !== "POST") return { status: 405, body: { Err: `call ${path} with POST` } };
+  let request: JsonObject;
+  try {
+    request = body.trim() === "" ? {} : anyObject(parseJson(body, "the request"), "the request");
+  } catch (e) {
+    return { status: 400, body: { Err: failureText(e) } };
+  }
+  try {
+    return { status: 200, body: await call(book, request) };
+  } catch (e) {
+    const why = failureText(e);
+    book.setup.log(`${path.slice(1)} failed: ${why}`);
+    return { status: 200, body: { [errorKey(path)]: why } };
+  }
+}

@@ -1,0 +1,215 @@
+/** Calls about endpoints: a container's interface from its making to its end. */
+import { invalid, type JsonObject } from "../cni/json.ts";
+import { contains, defaultRoute, type Family, type Ip } from "../net/ip.ts";
+import { localMac } from "../net/mac.ts";
+import {
+  type Book,
+  dropEndpoint,
+  endpointKey,
+  inTurn,
+  type KnownEndpoint,
+  type KnownNetwork,
+  putEndpoint,
+} from "./book.ts";
+import { bindingOf } from "./decode.ts";
+import { done } from "./failure.ts";
+import type { AskedPort, Endpoint, Network } from "./model.ts";
+import { choosePorts, type TakenPort } from "./ports.ts";
+import { readCreateEndpoint, readEndpointId, readProgramExternal, withMac } from "./requests.ts";
+import { thingOf } from "./task.ts";
+
+/** Endpoints at a time. */
+export const ENDPOINTS = 65_536;
+
+function networkOf({ networks }: Book, id: string): KnownNetwork {
+  return (
+    networks.get(id) ??
+    invalid("NetworkID", `there is no network ${id} here; remove it from Docker and create it again`)
+  );
+}
+
+function endpointOf({ endpoints }: Book, networkId: string, endpointId: string): KnownEndpoint {
+  return (
+    endpoints.get(endpointKey(networkId, endpointId)) ??
+    invalid(
+      "EndpointID",
+      `there is no endpoint ${endpointId} here; disconnect the container and connect it again`,
+    )
+  );
+}
+
+/** Nothing is made yet: a container that never starts leaves no link behind. */
+export async function createEndpoint(book: Book, request: JsonObject): Promise<object> {
+  const asked = readCreateEndpoint(request, "");
+  const key = endpointKey(asked.networkId, asked.id);
+  return inTurn(book, key, () => {
+    const { network } = networkOf(book, asked.networkId);
+    const known = book.endpoints.get(key);
+    if (known === undefined && book.endpoints.size >= ENDPOINTS)
+      invalid("EndpointID", `there are ${ENDPOINTS} endpoints already; remove containers`);
+    for (const { ip, text } of asked.addresses)
+      if (!network.subnets.some(({ pool }) => contains(pool, ip)))
+        invalid("Interface", `${text} is in no subnet of network ${network.id}`);
+    if (network.mode === "ipvlan" && asked.mac)
+      invalid(
+        "Interface.MacAddress",
+        "links of an ipvlan have the address of their parent; ask for none, or choose mode macvlan",
+      );
+    // A repeated call gets the answer that the first one got.
+    const drawn = known?.endpoint.mac ?? localMac(crypto.getRandomValues(new Uint8Array(6)));
+    const mac = network.mode === "ipvlan" || asked.mac ? undefined : drawn;
+    const raw = mac === undefined ? kept(request) : withMac(kept(request), mac);
+    putEndpoint(book, { raw, endpoint: readCreateEndpoint(raw, ""), open: known?.open ?? [] });
+    // Docker refuses what it gave itself.
+    return Promise.resolve({ Interface: mac === undefined ? {} : { MacAddress: mac } });
+  });
+}
+
+const kept = ({ NetworkID, EndpointID, Interface, Options }: JsonObject): JsonObject => ({
+  NetworkID,
+  EndpointID,
+  Interface: Interface ?? {},
+  Options,
+});
+
+/** All that is known of it, for `docker network inspect`. */
+export function endpointInfo(book: Book, request: JsonObject): object {
+  const { NetworkID, EndpointID } = readEndpointId(request, "");
+  const { endpoint, open } = endpointOf(book, NetworkID, EndpointID);
+  const { mac } = endpoint;
+  return {
+    Value: {
+      ...(mac ? { "com.docker.network.endpoint.macaddress": mac } : {}),
+      "com.docker.network.portmap": open.map(bindingOf),
+    },
+  };
+}
+
+export async function deleteEndpoint(book: Book, request: JsonObject): Promise<object> {
+  const { NetworkID, EndpointID } = readEndpointId(request, "");
+  const key = endpointKey(NetworkID, EndpointID);
+  return inTurn(book, key, async () => {
+    const known = book.endpoints.get(key);
+    // What is not known may have lost its file: its marks tell.
+    const ports = known?.open.length === 0 ? [] : [thingOf("ports", NetworkID, EndpointID)];
+    const what = [...ports, thingOf("endpoint", NetworkID, EndpointID)];
+    await done(book.setup.run({ kind: "remove", what }));
+    dropEndpoint(book, key);
+    return {};
+  });
+}
+
+export async function join(book: Book, request: JsonObject): Promise<object> {
+  const { NetworkID, EndpointID } = readEndpointId(request, "");
+  return inTurn(book, endpointKey(NetworkID, EndpointID), async () => {
+    const { raw, network } = networkOf(book, NetworkID);
+    const known = endpointOf(book, NetworkID, EndpointID);
+    const { link = "" } = await done(book.setup.run({ kind: "endpoint", network: raw, endpoint: known.raw }));
+    return joined(network, known.endpoint, link);
+  });
+}
+
+/** NEXTHOP and CONNECTED of libnetwork's `types.StaticRoute`. */
+const ROUTE_TYPE = { nextHop: 0, connected: 1 } as const;
+
+/** What Docker does in the sandbox: the link that it moves there, its name, and the ways out. */
+export function joined(network: Network, endpoint: Endpoint, link: string): object {
+  const way = (family: Family): Ip | undefined =>
+    network.internal ? undefined : gatewayFor(network, endpoint, family);
+  const routed = network.mode === "ipvlan" && network.kind !== "l2";
+  // In layer 3 modes nobody answers for a gateway: everything is on the link.
+  const everywhere =
+    routed && !network.internal ? endpoint.addresses.map(({ ip }) => defaultRoute(ip.family)) : [];
+  const [gateway4, gateway6] = routed ? [] : [way(4), way(6)];
+  return {
+    InterfaceName: { SrcName: link, DstPrefix: network.prefix },
+    ...(gateway4 ? { Gateway: gateway4.text } : {}),
+    ...(gateway6 ? { GatewayIPv6: gateway6.text } : {}),
+    StaticRoutes: [
+      ...everywhere.map((dst) => ({ Destination: dst.text, RouteType: ROUTE_TYPE.connected })),
+      ...network.routes.map(({ dst, gateway }) =>
+        gateway
+          ? { Destination: dst.text, RouteType: ROUTE_TYPE.nextHop, NextHop: gateway.text }
+          : { Destination: dst.text, RouteType: ROUTE_TYPE.connected },
+      ),
+    ],
+    // Docker would add a network of its own to a container without a gateway.
+    DisableGatewayService: true,
+  };
+}
+
+/** The gateway of the subnet that the endpoint's address is in. */
+function gatewayFor({ subnets }: Network, { addresses }: Endpoint, family: Family): Ip | undefined {
+  const own = addresses.find(({ ip }) => ip.family === family);
+  return own && subnets.find(({ pool, gateway }) => gateway && contains(pool, own.ip))?.gateway?.ip;
+}
+
+/**
+ * The link stays until DeleteEndpoint: at this moment it is still in the sandbox, and Docker moves it back by its name.
+ */
+export function leave(request: JsonObject): object {
+  readEndpointId(request, "");
+  return {};
+}
+
+export async function programExternal(book: Book, request: JsonObject): Promise<object> {
+  const { networkId, endpointId, asked } = readProgramExternal(request, "");
+  return inTurn(book, endpointKey(networkId, endpointId), async () => {
+    const { raw, network } = networkOf(book, networkId);
+    const known = endpointOf(book, networkId, endpointId);
+    const wanted = asked ?? known.endpoint.asked;
+    if (network.mode !== "bridge" || network.internal) {
+      if (wanted.length > 0)
+        book.setup.log(
+          `endpoint ${endpointId}: host ports lead to networks of mode bridge alone that are not internal; ` +
+            `${wanted.length} of ${network.mode}${network.internal ? ", internal," : ""} are left out`,
+        );
+      return {};
+    }
+    if (wanted.length === 0) return {};
+    const { hostBinding } = network;
+    const open = choose(book, networkId, endpointId, wanted, hostBinding);
+    // On disk before it is in the kernel: what is known is removed.
+    putEndpoint(book, { ...known, open });
+    try {
+      const task = { kind: "ports", network: raw, endpoint: known.raw, open: open.map(bindingOf) } as const;
+      await done(book.setup.run(task));
+    } catch (e) {
+      putEndpoint(book, { ...known, open: [] });
+      throw e;
+    }
+    for (const { hostIp, hostPort, containerPort, protocol } of open)
+      book.setup.log(
+        `endpoint ${endpointId}: ${hostIp ? `${hostIp.text} ` : ""}port ${hostPort}/${protocol} of the host leads to port ${containerPort}`,
+      );
+    return {};
+  });
+}
+
+function choose(
+  book: Book,
+  networkId: string,
+  endpointId: string,
+  wanted: readonly AskedPort[],
+  binding: Ip | undefined,
+) {
+  const mine = endpointKey(networkId, endpointId);
+  const others = [...book.endpoints].flatMap(([key, { endpoint, open }]): TakenPort[] =>
+    key === mine
+      ? []
+      : open.map((port) => ({ ...port, owner: `endpoint ${endpoint.id} of network ${endpoint.networkId}` })),
+  );
+  return choosePorts(wanted, [...others, ...book.setup.host.listening()], binding);
+}
+
+export async function revokeExternal(book: Book, request: JsonObject): Promise<object> {
+  const { NetworkID, EndpointID } = readEndpointId(request, "");
+  const key = endpointKey(NetworkID, EndpointID);
+  return inTurn(book, key, async () => {
+    const known = book.endpoints.get(key);
+    if (known?.open.length === 0) return {};
+    await done(book.setup.run({ kind: "remove", what: [thingOf("ports", NetworkID, EndpointID)] }));
+    if (known !== undefined) putEndpoint(book, { ...known, open: [] });
+    return {};
+  });
+}

@@ -18,6 +18,7 @@ import { complain, printExactly } from "./output.ts";
 import { addPluginsCommand } from "./plugins.ts";
 import { describeFailure } from "./report.ts";
 import { addPsCommand } from "./ps/command.ts";
+import { addShowCommand } from "./show/command.ts";
 import { addVersionCommand, versionLine } from "./version.ts";
 
 /** The names that the command line answers to; a plugin's name never comes here. */
@@ -47,6 +48,7 @@ export function makeProgram(name: ProgramName): Command {
   addCniCommands(cni, "heddle");
   addListCommands(cni);
   addPsCommand(program);
+  addShowCommand(program);
   addAttachmentCommands(program);
   addDhcpDaemonCommand(program);
   addDockerPluginCommand(program);

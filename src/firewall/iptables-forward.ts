@@ -91,6 +91,23 @@ const notesIn = (table: SavedTable): readonly { readonly rule: SavedRule; readon
     return note === undefined ? [] : [{ rule, note }];
   });
 
+/** The rules that are there for what the mark has noted; those of a bridge may be others' as well. */
+export function forwardOf(table: SavedTable, mark: Mark): readonly SavedRule[] {
+  const wanted = notesIn(table).flatMap(({ note }): SharedRule[] => {
+    if (note.mark !== mark) return [];
+    if (note.bridge === undefined)
+      return acceptRules(note.source).map((words) => ({ chain: forward.accept, words }));
+    const { stage1, stage2 } = bridgeRules(note.bridge, note.isolated ?? false);
+    return [
+      ...stage1.map((words) => ({ chain: forward.stage1, words })),
+      { chain: forward.stage2, words: stage2 },
+    ];
+  });
+  return wanted.flatMap(({ chain, words }) =>
+    (table.get(chain) ?? []).filter((r) => doesSame(r.words, words)).slice(0, 1),
+  );
+}
+
 const notesFor = ({ accepted, policies }: ForwardRules, mark: Mark): readonly Note[] => [
   ...accepted.map((address) => ({ mark, source: host(address) })),
   ...policies.map(({ address, bridge, isolated }) => ({ mark, source: host(address), bridge, isolated })),

@@ -1,3 +1,4 @@
+import type { Family } from "../net/ip.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { findLink, type Link } from "../rtnl/link.ts";
 import { listRoutes, type Route, RT_TABLE_MAIN } from "../rtnl/route.ts";
@@ -12,8 +13,9 @@ export const allRoutes = (socket: NetlinkSocket): readonly Route[] =>
 export const allRules = (socket: NetlinkSocket): readonly RoutingRule[] =>
   families.flatMap((family) => listRules(socket, family));
 
-export function findUplink(socket: NetlinkSocket): Link | undefined {
-  for (const family of families) {
+/** The link of the default route with the lowest metric, of the first of the families that has one. */
+export function findUplink(socket: NetlinkSocket, of: readonly Family[] = families): Link | undefined {
+  for (const family of of) {
     const [first] = listRoutes(socket, family)
       .filter((r) => r.dst.bits === 0 && r.table === RT_TABLE_MAIN && r.oif !== undefined)
       .toSorted((a, b) => (a.priority ?? 0) - (b.priority ?? 0));

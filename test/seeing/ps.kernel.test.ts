@@ -109,6 +109,18 @@ describe("heddle ps", () => {
       expect((await site.heddle("ps")).stdout).toContain(`broken: ${broken.findings[0]?.component ?? ""}: `);
     });
 
+  hostTest("says that it is broken after the limit was taken away", async () => {
+    await using site = await seeingSite(heddle);
+    await site.attach("web");
+    const { stdout } = await site.host.exec(["ip", "-j", "link", "show", "type", "veth"]);
+    const links = JSON.parse(stdout) as { readonly ifname: string }[];
+    const name = links.find((l) => l.ifname.startsWith("veth"))?.ifname ?? "";
+    await site.host.exec(["tc", "qdisc", "del", "dev", name, "root"]);
+    expect((await only(site)).findings).toMatchObject([
+      { component: "bandwidth", what: `qdisc at the root of ${name}`, wanted: "tbf" },
+    ]);
+  });
+
   hostTest(
     "says that it is broken after an address or the interface was deleted in the container",
     async () => {

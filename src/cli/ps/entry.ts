@@ -1,5 +1,6 @@
 import type { KnownAttachment } from "../../cni/attachments.ts";
 import { isObject } from "../../cni/json.ts";
+import { isUnspecified } from "../../net/ip.ts";
 import type { Finding, Health } from "../../netstate/health.ts";
 
 /**
@@ -57,7 +58,7 @@ export function portsOf({ records, cached }: KnownAttachment): readonly Port[] {
     records.length > 0
       ? mappings.map((m) => ({
           protocol: m.protocol,
-          hostIP: m.hostIp?.text ?? null,
+          hostIP: m.hostIp === undefined || isUnspecified(m.hostIp) ? null : m.hostIp.text,
           hostPort: m.hostPort,
           containerPort: m.targetPort,
         }))
@@ -65,6 +66,8 @@ export function portsOf({ records, cached }: KnownAttachment): readonly Port[] {
   // A port of every address is mapped once for each family.
   return [...new Map(ports.map((p) => [showPort(p), p])).values()];
 }
+
+const EVERY: readonly string[] = ["", "0.0.0.0", "::"];
 
 function askedPorts(asked: unknown): readonly Port[] {
   if (!Array.isArray(asked)) return [];
@@ -74,7 +77,7 @@ function askedPorts(asked: unknown): readonly Port[] {
     return [
       {
         protocol: typeof protocol === "string" ? protocol.toLowerCase() : "tcp",
-        hostIP: typeof hostIP === "string" && hostIP !== "" ? hostIP : null,
+        hostIP: typeof hostIP === "string" && !EVERY.includes(hostIP) ? hostIP : null,
         hostPort,
         containerPort,
       },

@@ -1,0 +1,173 @@
+import { type KnownAttachment, lastMac } from "../../cni/attachments.ts";
+import { liveNetns } from "../../cni/cache.ts";
+import { isNetError } from "../../errors.ts";
+import { mayHaveChains } from "../../firewall/iptables-probe.ts";
+import type { Run } from "../../firewall/iptables-run.ts";
+import { seeIptables } from "../../firewall/iptables-seen.ts";
+import { seeNftables } from "../../firewall/nftables-seen.ts";
+import type { SeenRule } from "../../firewall/seen.ts";
+import { hostPrefix } from "../../net/ip.ts";
+import { isAlive } from "../../netstate/alive.ts";
+import { compareFirewalls, type ComparedFirewalls } from "../../netstate/compare-firewalls.ts";
+import { backendsOf, healthOf } from "../../netstate/health.ts";
+import type { NetObject } from "../../netstate/model.ts";
+import { markOf } from "../../netstate/owner.ts";
+import { openSpaces, type Spaces } from "../../netstate/spaces.ts";
+import { openRuleSet } from "../../nft/available.ts";
+import { readSysctl } from "../../sys/sysctl.ts";
+import { portsOf, type Port } from "../ps/entry.ts";
+import type { Description, Dns, ShownRule, Station } from "./description.ts";
+import { followPath } from "./path.ts";
+
+/** Describes one attachment from the live kernel; its records say where to look, and what differs from them. */
+const MOST_FINDINGS = 100;
+
+export async function describeAttachment(a: KnownAttachment): Promise<Description> {
+  using comparing = await compareFirewalls(backendsOf(a.records));
+  const health = await healthOfAll(a, comparing);
+  const marks = marksOf(a);
+  using spaces = openFor(a);
+  const path = followPath({
+    spaces,
+    ifname: a.ifname,
+    marks: [...marks.keys()],
+    gateways: objectsOf(a).flatMap((o) => (o.kind === "vlan-gateway" ? [o.name] : [])),
+  });
+  const seen = seenRules(a, marks, comparing);
+  const { key, network, containerId, ifname, plugins } = a;
+  return {
+    key,
+    network,
+    containerId,
+    ifname,
+    netns: a.netns ?? null,
+    plugins,
+    since: a.since === undefined ? null : new Date(a.since).toISOString(),
+    ...health,
+    dns: dnsOf(a),
+    path,
+    ports: portsOf(a).map((p) => ({ ...p, live: seen.some((rule) => maps(rule, p)) })),
+    rules: seen.map((rule) => shown(rule, marks)),
+    forwarding: forwardingFor(path),
+  };
+}
+
+const objectsOf = (a: KnownAttachment): readonly NetObject[] =>
+  a.records.flatMap((r) => r.state?.objects ?? []);
+
+/** The marks that its plugins have or would have, with the plugin's type. */
+const marksOf = ({
+  network,
+  containerId,
+  ifname,
+  plugins,
+  records,
+}: KnownAttachment): ReadonlyMap<string, string> =>
+  new Map(
+    [...new Set([...plugins, ...records.map((r) => r.owner.component)])].map((component) => [
+      markOf({ component, network, containerId, ifname }),
+      component,
+    ]),
+  );
+
+async function healthOfAll(
+  a: KnownAttachment,
+  { firewalls }: ComparedFirewalls,
+): Promise<Pick<Description, "state" | "why" | "findings">> {
+  if (a.records.length === 0)
+    return { state: "no record", why: "made by other plugins, or its record is lost", findings: [] };
+  const mac = lastMac(a);
+  const health = await healthOf(a.records, { firewalls, most: MOST_FINDINGS, ...(mac ? { mac } : {}) });
+  return {
+    state: health.state,
+    why: health.state === "dead" ? health.why : null,
+    findings: health.state === "broken" ? health.findings : [],
+  };
+}
+
+/** The host, and the container if it lives. */
+function openFor({ records, cached }: KnownAttachment): Spaces {
+  const [first] = records;
+  const alive = first === undefined ? cached && liveNetns(cached) : isAlive(first) && first.netns.path;
+  try {
+    return openSpaces(alive || undefined);
+  } catch (e) {
+    if (isNetError(e, "netns/invalid")) return openSpaces(undefined);
+    throw e;
+  }
+}
+
+function dnsOf({ result }: KnownAttachment): Dns | null {
+  const { nameservers = [], search = [] } = result?.dns ?? {};
+  return nameservers.length + search.length === 0 ? null : { nameservers, search };
+}
+
+function seenRules(
+  a: KnownAttachment,
+  marks: ReadonlyMap<string, string>,
+  comparing: ComparedFirewalls,
+): readonly SeenRule[] {
+  const own = new Set(marks.keys());
+  using socket = openRuleSet();
+  const backends = backendsOf(a.records);
+  const withIptables = ([4, 6] as const).filter((f) => backends.has("iptables") || mayHaveChains(f));
+  return [
+    ...(socket === undefined ? [] : seeNftables(socket, own)),
+    ...withIptables.flatMap((family) => seeOrNone(comparing.list, family, own)),
+    ...seenZones(a, comparing),
+  ];
+}
+
+/** A host without the programs of a family has nothing in it. */
+function seeOrNone(run: Run, family: 4 | 6, marks: ReadonlySet<string>): readonly SeenRule[] {
+  try {
+    return seeIptables(run, family, marks);
+  } catch (e) {
+    if (isNetError(e, "program/failed")) return [];
+    throw e;
+  }
+}
+
+/** Sources of a zone of firewalld have no place for an owner: the record says which to ask for. */
+function seenZones(a: KnownAttachment, { firewalls }: ComparedFirewalls): readonly SeenRule[] {
+  return a.records.flatMap((record) =>
+    (record.state?.objects ?? []).flatMap((o) => {
+      if (o.kind !== "firewall" || o.state.backend !== "firewalld") return [];
+      const mark = markOf(record.owner);
+      const zone = o.state.firewalldZone ?? "trusted";
+      return o.state.rules.flatMap((rule): SeenRule[] => {
+        if (rule.kind !== "accept-forward") return [];
+        try {
+          firewalls.open("firewalld").verify({ ...o.state, rules: [rule] }, mark);
+        } catch {
+          return [];
+        }
+        const text = `source ${hostPrefix(rule.address).text}`;
+        return [{ backend: "firewalld", mark, where: `zone ${zone}`, text, via: ["FORWARD"], leadsTo: [] }];
+      });
+    }),
+  );
+}
+
+const maps = ({ port }: SeenRule, { protocol, hostIP, hostPort, containerPort }: Port): boolean =>
+  port?.protocol === protocol &&
+  port.hostPort === hostPort &&
+  port.containerPort === containerPort &&
+  (port.hostIp ?? null) === hostIP;
+
+function shown({ mark, port: _, ...rule }: SeenRule, marks: ReadonlyMap<string, string>): ShownRule {
+  return { plugin: marks.get(mark) ?? mark, ...rule };
+}
+
+const on = (key: string): boolean => readSysctl(key)?.trim() === "1";
+
+/** Of the families that the container has addresses of, where its packets are routed by the host. */
+function forwardingFor(path: readonly Station[]): Description["forwarding"] {
+  const routed = path.some((s) => s.by === "pair") && path.at(-1)?.by !== "start";
+  const inside = path[0]?.addresses.filter((a) => !a.linkLocal) ?? [];
+  if (!routed) return {};
+  return {
+    ...(inside.some((a) => !a.address.includes(":")) ? { ipv4: on("net/ipv4/ip_forward") } : {}),
+    ...(inside.some((a) => a.address.includes(":")) ? { ipv6: on("net/ipv6/conf/all/forwarding") } : {}),
+  };
+}

@@ -11,6 +11,7 @@ import { addCniCommands } from "./cni.ts";
 import { addCompletionCommand } from "./completion.ts";
 import { addDhcpDaemonCommand, withTwoDashes } from "./dhcp-daemon.ts";
 import { addDockerPluginCommand } from "./docker-plugin.ts";
+import { addDoctorCommand } from "./doctor.ts";
 import { addInstallCommand } from "./install.ts";
 import { addListCommands } from "./lists.ts";
 import { addNewPluginCommand } from "./new-plugin.ts";
@@ -52,6 +53,7 @@ export function makeProgram(name: ProgramName): Command {
   addAttachmentCommands(program);
   addDhcpDaemonCommand(program);
   addDockerPluginCommand(program);
+  addDoctorCommand(program);
   addInstallCommand(program);
   addPluginsCommand(program);
   addNewPluginCommand(program);

@@ -1,7 +1,7 @@
 import { failureOf } from "../errors.ts";
 import { isAlive } from "../netstate/alive.ts";
-import type { Owner } from "../netstate/owner.ts";
 import { isBusy, listRecords } from "../netstate/record.ts";
+import { type CacheKey, DEFAULT_CACHE_DIR, listCache, liveNetns } from "./cache.ts";
 import { clearRecord } from "./detach.ts";
 import type { NetworkList } from "./list.ts";
 import { loadNetwork } from "./load.ts";
@@ -10,7 +10,8 @@ import { cachedAttachments, delNetworkList, type Runtime } from "./runtime.ts";
 /**
  * Cleaning up after containers that are gone, for a whole host: every attachment whose namespace no longer exists is
  * detached as its runtime would have done it, with the list from the cache or from the configuration directory.
- * What has neither is taken out of the kernel by its record alone.
+ * What has neither is taken out of the kernel by its record alone; what has no record, as after a reboot, is told by
+ * the cache if it was our runtime that attached it. Those of other runtimes are theirs.
  */
 export interface Collected {
   readonly network: string;
@@ -20,9 +21,16 @@ export interface Collected {
 }
 
 export async function collectDead(runtime: Runtime, confDir: string): Promise<readonly Collected[]> {
-  const dead = new Map<string, Owner>();
-  for (const record of listRecords("heddle-"))
+  const dead = new Map<string, CacheKey>();
+  const recorded = new Set<string>();
+  for (const record of listRecords("heddle-")) {
+    recorded.add(keyOf(record.owner));
     if (!isAlive(record) && !isBusy(record.owner)) dead.set(keyOf(record.owner), record.owner);
+  }
+  for (const entry of listCache(runtime.cacheDir ?? DEFAULT_CACHE_DIR)) {
+    const ours = entry.netnsId !== undefined && !recorded.has(keyOf(entry.key));
+    if (ours && liveNetns(entry) === undefined) dead.set(keyOf(entry.key), entry.key);
+  }
   const done: Collected[] = [];
   for (const owner of dead.values()) {
     const { network, containerId, ifname } = owner;
@@ -32,9 +40,9 @@ export async function collectDead(runtime: Runtime, confDir: string): Promise<re
   return done;
 }
 
-const keyOf = (o: Owner): string => [o.network, o.containerId, o.ifname].join("\0");
+const keyOf = (o: CacheKey): string => [o.network, o.containerId, o.ifname].join("\0");
 
-async function detachDead(runtime: Runtime, confDir: string, owner: Owner): Promise<void> {
+async function detachDead(runtime: Runtime, confDir: string, owner: CacheKey): Promise<void> {
   const list = listOf(runtime, confDir, owner);
   const { containerId, ifname } = owner;
   if (list !== undefined) await delNetworkList(runtime, list, { containerId, ifname });
@@ -42,7 +50,7 @@ async function detachDead(runtime: Runtime, confDir: string, owner: Owner): Prom
     if (keyOf(record.owner) === keyOf(owner)) await clearRecord(record.owner);
 }
 
-function listOf(runtime: Runtime, confDir: string, owner: Owner): NetworkList | undefined {
+function listOf(runtime: Runtime, confDir: string, owner: CacheKey): NetworkList | undefined {
   const cached = cachedAttachments(runtime, owner.containerId).find(
     ({ key }) => key.network === owner.network && key.ifname === owner.ifname,
   );

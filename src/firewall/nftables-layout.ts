@@ -168,7 +168,7 @@ const macCheck: Group = {
   witness: { chain: "prerouting", uses: 1 },
 };
 
-const groups = { masquerade, portmap, macCheck } as const;
+export const groups = { masquerade, portmap, macCheck } as const;
 
 /** Where elements with a mark can be. */
 export const markedSets: readonly { readonly table: TableRef; readonly set: SetSpec }[] = [

@@ -225,3 +225,9 @@ function filesOf(prefix: string): readonly string[] {
   const entries = unlessErrno(["ENOENT"], () => listDir(recordDir())) ?? [];
   return entries.map((e) => e.name).filter((n) => n.startsWith(prefix));
 }
+
+/** Paths of files of `prefix` that are no record. One that is very young may be about to be written. */
+export const unreadableRecords = (prefix: string): readonly string[] =>
+  filesOf(prefix)
+    .map((name) => `${recordDir()}/${name}`)
+    .filter((path) => statPath(path) !== undefined && readRecord(path, true) === undefined);

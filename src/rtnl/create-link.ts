@@ -52,9 +52,16 @@ export function createLink(socket: NetlinkSocket, link: NewLink): void {
 /** An address that no link can have, with which the kernel refuses a kind that it knows. */
 const MULTICAST = Uint8Array.of(1, 0, 0, 0, 0, 0);
 
-/** True if the kernel has links of that kind. It is asked to make one with an impossible address, so that none is made. */
-export function knowsLinkKind(socket: NetlinkSocket, kind: "ifb"): boolean {
+/** Kinds of links that a kernel can be asked for. `tun` is none: taps are made by a file of their own. */
+export type AskedKind =
+  "bridge" | "veth" | "ifb" | "macvlan" | "macvtap" | "ipvlan" | "vlan" | "vrf" | "dummy";
+
+/**
+ * True if the kernel has links of that kind. It is asked to make one with an impossible address, or without the link that
+ * it would hang on, so that none is made; it may load a module for the answer.
+ */
+export function knowsLinkKind(socket: NetlinkSocket, kind: AskedKind): boolean {
   const payload = linkBody({}, { name: "heddle-probe", linkInfo: { kind }, address: MULTICAST });
   const request = linkRequest("NEWLINK", `of kind ${kind}`, NLM_F.CREATE | NLM_F.EXCL, payload);
-  return socket.tryRequest(request, "EADDRNOTAVAIL", "EOPNOTSUPP") !== "EOPNOTSUPP";
+  return socket.tryRequest(request, "EADDRNOTAVAIL", "EINVAL", "EOPNOTSUPP") !== "EOPNOTSUPP";
 }

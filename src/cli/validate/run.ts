@@ -12,12 +12,9 @@ const ENDINGS = [".conflist", ".conf", ".json"];
 
 /** Prints every finding; the exit code is 1 if one of them is an error. Directories stand for the configurations in them. */
 export async function validateFiles(paths: readonly string[], json: boolean): Promise<void> {
-  const around: Surroundings = { pluginPath: splitPath(process.env["CNI_PATH"]), beside };
+  const pluginPath = splitPath(process.env["CNI_PATH"]);
   const checked: Checked[] = [];
-  for (const file of paths.flatMap(filesOf)) {
-    const source = sourceOf(file);
-    checked.push(...("findings" in source ? [source] : await checkFile(source, around)));
-  }
+  for (const file of paths.flatMap(filesOf)) checked.push(...(await checkPath(file, pluginPath)));
   const findings = checked.flatMap((c) => c.findings);
   const count = (severity: string): number => findings.filter((f) => f.severity === severity).length;
   if (json) print(JSON.stringify(checked.flatMap(toJson), undefined, 2));
@@ -26,6 +23,13 @@ export async function validateFiles(paths: readonly string[], json: boolean): Pr
     print(summary(checked.length, count("error"), count("warning")));
   }
   if (count("error") > 0) process.exitCode = 1;
+}
+
+/** One file, and those beside it with further plugins of its list. Plugins of others are looked for in `pluginPath`. */
+export async function checkPath(file: string, pluginPath: readonly string[]): Promise<readonly Checked[]> {
+  const around: Surroundings = { pluginPath, beside };
+  const source = sourceOf(file);
+  return "findings" in source ? [source] : checkFile(source, around);
 }
 
 const plural = (n: number, word: string): string => `${n} ${word}${n === 1 ? "" : "s"}`;

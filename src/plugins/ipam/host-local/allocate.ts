@@ -114,7 +114,8 @@ function* emptyIn(place: Place, set: RangeSet, names: ReadonlySet<string>): Gene
   return undefined;
 }
 
-function* usedIn(set: RangeSet, names: ReadonlySet<string>): Generator<Candidate> {
+/** The addresses of a set that have a file among these names; those of gateways are not counted. */
+export function* usedIn(set: RangeSet, names: ReadonlySet<string>): Generator<Candidate> {
   for (const name of names) {
     const ip = addressIn(name);
     const range = ip && rangeOf(set, ip);

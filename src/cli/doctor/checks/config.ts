@@ -1,0 +1,164 @@
+/** The configuration directory: files, the plugins that they name, and which network a runtime takes. */
+import { basename } from "node:path";
+import { some } from "../commands.ts";
+import { type HostFacts, networksOf } from "../facts.ts";
+import { type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
+import type { ConfFile } from "../gather/config.ts";
+
+type Facts = Pick<HostFacts, "config" | "listeners">;
+
+export const config: Check<Facts> = {
+  ids: [
+    "config-none",
+    "config-invalid",
+    "config-ignored",
+    "network-twice",
+    "network-first",
+    "plugin-missing",
+    "plugin-not-executable",
+    "dhcp-daemon",
+  ],
+  run: (facts) => {
+    const { files, ignored, dir } = facts.config;
+    return [
+      ...whenSeen(["config-none", "config-invalid", "network-twice", "network-first"], files, (all) => [
+        ...(all.length === 0
+          ? [
+              note(
+                "config-none",
+                dir,
+                `${dir} has no .conflist, .conf or .json`,
+                "heddle cni validate FILE, then copy it there",
+              ),
+            ]
+          : []),
+        ...all.flatMap(invalid),
+        ...twice(all),
+        ...firstOf(all),
+      ]),
+      ...whenSeen("config-ignored", ignored, (names) =>
+        names.length === 0
+          ? []
+          : [
+              note(
+                "config-ignored",
+                dir,
+                `no runtime reads ${some(names)} in ${dir}`,
+                "rename what is meant to be read: NAME.conflist",
+              ),
+            ],
+      ),
+      ...plugins(facts),
+      ...dhcp(facts),
+    ];
+  },
+};
+
+function invalid({ findings }: ConfFile): readonly Finding[] {
+  return findings.map(({ file, line, column, severity, message }) =>
+    (severity === "error" ? problem : warning)(
+      "config-invalid",
+      file,
+      `${file}:${line}:${column}: ${message}`,
+      `heddle cni validate ${file}`,
+    ),
+  );
+}
+
+function twice(files: readonly ConfFile[]): readonly Finding[] {
+  const byName = Map.groupBy(
+    files.filter((f) => f.network !== undefined),
+    (f) => f.network?.name ?? "",
+  );
+  return [...byName].flatMap(([name, same]) => {
+    const names = same.map((f) => basename(f.file));
+    if (same.length < 2) return [];
+    const seen = `network ${name} stands in ${names.join(", ")}; heddle cni and cnitool take ${chosenByName(same)}`;
+    return [
+      warning("network-twice", name, seen, `remove all but one of ${same.map((f) => f.file).join(", ")}`),
+    ];
+  });
+}
+
+/** Whoever looks for a network by its name reads lists before single plugins. */
+function chosenByName(files: readonly ConfFile[]): string {
+  const list = files.find((f) => f.file.endsWith(".conflist"));
+  return basename((list ?? files[0])?.file ?? "");
+}
+
+function firstOf(files: readonly ConfFile[]): readonly Finding[] {
+  const [first] = files;
+  if (first === undefined || files.length < 2) return [];
+  const name = basename(first.file);
+  const usable = files.find((f) => f.network !== undefined);
+  if (usable === first)
+    return [
+      note(
+        "network-first",
+        name,
+        `of ${files.length} files, containerd and CRI-O take ${name} (network ${first.network?.name}) unless they are told otherwise`,
+      ),
+    ];
+  const then =
+    usable === undefined
+      ? "and no other can be read either"
+      : `runtimes take ${basename(usable.file)} instead, or none`;
+  return [
+    warning(
+      "network-first",
+      name,
+      `${name} comes first and cannot be read; ${then}`,
+      `heddle cni validate ${first.file}`,
+    ),
+  ];
+}
+
+function plugins({ config: { files, pluginPath } }: Facts): readonly Finding[] {
+  return whenSeen(["plugin-missing", "plugin-not-executable"], files, (all) => {
+    const where = pluginPath.join(":");
+    const wanted = all.flatMap(
+      (f) => f.network?.plugins.map((plugin) => ({ plugin, network: f.network?.name ?? "" })) ?? [],
+    );
+    return [...Map.groupBy(wanted, (w) => w.plugin.type)].flatMap(([type, uses]) => {
+      const networks = some([...new Set(uses.map((u) => u.network))]);
+      const { state, file = "" } = uses[0]?.plugin ?? { state: "missing" };
+      if (state === "missing")
+        return [
+          problem(
+            "plugin-missing",
+            type,
+            `network ${networks} names the plugin ${type}, which is not in ${where}`,
+            `heddle install --cni-bin-dir ${pluginPath[0] ?? "/opt/cni/bin"}`,
+          ),
+        ];
+      if (state === "not executable")
+        return [
+          problem(
+            "plugin-not-executable",
+            type,
+            `${file}, which network ${networks} names, cannot be executed`,
+            `chmod 755 ${file}`,
+          ),
+        ];
+      return [];
+    });
+  });
+}
+
+function dhcp({ config: all, listeners }: Facts): readonly Finding[] {
+  return whenSeen("dhcp-daemon", listeners, (sockets) =>
+    networksOf(all).flatMap(({ name, dhcpSocket }) => {
+      if (dhcpSocket === undefined || sockets.has(dhcpSocket)) return [];
+      const seen = `network ${name} gets addresses by DHCP, and nobody listens at ${dhcpSocket}`;
+      return [
+        problem(
+          "dhcp-daemon",
+          name,
+          seen,
+          "systemctl enable --now heddle-dhcp.socket",
+          "or start by hand: heddle dhcp-daemon",
+        ),
+      ];
+    }),
+  );
+}

@@ -1,0 +1,149 @@
+/** Who drops what containers send, and rules of ours that somebody took away. */
+import { shared } from "../../../firewall/iptables-names.ts";
+import { sysctlCommand, sysctlName } from "../commands.ts";
+import { type HostFacts, networksOf } from "../facts.ts";
+import { type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
+import type { Drop } from "../gather/rule-set.ts";
+import { allSeen } from "../seen.ts";
+
+type Facts = Pick<HostFacts, "config" | "net" | "ruleSet" | "state">;
+
+export const firewall: Check<Facts> = {
+  ids: ["forward-drop", "bridge-netfilter", "iptables-mixed", "rules-lost", "loopback-exposed"],
+  run: (facts) => [
+    ...forwardDrops(facts),
+    ...bridgeNetfilter(facts),
+    ...mixed(facts),
+    ...lost(facts),
+    ...loopback(facts),
+  ],
+};
+
+/** How to let containers pass where each program drops (docs/debugging.md). */
+function allowing({ chain, iptables }: Drop): string {
+  if (chain.startsWith("inet firewalld "))
+    return "add the plugin firewall to the list, or: firewall-cmd --permanent --zone=trusted --add-source=SUBNET && firewall-cmd --reload";
+  if (iptables) return 'add { "type": "firewall" } to the list behind bridge or ptp';
+  return `allow the subnets of containers in chain ${chain}`;
+}
+
+function forwardDrops({ config, ruleSet }: Facts): readonly Finding[] {
+  return whenSeen("forward-drop", ruleSet.drops, (drops) => {
+    const routed = networksOf(config).filter((n) => n.routed);
+    // The plugin enters what it allows there; of other chains it knows nothing.
+    const unprotected = (drop: Drop): readonly string[] =>
+      routed
+        .filter(
+          (n) =>
+            !(n.types.includes("firewall") && (drop.iptables || drop.chain.startsWith("inet firewalld "))),
+        )
+        .map((n) => n.name);
+    return drops.map((drop) => {
+      const how = drop.by === "policy" ? "by its policy" : "by its last rule";
+      const cut = unprotected(drop);
+      const seen = `chain ${drop.chain} drops ${how} what its rules do not accept`;
+      if (cut.length === 0) {
+        const covered =
+          routed.length === 0
+            ? "no configured network is routed by this host"
+            : "the plugin firewall allows the containers of every routed network there";
+        return note("forward-drop", drop.chain, `${seen}; ${covered}`);
+      }
+      return warning(
+        "forward-drop",
+        drop.chain,
+        `${seen}; whether they accept containers of ${cut.join(", ")} cannot be told from here`,
+        allowing(drop),
+      );
+    });
+  });
+}
+
+function bridgeNetfilter({ net, ruleSet }: Facts): readonly Finding[] {
+  return whenSeen(
+    "bridge-netfilter",
+    allSeen({ sysctls: net.sysctls, drops: ruleSet.drops }),
+    ({ sysctls, drops }) =>
+      ([4, 6] as const).flatMap((family) => {
+        const key = `net/bridge/bridge-nf-call-ip${family === 4 ? "" : "6"}tables`;
+        const dropping = drops.filter((d) => d.families.includes(family));
+        if (sysctls.get(key) !== "1" || dropping.length === 0) return [];
+        const name = sysctlName(key);
+        return [
+          warning(
+            "bridge-netfilter",
+            name,
+            `${name} is 1, so that ${dropping.map((d) => d.chain).join(", ")} also sees IPv${family} between ports of one bridge`,
+            `${sysctlCommand(key, "0")} (unless Kubernetes runs here, which needs it), or allow the subnets in that chain`,
+          ),
+        ];
+      }),
+  );
+}
+
+/** Chains without a rule do nothing; the older tables stay loaded for ever once somebody looked at them. */
+function mixed({ ruleSet }: Facts): readonly Finding[] {
+  return whenSeen("iptables-mixed", ruleSet.iptables, (saved) => {
+    const used = saved.filter(({ text }) => /^-A /m.test(text) || /^:\S+ DROP /m.test(text));
+    return ([4, 6] as const)
+      .filter((family) =>
+        ["nft", "legacy"].every((kind) => used.some((s) => s.family === family && s.kind === kind)),
+      )
+      .map((family) =>
+        warning(
+          "iptables-mixed",
+          `IPv${family}`,
+          `there are rules in iptables-legacy and in iptables-nft for IPv${family}`,
+          "move the rules to one of them: iptables-legacy-save, iptables-nft-restore, and update-alternatives --config iptables",
+        ),
+      );
+  });
+}
+
+function lost({ state }: Facts): readonly Finding[] {
+  return whenSeen("rules-lost", state.attachments, (attachments) =>
+    attachments.flatMap(({ owner, differs }) =>
+      differs === undefined
+        ? []
+        : [
+            problem(
+              "rules-lost",
+              `${owner.network}/${owner.containerId}/${owner.ifname}`,
+              `${owner.component} of container ${owner.containerId} (${owner.ifname}, network ${owner.network}): ${differs}`,
+              "heddle reload",
+            ),
+          ],
+    ),
+  );
+}
+
+function loopback({ net, ruleSet }: Facts): readonly Finding[] {
+  return whenSeen(
+    "loopback-exposed",
+    allSeen({ links: net.links, sysctls: net.sysctls, chains: ruleSet.chains, iptables: ruleSet.iptables }),
+    ({ links, sysctls, chains, iptables }) => {
+      const all = sysctls.get("net/ipv4/conf/all/route_localnet") === "1";
+      const open = links.filter(
+        (l) => !l.loopback && (all || sysctls.get(`net/ipv4/conf/${l.name}/route_localnet`) === "1"),
+      );
+      const guarded =
+        chains.some(
+          (c) => c.family === "inet" && c.table === "heddle" && c.chain === "guard" && c.uses > 0,
+        ) || iptables.some(({ text }) => text.includes(`-A ${shared.guard} `));
+      if (open.length === 0 || guarded) return [];
+      const names = open.map((l) => l.name).join(", ");
+      return [
+        warning(
+          "loopback-exposed",
+          names,
+          `route_localnet is 1 on ${names}, and no chain of Heddle's drops 127.0.0.0/8 from there; rules of others were not looked through`,
+          "heddle reload",
+          ...open.map(
+            (l) =>
+              `${sysctlCommand(`net/ipv4/conf/${l.name}/route_localnet`, "0")} (if 127.0.0.1 is not mapped)`,
+          ),
+        ),
+      ];
+    },
+  );
+}

@@ -1,0 +1,21 @@
+/** The kernel lacks what a configured network is made of. */
+import type { HostFacts } from "../facts.ts";
+import { cannotTell, type Check, type Finding, problem } from "../finding.ts";
+
+export const kernel: Check<Pick<HostFacts, "features">> = {
+  ids: ["kernel-feature"],
+  run: ({ features }) =>
+    features.flatMap(({ feature, modules, networks, has }): readonly Finding[] => {
+      const subject = networks.join(", ");
+      if (!has.known) return [cannotTell("kernel-feature", `of ${feature}: ${has.why}`, subject)];
+      if (has.value) return [];
+      return [
+        problem(
+          "kernel-feature",
+          subject,
+          `the kernel has no ${feature}`,
+          ...modules.map((module) => `modprobe ${module}`),
+        ),
+      ];
+    }),
+};

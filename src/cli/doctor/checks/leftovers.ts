@@ -1,0 +1,161 @@
+/** What containers that are gone have left: in records, reservations, the cache and the kernel. */
+import { plural, some } from "../commands.ts";
+import type { HostFacts } from "../facts.ts";
+import { type Check, type Finding, note, warning, whenSeen } from "../finding.ts";
+import type { CachedFact, RecordedAttachment, Reservation } from "../gather/state.ts";
+import { allSeen } from "../seen.ts";
+
+type Facts = Pick<HostFacts, "net" | "ruleSet" | "state">;
+
+export const leftovers: Check<Facts> = {
+  ids: [
+    "attachment-dead",
+    "record-unreadable",
+    "reservation-orphan",
+    "link-orphan",
+    "rule-orphan",
+    "cache-dead",
+  ],
+  run: ({ net, ruleSet, state }) => [
+    ...whenSeen("attachment-dead", state.attachments, dead),
+    ...whenSeen("record-unreadable", state.unreadable, (paths) =>
+      paths.length === 0
+        ? []
+        : [
+            warning(
+              "record-unreadable",
+              "",
+              `${plural(paths.length, "record")} cannot be read: ${some(paths)}`,
+              "heddle doctor --fix (removes those that are empty)",
+              "of the others: detach the container, then remove the file",
+            ),
+          ],
+    ),
+    ...whenSeen(
+      "reservation-orphan",
+      allSeen({ reservations: state.reservations, attachments: state.attachments, cached: state.cached }),
+      (seen) => orphans(seen.reservations, seen.attachments, seen.cached),
+    ),
+    ...whenSeen(
+      "link-orphan",
+      allSeen({ links: net.links, attachments: state.attachments }),
+      ({ links, attachments }) => {
+        const known = new Set(attachments.map((a) => a.mark));
+        const lost = links.filter((l) => l.altNames.some((n) => MARK.test(n) && !known.has(n)));
+        return lost.map(({ name, altNames }) =>
+          warning(
+            "link-orphan",
+            name,
+            `${name} has the mark ${altNames.find((n) => MARK.test(n)) ?? ""}, and there is no record of it`,
+            "heddle cni gc NETWORK, or detach the container again; if its namespace is gone: ip link delete " +
+              name,
+          ),
+        );
+      },
+    ),
+    ...whenSeen(
+      "rule-orphan",
+      allSeen({ marks: ruleSet.marks, attachments: state.attachments }),
+      ({ marks, attachments }) => {
+        const known = new Set(attachments.map((a) => a.mark));
+        const lost = marks.filter((mark) => !known.has(mark));
+        if (lost.length === 0) return [];
+        return [
+          warning(
+            "rule-orphan",
+            "",
+            `the nftables tables heddle hold rules of ${plural(lost.length, "attachment")} without a record: ${some(lost, 3)}`,
+            "heddle cni gc NETWORK, with the network's list, or detach the containers again",
+          ),
+        ];
+      },
+    ),
+    ...whenSeen(
+      "cache-dead",
+      allSeen({ cached: state.cached, attachments: state.attachments }),
+      ({ cached, attachments }) => cacheDead(cached, attachments),
+    ),
+  ],
+};
+
+/** Marks of attachments; other altnames of ours begin the same (docs/limits.md). */
+const MARK = /^heddle-[a-z-]+-[0-9a-f]{12}-[0-9a-f]{16}$/;
+
+const keyOf = (a: {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+}): string => [a.network, a.containerId, a.ifname].join("/");
+
+/** One finding for an attachment, however many plugins have a record of it. */
+function dead(attachments: readonly RecordedAttachment[]): readonly Finding[] {
+  const gone = Map.groupBy(
+    attachments.filter((a) => a.state === "dead"),
+    (a) => keyOf(a.owner),
+  );
+  return [...gone].map(([key, records]) => {
+    const [first] = records;
+    const plugins = some(records.map((r) => r.owner.component));
+    const seen = `container ${first?.owner.containerId} (${first?.owner.ifname}, network ${first?.owner.network}) is gone (${first?.netns}), and ${plugins} still has a record`;
+    return warning("attachment-dead", key, seen, "heddle gc");
+  });
+}
+
+/** An ADD reserves before anything else of it is to be seen. */
+const YOUNG_SECONDS = 60;
+
+function orphans(
+  reservations: readonly Reservation[],
+  attachments: readonly RecordedAttachment[],
+  cached: readonly CachedFact[],
+): readonly Finding[] {
+  const known = [...attachments.map((a) => a.owner), ...cached];
+  const has = (r: Reservation): boolean =>
+    known.some(
+      (k) =>
+        k.network === r.network &&
+        k.containerId === r.containerId &&
+        (r.ifname === undefined || k.ifname === r.ifname),
+    );
+  const lost = reservations.filter((r) => r.ageSeconds > YOUNG_SECONDS && !has(r));
+  return [...Map.groupBy(lost, (r) => r.network)].map(([network, of]) => {
+    const words = of.map((r) => `${r.address} (${r.containerId === "" ? "nobody" : r.containerId})`);
+    return warning(
+      "reservation-orphan",
+      network,
+      `network ${network} has ${plural(of.length, "reserved address", "reserved addresses")} of no attachment that Heddle or its cache knows: ${some(words)}`,
+      `if no other runtime has these containers: rm ${some(of.map((r) => r.file))}`,
+    );
+  });
+}
+
+function cacheDead(
+  cached: readonly CachedFact[],
+  attachments: readonly RecordedAttachment[],
+): readonly Finding[] {
+  const recorded = new Set(attachments.map((a) => keyOf(a.owner)));
+  const gone = cached.filter((c) => !c.live && c.netns !== undefined);
+  const unknown = cached.filter((c) => c.netns === undefined);
+  return [
+    // Those with a record are told of by it.
+    ...gone
+      .filter((c) => !recorded.has(keyOf(c)))
+      .map((c) =>
+        warning(
+          "cache-dead",
+          keyOf(c),
+          `the cache has container ${c.containerId} (${c.ifname}, network ${c.network}), and its namespace ${c.netns} is gone`,
+          c.ours ? "heddle gc" : "remove the container with the runtime that attached it",
+        ),
+      ),
+    ...(unknown.length === 0
+      ? []
+      : [
+          note(
+            "cache-dead",
+            "",
+            `whether ${some(unknown.map(keyOf), 3)} lives cannot be told: the cache names no namespace`,
+          ),
+        ]),
+  ];
+}

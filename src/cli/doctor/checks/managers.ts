@@ -1,0 +1,176 @@
+/** Firewall front ends, managers that take links for their own, other container networks. */
+import { some } from "../commands.ts";
+import { type HostFacts, networksOf } from "../facts.ts";
+import { cannotTell, type Check, type Finding, note, warning, whenSeen } from "../finding.ts";
+import type { ManagedLink } from "../gather/managers.ts";
+import { allSeen, type Seen } from "../seen.ts";
+import type { Link } from "../../../rtnl/link.ts";
+
+type Facts = Pick<HostFacts, "config" | "managers" | "net" | "ruleSet" | "state">;
+
+export const managers: Check<Facts> = {
+  ids: ["firewall-front-end", "flush-on-reload", "link-managed", "network-system"],
+  run: (facts) => [...frontEnds(facts), ...flushes(facts), ...managedLinks(facts), ...systems(facts)],
+};
+
+function frontEnds({ managers, ruleSet }: Facts): readonly Finding[] {
+  const id = "firewall-front-end";
+  const { firewalld, ufw, docker } = managers;
+  const tables = ruleSet.tables.known ? ruleSet.tables.value : [];
+  const hasTable = tables.some((t) => t.family === "inet" && t.table === "firewalld");
+  const zones = "firewall-cmd --permanent --zone=trusted --add-source=SUBNET, or the plugin firewall";
+  return [
+    ...whenSeen(id, firewalld, (runs) =>
+      runs || hasTable
+        ? [
+            note(
+              id,
+              "firewalld",
+              "firewalld runs: it forgets the containers of the plugin firewall when it is reloaded",
+              `${zones}; after a reload: heddle reload`,
+            ),
+          ]
+        : [],
+    ),
+    ...whenSeen(id, ufw, ({ enabled, forwardPolicy }) =>
+      enabled
+        ? [
+            note(
+              id,
+              "ufw",
+              `ufw is switched on; what is forwarded and not allowed: ${forwardPolicy ?? "DROP"}`,
+              "add the plugin firewall to the list, or: ufw route allow from SUBNET",
+            ),
+          ]
+        : [],
+    ),
+    ...whenSeen(id, docker, (runs) =>
+      runs
+        ? [
+            note(
+              id,
+              "docker",
+              "Docker is here: whenever it starts, its chain FORWARD drops what it does not know",
+              "add the plugin firewall to the list, or: iptables -I DOCKER-USER -s SUBNET -j ACCEPT",
+            ),
+          ]
+        : [],
+    ),
+  ];
+}
+
+function flushes({ managers }: Facts): readonly Finding[] {
+  return whenSeen(
+    "flush-on-reload",
+    allSeen({ flushes: managers.flushes, reloads: managers.reloads }),
+    (seen) =>
+      seen.flushes.map(({ file, service }) =>
+        seen.reloads
+          ? note("flush-on-reload", file, `${file} begins with flush ruleset, and a unit runs heddle reload`)
+          : warning(
+              "flush-on-reload",
+              file,
+              `${service} is switched on, and ${file} begins with flush ruleset`,
+              `in ${file}, flush your own tables by name instead of the whole rule set`,
+              `after each start of ${service}: heddle reload`,
+            ),
+      ),
+  );
+}
+
+/** Links of containers: those with a mark of ours, and bridges that the configuration names. */
+export const isContainerLink = (link: Link, bridges: ReadonlySet<string>): boolean =>
+  bridges.has(link.name) || link.altNames.some((n) => n.startsWith("heddle-"));
+
+const NETWORKD_CURE = (names: string): readonly string[] => [
+  `write /etc/systemd/network/05-heddle.network: [Match] Name=veth* ${names} [Link] Unmanaged=yes`,
+  "networkctl reload",
+];
+const NM_CURE = (names: string): readonly string[] => [
+  `write /etc/NetworkManager/conf.d/heddle.conf: [keyfile] unmanaged-devices=interface-name:veth*${
+    names === ""
+      ? ""
+      : `;${names
+          .split(" ")
+          .map((n) => `interface-name:${n}`)
+          .join(";")}`
+  }`,
+  "nmcli general reload",
+];
+
+function managedLinks({ config, managers, net }: Facts): readonly Finding[] {
+  const bridges = new Set(networksOf(config).flatMap((n) => (n.bridge ? [n.bridge.name] : [])));
+  const of = (
+    name: string,
+    fact: Seen<ReadonlyMap<number, ManagedLink>>,
+    cure: (names: string) => readonly string[],
+  ): readonly Finding[] =>
+    whenSeen("link-managed", allSeen({ links: net.links, fact }), (seen) => {
+      const taken = seen.links.filter(
+        (l) => isContainerLink(l, bridges) && seen.fact.get(l.index)?.managed === true,
+      );
+      if (taken.length === 0) return [];
+      const words = taken.map((l) => {
+        const state = seen.fact.get(l.index);
+        return `${l.name} (${state?.state}${state?.by === undefined ? "" : ` by ${state.by}`})`;
+      });
+      return [
+        warning("link-managed", name, `${name} manages ${some(words)}`, ...cure([...bridges].join(" "))),
+      ];
+    });
+  return [
+    ...of("systemd-networkd", managers.networkd, NETWORKD_CURE),
+    ...of("NetworkManager", managers.networkManager, NM_CURE),
+    ...whenSeen("link-managed", managers.dhcpcd, (dhcpcd) =>
+      dhcpcd === "all"
+        ? [
+            warning(
+              "link-managed",
+              "dhcpcd",
+              "dhcpcd runs and asks on every link for an address, those of containers too",
+              "add to /etc/dhcpcd.conf: denyinterfaces veth*",
+              "dhcpcd --rebind",
+            ),
+          ]
+        : [],
+    ),
+  ];
+}
+
+/** Container networks by the names that they take: of links, nftables tables, or iptables chains. */
+const SYSTEMS: readonly { readonly name: string; readonly pattern: RegExp }[] = [
+  { name: "Calico", pattern: /^cali/ },
+  { name: "Cilium", pattern: /^(?:cilium_|CILIUM_|lxc_health)/ },
+  { name: "Flannel", pattern: /^(?:flannel[.-]|FLANNEL-)/ },
+  { name: "kube-proxy", pattern: /^(?:KUBE-(?:FORWARD|SERVICES|POSTROUTING)$|kube-proxy$)/ },
+  { name: "libvirt", pattern: /^(?:virbr\d|LIBVIRT_|libvirt_network$)/ },
+  { name: "netavark", pattern: /^(?:NETAVARK|netavark)/ },
+  { name: "OVN or Open vSwitch", pattern: /^(?:ovs-system|br-int)$/ },
+  { name: "Weave Net", pattern: /^(?:weave$|vethwe-|WEAVE)/ },
+];
+
+function systems({ net, ruleSet }: Facts): readonly Finding[] {
+  const ids = "network-system";
+  const chains = ruleSet.chains.known ? ruleSet.chains.value : [];
+  const legacy = ruleSet.iptables.known ? ruleSet.iptables.value : [];
+  const names = new Set([
+    ...(net.links.known ? net.links.value.map((l) => l.name) : []),
+    ...chains.flatMap((c) => [c.table, c.chain]),
+    ...legacy.flatMap(({ text }) => [...text.matchAll(/^:(\S+) /gm)].map(([, name]) => name ?? "")),
+  ]);
+  const found = SYSTEMS.flatMap(({ name, pattern }) => {
+    const seen = [...names].filter((n) => pattern.test(n));
+    return seen.length === 0
+      ? []
+      : [
+          note(
+            ids,
+            name,
+            `${name} is here: ${some(seen, 3)}`,
+            "give Heddle's networks subnets and bridges of their own; see docs/limits.md for what Heddle takes",
+          ),
+        ];
+  });
+  const hidden = !net.links.known ? net.links : !ruleSet.chains.known ? ruleSet.chains : undefined;
+  return hidden === undefined ? found : [...found, cannotTell(ids, hidden.why)];
+}

@@ -1,0 +1,66 @@
+/** Whom files belong to and who may write them: Heddle's state, the configurations, the plugins. */
+import { runDir } from "../../../netstate/record.ts";
+import { type FileStat, listDir, statPath, unlessErrno } from "../../../sys/files.ts";
+import { look, type Seen } from "../seen.ts";
+
+export interface FileFacts {
+  readonly state: Seen<readonly FileFact[]>;
+  readonly config: Seen<readonly FileFact[]>;
+  readonly plugins: Seen<readonly FileFact[]>;
+}
+
+export interface FileFact {
+  readonly path: string;
+  readonly uid: number;
+  /** Permission bits with those of set-user-id, set-group-id and sticky. */
+  readonly mode: number;
+  readonly modifiedMs: number;
+}
+
+export interface FilePlaces {
+  /** `/var/lib/heddle`, or where it was put. */
+  readonly stateDir: string;
+  readonly cacheDir: string;
+  readonly reservationDirs: readonly string[];
+  readonly confDir: string;
+  readonly pluginPath: readonly string[];
+}
+
+export function gatherFiles(places: FilePlaces): FileFacts {
+  const run = runDir();
+  const { stateDir, cacheDir, reservationDirs, confDir, pluginPath } = places;
+  return {
+    state: look(() => [
+      ...factOf(run),
+      ...[`${run}/attachments`, `${run}/lock`, stateDir, `${stateDir}/dhcp`, `${cacheDir}/results`].flatMap(
+        withFiles,
+      ),
+      ...reservationDirs.flatMap(factOf),
+    ]),
+    config: look(() => withFiles(confDir)),
+    plugins: look(() => pluginPath.flatMap(withFiles)),
+  };
+}
+
+/** A directory and the files in it; nothing if it is not there. */
+function withFiles(dir: string): readonly FileFact[] {
+  const own = factOf(dir);
+  if (own.length === 0) return [];
+  const entries = unlessErrno(["ENOENT", "ENOTDIR"], () => listDir(dir)) ?? [];
+  // What a symbolic link leads to counts: that is what is read and executed.
+  return [...own, ...entries.flatMap(({ name }) => factOf(`${dir}/${name}`))];
+}
+
+function factOf(path: string): readonly FileFact[] {
+  const found = statPath(path);
+  return found === undefined ? [] : [fact(path, found)];
+}
+
+const PERMISSIONS = 0o7777;
+
+const fact = (path: string, { uid, mode, mtimeNs }: FileStat): FileFact => ({
+  path,
+  uid,
+  mode: mode & PERMISSIONS,
+  modifiedMs: Number(mtimeNs / 1_000_000n),
+});

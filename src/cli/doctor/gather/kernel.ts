@@ -1,0 +1,102 @@
+/**
+ * What the kernel has of what the configured networks need. It is asked as docs/kernel.md says: by requests that it
+ * refuses, so that nothing is changed. What no configured network needs is not asked for, since a question may load a
+ * module.
+ */
+import { missingNftables } from "../../../firewall/nftables-probe.ts";
+import { openNetlink } from "../../../netlink/socket.ts";
+import { openRuleSet } from "../../../nft/available.ts";
+import type { PluginType } from "../../../plugins/registry.ts";
+import { type AskedKind, knowsLinkKind } from "../../../rtnl/create-link.ts";
+import { knowsQdisc } from "../../../rtnl/qdisc.ts";
+import { statPath } from "../../../sys/files.ts";
+import { look, type Seen } from "../seen.ts";
+import type { ConfNetwork } from "./config.ts";
+
+/** One thing that the kernel has or has not. */
+export interface FeatureAnswer {
+  readonly feature: string;
+  /** The modules that bring it. */
+  readonly modules: readonly string[];
+  /** Names of the networks that need it. */
+  readonly networks: readonly string[];
+  readonly has: Seen<boolean>;
+}
+
+type Feature =
+  | { readonly link: AskedKind; readonly module: string }
+  | { readonly qdisc: "tbf" }
+  | { readonly nftables: true }
+  | { readonly file: string; readonly module: string };
+
+const link = (kind: AskedKind, module: string = kind): Feature => ({ link: kind, module });
+
+/** What each plugin asks of the kernel that a kernel may lack. */
+const needs: { readonly [T in PluginType]?: readonly Feature[] } = {
+  bridge: [link("bridge"), link("veth")],
+  ptp: [link("veth")],
+  macvlan: [link("macvlan")],
+  macvtap: [link("macvtap")],
+  ipvlan: [link("ipvlan")],
+  vlan: [link("vlan", "8021q")],
+  dummy: [link("dummy")],
+  vrf: [link("vrf")],
+  bandwidth: [{ qdisc: "tbf" }, link("ifb")],
+  tap: [{ file: "/dev/net/tun", module: "tun" }],
+};
+
+/** Plugins whose rules are nftables', unless they are told otherwise. */
+const byNftables = (n: ConfNetwork): boolean =>
+  n.markBit === undefined && n.types.some((t) => t === "portmap" || t === "ptp" || t === "bridge");
+
+const nameOf = (f: Feature): string =>
+  "link" in f
+    ? `links of kind ${f.link}`
+    : "qdisc" in f
+      ? `the qdisc ${f.qdisc}`
+      : "file" in f
+        ? f.file
+        : "nftables with NAT in inet tables and fib";
+
+const modulesOf = (f: Feature): readonly string[] =>
+  "qdisc" in f
+    ? [`sch_${f.qdisc}`]
+    : "nftables" in f
+      ? ["nf_tables", "nft_nat", "nft_masq", "nft_fib_inet"]
+      : [f.module];
+
+export function gatherFeatures(networks: readonly ConfNetwork[]): readonly FeatureAnswer[] {
+  const wanted = new Map<string, { readonly feature: Feature; readonly networks: string[] }>();
+  const want = (feature: Feature, network: string): void => {
+    const known = wanted.get(nameOf(feature)) ?? { feature, networks: [] };
+    if (!known.networks.includes(network)) known.networks.push(network);
+    wanted.set(nameOf(feature), known);
+  };
+  for (const network of networks) {
+    for (const type of network.types)
+      for (const feature of (needs as Readonly<Record<string, readonly Feature[] | undefined>>)[type] ?? [])
+        want(feature, network.name);
+    if (byNftables(network)) want({ nftables: true }, network.name);
+  }
+  return [...wanted].map(([name, { feature, networks: names }]) => ({
+    feature: name,
+    modules: modulesOf(feature),
+    networks: names,
+    has: look(() => has(feature)),
+  }));
+}
+
+/** Index of the loopback in every namespace. */
+const LOOPBACK = 1;
+
+function has(feature: Feature): boolean {
+  if ("file" in feature) return statPath(feature.file) !== undefined;
+  if ("nftables" in feature) {
+    using socket = openRuleSet();
+    return socket !== undefined && missingNftables(socket) === undefined;
+  }
+  using socket = openNetlink("route");
+  return "link" in feature
+    ? knowsLinkKind(socket, feature.link)
+    : knowsQdisc(socket, LOOPBACK, feature.qdisc);
+}

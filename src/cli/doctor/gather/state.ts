@@ -1,0 +1,127 @@
+/** What attachments have left or hold: records, reservations, cached results, and whether what is recorded is in place. */
+import { type CachedAttachment, listCache, liveNetns } from "../../../cni/cache.ts";
+import { NetError } from "../../../errors.ts";
+import { isAlive } from "../../../netstate/alive.ts";
+import { openContext } from "../../../netstate/context.ts";
+import { loadFirewalls } from "../../../netstate/firewalls.ts";
+import { loadKinds, verify } from "../../../netstate/interpret.ts";
+import type { NetObject } from "../../../netstate/model.ts";
+import { markOf, type Owner } from "../../../netstate/owner.ts";
+import { type AttachmentRecord, isBusy, listRecords, unreadableRecords } from "../../../netstate/record.ts";
+import { openSpaces } from "../../../netstate/spaces.ts";
+import { listDir, readText, statPath, unlessErrno } from "../../../sys/files.ts";
+import { parseIp } from "../../../net/ip.ts";
+import { look, type Seen, seen } from "../seen.ts";
+
+export interface StateFacts {
+  readonly attachments: Seen<readonly RecordedAttachment[]>;
+  /** Paths of records that say nothing. */
+  readonly unreadable: Seen<readonly string[]>;
+  readonly reservations: Seen<readonly Reservation[]>;
+  readonly cached: Seen<readonly CachedFact[]>;
+}
+
+export interface RecordedAttachment {
+  readonly owner: Owner;
+  readonly mark: string;
+  readonly netns: string;
+  readonly state: "live" | "busy" | "dead";
+  readonly objects: readonly NetObject[];
+  /** Of a live one: what is not as it was made in the host's firewall, in its own words. */
+  readonly differs?: string;
+}
+
+export interface Reservation {
+  readonly network: string;
+  readonly address: string;
+  readonly containerId: string;
+  /** Absent in files of releases that did not write it. */
+  readonly ifname?: string;
+  readonly file: string;
+  readonly ageSeconds: number;
+}
+
+export interface CachedFact {
+  readonly network: string;
+  readonly containerId: string;
+  readonly ifname: string;
+  /** Absent if the file names no namespace. */
+  readonly netns?: string;
+  readonly live: boolean;
+  /** Our runtime wrote it. */
+  readonly ours: boolean;
+}
+
+export interface StatePlaces {
+  readonly cacheDir: string;
+  /** Directories of reservations, each of one network. */
+  readonly reservationDirs: readonly string[];
+}
+
+export async function gatherState(places: StatePlaces, nowMs: number): Promise<StateFacts> {
+  const records = look(() => listRecords("heddle-"));
+  const attachments: RecordedAttachment[] = [];
+  for (const record of records.known ? records.value : []) attachments.push(await attachmentOf(record));
+  return {
+    attachments: records.known ? seen(attachments) : records,
+    unreadable: look(() =>
+      unreadableRecords("heddle-").filter((path) => ageOf(path, nowMs) > WRITTEN_SECONDS),
+    ),
+    reservations: look(() => places.reservationDirs.flatMap((dir) => reservationsIn(dir, nowMs))),
+    cached: look(() => listCache(places.cacheDir).map(cachedFact)),
+  };
+}
+
+async function attachmentOf(record: AttachmentRecord): Promise<RecordedAttachment> {
+  const { owner, netns } = record;
+  const objects = record.state?.objects ?? [];
+  const state = isAlive(record) ? "live" : isBusy(owner) ? "busy" : "dead";
+  const differs = state === "live" ? await firewallDiffers(owner, objects) : undefined;
+  const mark = markOf(owner);
+  return { owner, mark, netns: netns.path, state, objects, ...(differs === undefined ? {} : { differs }) };
+}
+
+/** An ADD writes the first line at once after it has made the file. */
+const WRITTEN_SECONDS = 10;
+
+const ageOf = (path: string, nowMs: number): number =>
+  nowMs / 1000 - Number((statPath(path)?.mtimeNs ?? BigInt(nowMs) * 1_000_000n) / 1_000_000_000n);
+
+/** Compares what was entered into the host's firewall for it; the rest of it is CHECK's. */
+async function firewallDiffers(owner: Owner, objects: readonly NetObject[]): Promise<string | undefined> {
+  const state = { objects: objects.filter((o) => o.kind === "firewall") };
+  if (state.objects.length === 0) return undefined;
+  await loadKinds(state);
+  using firewalls = await loadFirewalls(state);
+  using spaces = openSpaces(undefined);
+  try {
+    verify(state, openContext(markOf(owner), spaces, firewalls));
+    return undefined;
+  } catch (e) {
+    if (e instanceof NetError) return e.message;
+    throw e;
+  }
+}
+
+const cachedFact = (entry: CachedAttachment): CachedFact => ({
+  ...entry.key,
+  ...(entry.netns === undefined ? {} : { netns: entry.netns }),
+  live: liveNetns(entry) !== undefined,
+  ours: entry.netnsId !== undefined,
+});
+
+/** The files of one network's directory, in the format of host-local: the container, and the interface on a second line. */
+function reservationsIn(dir: string, nowMs: number): readonly Reservation[] {
+  const network = dir.slice(dir.lastIndexOf("/") + 1);
+  const names = unlessErrno(["ENOENT", "ENOTDIR"], () => listDir(dir)) ?? [];
+  return names
+    .filter((e) => e.isFile && parseIp(e.name).ok)
+    .flatMap(({ name }): readonly Reservation[] => {
+      const file = `${dir}/${name}`;
+      const text = unlessErrno(["ENOENT"], () => readText(file));
+      if (text === undefined) return []; // It was given back meanwhile.
+      const [containerId = "", ifname] = text.trim().split(/\r?\n/);
+      const named = ifname ? { ifname } : {};
+      return [{ network, address: name, containerId, ...named, file, ageSeconds: ageOf(file, nowMs) }];
+    });
+}

@@ -11,6 +11,7 @@ import { limits } from "./checks/limits.ts";
 import { managers } from "./checks/managers.ts";
 import { mtu } from "./checks/mtu.ts";
 import { routerAdvertisement } from "./checks/router-advertisement.ts";
+import { subnets } from "./checks/subnets.ts";
 import type { HostFacts } from "./facts.ts";
 import { type Check, type Finding, ok } from "./finding.ts";
 
@@ -21,6 +22,7 @@ const checks: readonly Check<HostFacts>[] = [
   firewall,
   managers,
   collisions,
+  subnets,
   config,
   leftovers,
   mtu,

@@ -12,12 +12,12 @@ import { gatherLinks, type LinkFacts } from "./gather/links.ts";
 import { gatherManagers, type ManagerFacts } from "./gather/managers.ts";
 import { gatherRuleSet, type RuleSetFacts } from "./gather/rule-set.ts";
 import { gatherState, type StateFacts } from "./gather/state.ts";
-import { look, type Seen } from "./seen.ts";
+import { look, type Seen, seen } from "./seen.ts";
 
 export interface HostFacts {
   readonly nowMs: number;
   readonly config: ConfigFacts;
-  readonly features: readonly FeatureAnswer[];
+  readonly features: Seen<readonly FeatureAnswer[]>;
   readonly net: LinkFacts;
   readonly ruleSet: RuleSetFacts;
   readonly managers: ManagerFacts;
@@ -37,9 +37,9 @@ export interface Where {
   readonly stateDir: string;
 }
 
-/** The networks that could be read. */
-export const networksOf = ({ files }: ConfigFacts): readonly ConfNetwork[] =>
-  files.known ? files.value.flatMap((f) => (f.network ? [f.network] : [])) : [];
+/** The networks that could be read; of a file that cannot, validation tells. */
+export const networksOf = ({ files }: ConfigFacts): Seen<readonly ConfNetwork[]> =>
+  files.known ? seen(files.value.flatMap((f) => (f.network ? [f.network] : []))) : files;
 
 const RESERVATIONS = "/var/lib/cni/networks";
 
@@ -52,11 +52,12 @@ export async function gatherFacts(
   const cacheDir = where.cacheDir ?? DEFAULT_CACHE_DIR;
   tell(`configurations in ${where.confDir}`);
   const config = await gatherConfig(where.confDir, where.pluginPath);
-  const networks = networksOf(config);
+  const known = networksOf(config);
+  const networks = known.known ? known.value : [];
   const bridges = new Set(networks.flatMap((n) => (n.bridge ? [n.bridge.name] : [])));
-  const reservationDirs = reservationDirsOf(networks);
+  const reservationDirs = look(() => reservationDirsOf(networks));
   tell("what the kernel has");
-  const features = gatherFeatures(networks);
+  const features = known.known ? seen(gatherFeatures(known.value)) : known;
   tell(`attachments in ${runDir()}`);
   const state = await gatherState({ cacheDir, reservationDirs }, nowMs);
   tell("links and routes");
@@ -73,7 +74,7 @@ export async function gatherFacts(
 
 /** Those of the configured networks, and every other one in the usual place. */
 function reservationDirsOf(networks: readonly ConfNetwork[]): readonly string[] {
-  const usual = unlessErrno(["ENOENT", "ENOTDIR", "EACCES"], () => listDir(RESERVATIONS)) ?? [];
+  const usual = unlessErrno(["ENOENT", "ENOTDIR"], () => listDir(RESERVATIONS)) ?? [];
   return [
     ...new Set([
       ...networks.flatMap((n) => n.pools.map((p) => p.dir)),

@@ -1,27 +1,24 @@
-/** Numbers, names and subnets that others have taken (docs/limits.md says which are Heddle's). */
+/** Numbers and names that others have taken (docs/limits.md says which are Heddle's). */
 import { LAYOUT_COMMENT } from "../../../firewall/nftables-parts.ts";
 import { shared } from "../../../firewall/iptables-names.ts";
 import { natPriorities } from "../../../firewall/nftables-probe.ts";
-import { type IpPrefix, overlaps } from "../../../net/ip.ts";
 import { metricOf, ROUTE_PROTOCOL } from "../../../netstate/owner.ts";
-import { RT_TABLE_MAIN } from "../../../rtnl/route.ts";
+import type { RoutingRule } from "../../../rtnl/rule.ts";
 import { some } from "../commands.ts";
 import { type HostFacts, networksOf } from "../facts.ts";
 import { type Check, type Finding, problem, warning, whenSeen } from "../finding.ts";
-import type { ConfNetwork } from "../gather/config.ts";
 import { allSeen } from "../seen.ts";
 
 type Facts = Pick<HostFacts, "config" | "net" | "ruleSet" | "state">;
 
 export const collisions: Check<Facts> = {
-  ids: ["mark-taken", "priority-taken", "protocol-taken", "table-foreign", "name-taken", "subnet-taken"],
+  ids: ["mark-taken", "priority-taken", "protocol-taken", "table-foreign", "name-taken"],
   run: (facts) => [
     ...marks(facts),
     ...priorities(facts),
     ...protocols(facts),
     ...tables(facts),
     ...names(facts),
-    ...subnets(facts),
   ],
 };
 
@@ -29,42 +26,43 @@ const hex = (n: number): string => `0x${(n >>> 0).toString(16)}`;
 
 /** Only port mappings by iptables set a mark. */
 function marks({ config, net, ruleSet }: Facts): readonly Finding[] {
-  const bits = new Map(
-    networksOf(config).flatMap((n) =>
-      n.markBit === undefined ? [] : [[(1 << n.markBit) >>> 0, n.name] as const],
-    ),
-  );
-  if (bits.size === 0) return [];
-  return whenSeen(
-    "mark-taken",
-    allSeen({ rules: net.rules, iptables: ruleSet.iptables }),
-    ({ rules, iptables }) =>
-      [...bits].flatMap(([bit, network]) => {
-        const byRule = rules
-          .filter((r) => r.mark !== undefined && ((r.mark.mask ?? 0xffffffff) & bit) >>> 0 !== 0)
-          .map(
-            (r) =>
-              `the routing rule ${r.priority} (fwmark ${hex(r.mark?.value ?? 0)}/${hex(r.mark?.mask ?? 0xffffffff)})`,
-          );
-        const byChain = iptables.flatMap(({ text }) =>
-          markChains(text, bit).map((chain) => `the iptables chain ${chain}`),
-        );
-        const users = [...new Set([...byRule, ...byChain])];
-        if (users.length === 0) return [];
-        return [
-          warning(
-            "mark-taken",
-            network,
-            `network ${network} marks packets with ${hex(bit)}, and so do, or ask for it: ${some(users)}`,
-            'set "markMasqBit" of portmap to a free bit, or "backend": "nftables", which needs none',
-          ),
-        ];
-      }),
-  );
+  return whenSeen("mark-taken", networksOf(config), (networks) => {
+    const markers = networks.flatMap(({ name, markBit }) =>
+      markBit === undefined ? [] : [{ name, bit: (1 << markBit) >>> 0 }],
+    );
+    // Without such a network it matters to nobody, and need not be seen.
+    if (markers.length === 0) return [];
+    return whenSeen(
+      "mark-taken",
+      allSeen({ rules: net.rules, iptables: ruleSet.iptables }),
+      ({ rules, iptables }) =>
+        markers.flatMap(({ name, bit }) => {
+          const users = [...rulesWith(rules, bit), ...iptables.flatMap(({ text }) => chainsWith(text, bit))];
+          if (users.length === 0) return [];
+          return [
+            warning(
+              "mark-taken",
+              name,
+              `network ${name} marks packets with ${hex(bit)}, and these set or ask for that bit, too: ${some([...new Set(users)])}`,
+              'set "markMasqBit" of portmap to a free bit, or "backend": "nftables", which needs none',
+            ),
+          ];
+        }),
+    );
+  });
 }
 
+const rulesWith = (rules: readonly RoutingRule[], bit: number): readonly string[] =>
+  rules.flatMap(({ mark, priority }) => {
+    if (mark === undefined) return [];
+    const mask = mark.mask ?? 0xffffffff;
+    return (mask & bit) >>> 0 === 0
+      ? []
+      : [`the routing rule ${priority} (fwmark ${hex(mark.value)}/${hex(mask)})`];
+  });
+
 /** Chains of others whose rules set or match a mark with this bit in its mask. */
-function markChains(text: string, bit: number): readonly string[] {
+function chainsWith(text: string, bit: number): readonly string[] {
   const ours: readonly string[] = Object.values(shared);
   return text.split("\n").flatMap((line) => {
     const [, chain = "", words = ""] = /^-A (\S+) (.*)$/.exec(line) ?? [];
@@ -74,7 +72,9 @@ function markChains(text: string, bit: number): readonly string[] {
         /--(?:set-x?mark|mark|or-mark|and-mark|xor-mark) (0x[0-9a-f]+|\d+)(?:\/(0x[0-9a-f]+|\d+))?/g,
       ),
     ];
-    return uses.some(([, value, mask]) => (Number(mask ?? value) & bit) >>> 0 !== 0) ? [chain] : [];
+    return uses.some(([, value, mask]) => (Number(mask ?? value) & bit) >>> 0 !== 0)
+      ? [`the iptables chain ${chain}`]
+      : [];
   });
 }
 
@@ -156,8 +156,9 @@ function tables({ ruleSet }: Facts): readonly Finding[] {
 }
 
 function names({ config, net }: Facts): readonly Finding[] {
-  return whenSeen("name-taken", net.links, (links) =>
-    networksOf(config).flatMap(({ name: network, bridge }) => {
+  const fact = allSeen({ links: net.links, networks: networksOf(config) });
+  return whenSeen("name-taken", fact, ({ links, networks }) =>
+    networks.flatMap(({ name: network, bridge }) => {
       const link = links.find((l) => l.name === bridge?.name);
       if (bridge === undefined || link === undefined || link.kind === "bridge") return [];
       const seen = `network ${network} wants the bridge ${bridge.name}, and there is a link of that name of kind ${link.kind ?? "device"}`;
@@ -171,60 +172,4 @@ function names({ config, net }: Facts): readonly Finding[] {
       ];
     }),
   );
-}
-
-interface Subnet {
-  readonly network: ConfNetwork;
-  readonly prefix: IpPrefix;
-  readonly dir: string;
-}
-
-/** Only of networks that the host routes: others share the subnet of the network that they hang on, as a rule. */
-function subnets({ config, net }: Facts): readonly Finding[] {
-  const all = networksOf(config)
-    .filter((n) => n.routed)
-    .flatMap((network) =>
-      network.pools.flatMap((p) => p.subnets.map((prefix): Subnet => ({ network, prefix, dir: p.dir }))),
-    );
-  const twice = all.flatMap((a, i) =>
-    all
-      .slice(0, i)
-      .filter((b) => b.network.name !== a.network.name && b.dir !== a.dir && overlaps(a.prefix, b.prefix))
-      .map((b) => {
-        const sameBridge = a.network.bridge !== undefined && a.network.bridge.name === b.network.bridge?.name;
-        const say = sameBridge ? problem : warning;
-        const seen = `network ${a.network.name} (${a.prefix.text}) and network ${b.network.name} (${b.prefix.text}) give addresses of one subnet${sameBridge ? `, on one bridge ${a.network.bridge?.name}, without knowing of each other` : ""}`;
-        return say("subnet-taken", a.prefix.text, seen, `give network ${a.network.name} another subnet`);
-      }),
-  );
-  const onHost = whenSeen(
-    "subnet-taken",
-    allSeen({ routes: net.routes, links: net.links }),
-    ({ routes, links }) =>
-      all.flatMap(({ network, prefix }) => {
-        const byName = new Map(links.map((l) => [l.index, l]));
-        const strange = routes.filter((r) => {
-          const link = r.oif === undefined ? undefined : byName.get(r.oif);
-          const own =
-            link === undefined ||
-            link.name.split(".")[0] === network.bridge?.name ||
-            (network.types.includes("ptp") && link.kind === "veth") ||
-            link.altNames.some((n) => n.startsWith("heddle-"));
-          return (
-            r.table === RT_TABLE_MAIN && r.type === 1 && r.dst.bits > 0 && !own && overlaps(r.dst, prefix)
-          );
-        });
-        return strange.map((r) => {
-          const link = byName.get(r.oif ?? 0)?.name ?? "?";
-          const seen = `network ${network.name} gives addresses of ${prefix.text}, and this host reaches ${r.dst.text} by ${link}`;
-          return warning(
-            "subnet-taken",
-            prefix.text,
-            seen,
-            `give network ${network.name} a subnet that is not in use here`,
-          );
-        });
-      }),
-  );
-  return [...twice, ...onHost];
 }

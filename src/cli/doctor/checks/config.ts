@@ -3,6 +3,7 @@ import { basename } from "node:path";
 import { some } from "../commands.ts";
 import { type HostFacts, networksOf } from "../facts.ts";
 import { type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
+import { allSeen } from "../seen.ts";
 import type { ConfFile } from "../gather/config.ts";
 
 type Facts = Pick<HostFacts, "config" | "listeners">;
@@ -146,8 +147,9 @@ function plugins({ config: { files, pluginPath } }: Facts): readonly Finding[] {
 }
 
 function dhcp({ config: all, listeners }: Facts): readonly Finding[] {
-  return whenSeen("dhcp-daemon", listeners, (sockets) =>
-    networksOf(all).flatMap(({ name, dhcpSocket }) => {
+  const fact = allSeen({ sockets: listeners, networks: networksOf(all) });
+  return whenSeen("dhcp-daemon", fact, ({ sockets, networks }) =>
+    networks.flatMap(({ name, dhcpSocket }) => {
       if (dhcpSocket === undefined || sockets.has(dhcpSocket)) return [];
       const seen = `network ${name} gets addresses by DHCP, and nobody listens at ${dhcpSocket}`;
       return [

@@ -28,8 +28,9 @@ function allowing({ chain, iptables }: Drop): string {
 }
 
 function forwardDrops({ config, ruleSet }: Facts): readonly Finding[] {
-  return whenSeen("forward-drop", ruleSet.drops, (drops) => {
-    const routed = networksOf(config).filter((n) => n.routed);
+  const fact = allSeen({ drops: ruleSet.drops, networks: networksOf(config) });
+  return whenSeen("forward-drop", fact, ({ drops, networks }) => {
+    const routed = networks.filter((n) => n.routed);
     // The plugin enters what it allows there; of other chains it knows nothing.
     const unprotected = (drop: Drop): readonly string[] =>
       routed

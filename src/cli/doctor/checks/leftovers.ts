@@ -5,7 +5,7 @@ import { type Check, type Finding, note, warning, whenSeen } from "../finding.ts
 import type { CachedFact, RecordedAttachment, Reservation } from "../gather/state.ts";
 import { allSeen } from "../seen.ts";
 
-type Facts = Pick<HostFacts, "net" | "ruleSet" | "state">;
+type Facts = Pick<HostFacts, "state">;
 
 export const leftovers: Check<Facts> = {
   ids: [
@@ -16,7 +16,7 @@ export const leftovers: Check<Facts> = {
     "rule-orphan",
     "cache-dead",
   ],
-  run: ({ net, ruleSet, state }) => [
+  run: ({ state }) => [
     ...whenSeen("attachment-dead", state.attachments, dead),
     ...whenSeen("record-unreadable", state.unreadable, (paths) =>
       paths.length === 0
@@ -36,40 +36,7 @@ export const leftovers: Check<Facts> = {
       allSeen({ reservations: state.reservations, attachments: state.attachments, cached: state.cached }),
       (seen) => orphans(seen.reservations, seen.attachments, seen.cached),
     ),
-    ...whenSeen(
-      "link-orphan",
-      allSeen({ links: net.links, attachments: state.attachments }),
-      ({ links, attachments }) => {
-        const known = new Set(attachments.map((a) => a.mark));
-        const lost = links.filter((l) => l.altNames.some((n) => MARK.test(n) && !known.has(n)));
-        return lost.map(({ name, altNames }) =>
-          warning(
-            "link-orphan",
-            name,
-            `${name} has the mark ${altNames.find((n) => MARK.test(n)) ?? ""}, and there is no record of it`,
-            "heddle cni gc NETWORK, or detach the container again; if its namespace is gone: ip link delete " +
-              name,
-          ),
-        );
-      },
-    ),
-    ...whenSeen(
-      "rule-orphan",
-      allSeen({ marks: ruleSet.marks, attachments: state.attachments }),
-      ({ marks, attachments }) => {
-        const known = new Set(attachments.map((a) => a.mark));
-        const lost = marks.filter((mark) => !known.has(mark));
-        if (lost.length === 0) return [];
-        return [
-          warning(
-            "rule-orphan",
-            "",
-            `the nftables tables heddle hold rules of ${plural(lost.length, "attachment")} without a record: ${some(lost, 3)}`,
-            "heddle cni gc NETWORK, with the network's list, or detach the containers again",
-          ),
-        ];
-      },
-    ),
+    ...whenSeen(["link-orphan", "rule-orphan"], state.unrecorded, unrecorded),
     ...whenSeen(
       "cache-dead",
       allSeen({ cached: state.cached, attachments: state.attachments }),
@@ -80,6 +47,35 @@ export const leftovers: Check<Facts> = {
 
 /** Marks of attachments; other altnames of ours begin the same (docs/limits.md). */
 const MARK = /^heddle-[a-z-]+-[0-9a-f]{12}-[0-9a-f]{16}$/;
+
+function unrecorded(lost: ReadonlyMap<string, readonly string[]>): readonly Finding[] {
+  const marks = [...lost].filter(([mark]) => MARK.test(mark));
+  const links = marks.flatMap(([mark, what]) =>
+    what.filter((w) => w.startsWith("link ")).map((w) => ({ mark, name: w.slice("link ".length) })),
+  );
+  const rules = marks.filter(([, what]) => what.some((w) => !w.startsWith("link "))).map(([mark]) => mark);
+  return [
+    ...links.map(({ name, mark }) =>
+      warning(
+        "link-orphan",
+        name,
+        `${name} has the mark ${mark}, and there is no record of it`,
+        "heddle cni gc NETWORK, or detach the container again",
+        `if its container is gone: ip link delete ${name}`,
+      ),
+    ),
+    ...(rules.length === 0
+      ? []
+      : [
+          warning(
+            "rule-orphan",
+            "",
+            `the nftables tables heddle hold rules of ${plural(rules.length, "attachment")} without a record: ${some(rules, 3)}`,
+            "heddle cni gc NETWORK, with the network's list, or detach the containers again",
+          ),
+        ]),
+  ];
+}
 
 const keyOf = (a: {
   readonly network: string;
@@ -96,7 +92,7 @@ function dead(attachments: readonly RecordedAttachment[]): readonly Finding[] {
   return [...gone].map(([key, records]) => {
     const [first] = records;
     const plugins = some(records.map((r) => r.owner.component));
-    const seen = `container ${first?.owner.containerId} (${first?.owner.ifname}, network ${first?.owner.network}) is gone (${first?.netns}), and ${plugins} still has a record`;
+    const seen = `container ${first?.owner.containerId} (${first?.owner.ifname}, network ${first?.owner.network}) is gone: ${first?.why}; ${plugins} still has a record`;
     return warning("attachment-dead", key, seen, "heddle gc");
   });
 }

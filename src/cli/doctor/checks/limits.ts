@@ -20,11 +20,13 @@ export const limits: Check<Facts> = {
       const [count, max, buckets] = [number("count"), number("max"), number("buckets")];
       return [...conntrackFull(count, max), ...conntrackBuckets(max, buckets)];
     }),
-    ...networksOf(config).flatMap(({ name, pools }) =>
-      pools.flatMap(({ text, capacity, used }): readonly Finding[] =>
-        used.known
-          ? freeAddresses(name, text, capacity, used.value)
-          : [cannotTell("addresses-free", used.why, text)],
+    ...whenSeen("addresses-free", networksOf(config), (networks) =>
+      networks.flatMap(({ name, pools }) =>
+        pools.flatMap(({ text, capacity, used }): readonly Finding[] =>
+          used.known
+            ? freeAddresses(name, text, capacity, used.value)
+            : [cannotTell("addresses-free", used.why, text)],
+        ),
       ),
     ),
   ],

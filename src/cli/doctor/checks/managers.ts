@@ -3,7 +3,7 @@ import { some } from "../commands.ts";
 import { type HostFacts, networksOf } from "../facts.ts";
 import { cannotTell, type Check, type Finding, note, warning, whenSeen } from "../finding.ts";
 import type { ManagedLink } from "../gather/managers.ts";
-import { allSeen, type Seen } from "../seen.ts";
+import { allSeen, type Seen, seen } from "../seen.ts";
 import type { Link } from "../../../rtnl/link.ts";
 
 type Facts = Pick<HostFacts, "config" | "managers" | "net" | "ruleSet" | "state">;
@@ -15,13 +15,11 @@ export const managers: Check<Facts> = {
 
 function frontEnds({ managers, ruleSet }: Facts): readonly Finding[] {
   const id = "firewall-front-end";
-  const { firewalld, ufw, docker } = managers;
-  const tables = ruleSet.tables.known ? ruleSet.tables.value : [];
-  const hasTable = tables.some((t) => t.family === "inet" && t.table === "firewalld");
+  const { ufw, docker } = managers;
   const zones = "firewall-cmd --permanent --zone=trusted --add-source=SUBNET, or the plugin firewall";
   return [
-    ...whenSeen(id, firewalld, (runs) =>
-      runs || hasTable
+    ...whenSeen(id, firewalldRuns(managers, ruleSet), (runs) =>
+      runs
         ? [
             note(
               id,
@@ -59,13 +57,20 @@ function frontEnds({ managers, ruleSet }: Facts): readonly Finding[] {
   ];
 }
 
+/** Its table tells as well as its file. */
+function firewalldRuns({ firewalld }: Facts["managers"], { tables }: Facts["ruleSet"]): Seen<boolean> {
+  if (firewalld.known && firewalld.value) return firewalld;
+  if (!tables.known) return tables;
+  return tables.value.some((t) => t.family === "inet" && t.table === "firewalld") ? seen(true) : firewalld;
+}
+
 function flushes({ managers }: Facts): readonly Finding[] {
   return whenSeen(
     "flush-on-reload",
     allSeen({ flushes: managers.flushes, reloads: managers.reloads }),
-    (seen) =>
-      seen.flushes.map(({ file, service }) =>
-        seen.reloads
+    (known) =>
+      known.flushes.map(({ file, service }) =>
+        known.reloads
           ? note("flush-on-reload", file, `${file} begins with flush ruleset, and a unit runs heddle reload`)
           : warning(
               "flush-on-reload",
@@ -99,19 +104,20 @@ const NM_CURE = (names: string): readonly string[] => [
 ];
 
 function managedLinks({ config, managers, net }: Facts): readonly Finding[] {
-  const bridges = new Set(networksOf(config).flatMap((n) => (n.bridge ? [n.bridge.name] : [])));
+  const networks = networksOf(config);
   const of = (
     name: string,
     fact: Seen<ReadonlyMap<number, ManagedLink>>,
     cure: (names: string) => readonly string[],
   ): readonly Finding[] =>
-    whenSeen("link-managed", allSeen({ links: net.links, fact }), (seen) => {
-      const taken = seen.links.filter(
-        (l) => isContainerLink(l, bridges) && seen.fact.get(l.index)?.managed === true,
+    whenSeen("link-managed", allSeen({ links: net.links, fact, networks }), (known) => {
+      const bridges = new Set(known.networks.flatMap((n) => (n.bridge ? [n.bridge.name] : [])));
+      const taken = known.links.filter(
+        (l) => isContainerLink(l, bridges) && known.fact.get(l.index)?.managed === true,
       );
       if (taken.length === 0) return [];
       const words = taken.map((l) => {
-        const state = seen.fact.get(l.index);
+        const state = known.fact.get(l.index);
         return `${l.name} (${state?.state}${state?.by === undefined ? "" : ` by ${state.by}`})`;
       });
       return [

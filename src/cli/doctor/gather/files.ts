@@ -21,7 +21,7 @@ export interface FilePlaces {
   /** `/var/lib/heddle`, or where it was put. */
   readonly stateDir: string;
   readonly cacheDir: string;
-  readonly reservationDirs: readonly string[];
+  readonly reservationDirs: Seen<readonly string[]>;
   readonly confDir: string;
   readonly pluginPath: readonly string[];
 }
@@ -30,13 +30,19 @@ export function gatherFiles(places: FilePlaces): FileFacts {
   const run = runDir();
   const { stateDir, cacheDir, reservationDirs, confDir, pluginPath } = places;
   return {
-    state: look(() => [
-      ...factOf(run),
-      ...[`${run}/attachments`, `${run}/lock`, stateDir, `${stateDir}/dhcp`, `${cacheDir}/results`].flatMap(
-        withFiles,
-      ),
-      ...reservationDirs.flatMap(factOf),
-    ]),
+    state: !reservationDirs.known
+      ? reservationDirs
+      : look(() => [
+          ...factOf(run),
+          ...[
+            `${run}/attachments`,
+            `${run}/lock`,
+            stateDir,
+            `${stateDir}/dhcp`,
+            `${cacheDir}/results`,
+          ].flatMap(withFiles),
+          ...reservationDirs.value.flatMap(factOf),
+        ]),
     config: look(() => withFiles(confDir)),
     plugins: look(() => pluginPath.flatMap(withFiles)),
   };

@@ -3,11 +3,10 @@ import { findForwardDrops, type ForwardDrop } from "../../../firewall/foreign.ts
 import { forwardDropIn } from "../../../firewall/iptables-drops.ts";
 import { legacyLoaded } from "../../../firewall/iptables-probe.ts";
 import { type Run, runProgram, save, variant } from "../../../firewall/iptables-run.ts";
-import { markedSets } from "../../../firewall/nftables-layout.ts";
 import type { Family } from "../../../net/ip.ts";
 import type { NetlinkSocket } from "../../../netlink/socket.ts";
 import { openRuleSet } from "../../../nft/available.ts";
-import { listChains, listElements, listTables, type TableInfo } from "../../../nft/list.ts";
+import { listChains, listTables, type TableInfo } from "../../../nft/list.ts";
 import type { ChainInfo } from "../../../nft/model.ts";
 import { readText, unlessErrno } from "../../../sys/files.ts";
 import { allSeen, look, type Seen, seen, unseen } from "../seen.ts";
@@ -16,8 +15,6 @@ export interface RuleSetFacts {
   readonly tables: Seen<readonly TableInfo[]>;
   readonly chains: Seen<readonly ChainInfo[]>;
   readonly drops: Seen<readonly Drop[]>;
-  /** Marks that elements of ours carry. */
-  readonly marks: Seen<readonly string[]>;
   readonly iptables: Seen<readonly SavedFamily[]>;
 }
 
@@ -49,7 +46,6 @@ export function gatherRuleSet(run: Run = runProgram): RuleSetFacts {
     tables,
     chains,
     drops: dropsOf(allSeen({ nftDrops, saved })),
-    marks: read(marksIn, []),
     iptables: saved,
   };
 }
@@ -60,14 +56,6 @@ const read = <T>(work: (socket: NetlinkSocket) => T, none: T): Seen<T> =>
     using socket = openRuleSet();
     return socket === undefined ? none : work(socket);
   });
-
-function marksIn(socket: NetlinkSocket): readonly string[] {
-  const marks = new Set<string>();
-  for (const { table, set } of markedSets)
-    for (const { comment } of listElements(socket, table, set))
-      if (comment?.startsWith("heddle-")) marks.add(comment);
-  return [...marks];
-}
 
 /** The names by which iptables over nftables keeps its tables. */
 const TABLES = ["filter", "nat", "mangle", "raw", "security"];

@@ -1,20 +1,23 @@
 /** What attachments have left or hold: records, reservations, cached results, and whether what is recorded is in place. */
 import { type CachedAttachment, listCache, liveNetns } from "../../../cni/cache.ts";
 import { NetError } from "../../../errors.ts";
-import { isAlive } from "../../../netstate/alive.ts";
-import { openContext } from "../../../netstate/context.ts";
-import { loadFirewalls } from "../../../netstate/firewalls.ts";
+import { type Context, openContext } from "../../../netstate/context.ts";
+import { compareFirewalls } from "../../../netstate/compare-firewalls.ts";
+import { backendsOf, whyDead } from "../../../netstate/health.ts";
 import { loadKinds, verify } from "../../../netstate/interpret.ts";
 import type { NetObject } from "../../../netstate/model.ts";
 import { markOf, type Owner } from "../../../netstate/owner.ts";
 import { type AttachmentRecord, isBusy, listRecords, unreadableRecords } from "../../../netstate/record.ts";
 import { openSpaces } from "../../../netstate/spaces.ts";
+import { listUnrecorded } from "../../../netstate/unrecorded.ts";
 import { listDir, readText, statPath, unlessErrno } from "../../../sys/files.ts";
 import { parseIp } from "../../../net/ip.ts";
 import { look, type Seen, seen } from "../seen.ts";
 
 export interface StateFacts {
   readonly attachments: Seen<readonly RecordedAttachment[]>;
+  /** What the kernel has with a mark and without a record, by the mark. */
+  readonly unrecorded: Seen<ReadonlyMap<string, readonly string[]>>;
   /** Paths of records that say nothing. */
   readonly unreadable: Seen<readonly string[]>;
   readonly reservations: Seen<readonly Reservation[]>;
@@ -24,8 +27,9 @@ export interface StateFacts {
 export interface RecordedAttachment {
   readonly owner: Owner;
   readonly mark: string;
-  readonly netns: string;
   readonly state: "live" | "busy" | "dead";
+  /** Of a dead one: why nobody lives behind it. */
+  readonly why?: string;
   readonly objects: readonly NetObject[];
   /** Of a live one: what is not as it was made in the host's firewall, in its own words. */
   readonly differs?: string;
@@ -55,30 +59,43 @@ export interface CachedFact {
 export interface StatePlaces {
   readonly cacheDir: string;
   /** Directories of reservations, each of one network. */
-  readonly reservationDirs: readonly string[];
+  readonly reservationDirs: Seen<readonly string[]>;
 }
 
 export async function gatherState(places: StatePlaces, nowMs: number): Promise<StateFacts> {
   const records = look(() => listRecords("heddle-"));
   const attachments: RecordedAttachment[] = [];
-  for (const record of records.known ? records.value : []) attachments.push(await attachmentOf(record));
+  if (records.known) {
+    using comparing = await compareFirewalls(backendsOf(records.value));
+    for (const record of records.value) attachments.push(await attachmentOf(record, comparing.firewalls));
+  }
   return {
     attachments: records.known ? seen(attachments) : records,
+    unrecorded: look(listUnrecorded),
     unreadable: look(() =>
       unreadableRecords("heddle-").filter((path) => ageOf(path, nowMs) > WRITTEN_SECONDS),
     ),
-    reservations: look(() => places.reservationDirs.flatMap((dir) => reservationsIn(dir, nowMs))),
+    reservations: places.reservationDirs.known
+      ? reservationsOf(places.reservationDirs.value, nowMs)
+      : places.reservationDirs,
     cached: look(() => listCache(places.cacheDir).map(cachedFact)),
   };
 }
 
-async function attachmentOf(record: AttachmentRecord): Promise<RecordedAttachment> {
-  const { owner, netns } = record;
+async function attachmentOf(
+  record: AttachmentRecord,
+  firewalls: Context["firewalls"],
+): Promise<RecordedAttachment> {
+  const { owner } = record;
   const objects = record.state?.objects ?? [];
-  const state = isAlive(record) ? "live" : isBusy(owner) ? "busy" : "dead";
-  const differs = state === "live" ? await firewallDiffers(owner, objects) : undefined;
-  const mark = markOf(owner);
-  return { owner, mark, netns: netns.path, state, objects, ...(differs === undefined ? {} : { differs }) };
+  const base = { owner, mark: markOf(owner), objects };
+  const why = whyDead(record);
+  if (why !== undefined) return isBusy(owner) ? { ...base, state: "busy" } : { ...base, state: "dead", why };
+  const differs = await firewallDiffers(owner, objects, firewalls);
+  // It may have gone while it was compared.
+  if (differs === undefined || whyDead(record) !== undefined || isBusy(owner))
+    return { ...base, state: "live" };
+  return { ...base, state: "live", differs };
 }
 
 /** An ADD writes the first line at once after it has made the file. */
@@ -88,11 +105,14 @@ const ageOf = (path: string, nowMs: number): number =>
   nowMs / 1000 - Number((statPath(path)?.mtimeNs ?? BigInt(nowMs) * 1_000_000n) / 1_000_000_000n);
 
 /** Compares what was entered into the host's firewall for it; the rest of it is CHECK's. */
-async function firewallDiffers(owner: Owner, objects: readonly NetObject[]): Promise<string | undefined> {
+async function firewallDiffers(
+  owner: Owner,
+  objects: readonly NetObject[],
+  firewalls: Context["firewalls"],
+): Promise<string | undefined> {
   const state = { objects: objects.filter((o) => o.kind === "firewall") };
   if (state.objects.length === 0) return undefined;
   await loadKinds(state);
-  using firewalls = await loadFirewalls(state);
   using spaces = openSpaces(undefined);
   try {
     verify(state, openContext(markOf(owner), spaces, firewalls));
@@ -109,6 +129,9 @@ const cachedFact = (entry: CachedAttachment): CachedFact => ({
   live: liveNetns(entry) !== undefined,
   ours: entry.netnsId !== undefined,
 });
+
+const reservationsOf = (dirs: readonly string[], nowMs: number): Seen<readonly Reservation[]> =>
+  look(() => dirs.flatMap((dir) => reservationsIn(dir, nowMs)));
 
 /** The files of one network's directory, in the format of host-local: the container, and the interface on a second line. */
 function reservationsIn(dir: string, nowMs: number): readonly Reservation[] {

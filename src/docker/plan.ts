@@ -209,9 +209,21 @@ function firewallOf(
 
 // ---- ports
 
+export const portsNeeds: Needs = { forwardKeeper: true };
+
 /** Ports of the host that lead to the endpoint: to the address of the family that they are opened for, or to both. */
-export function portsPlan(network: BridgeNetwork, endpoint: Endpoint, open: readonly OpenPort[]): NetState {
+export function portsPlan(
+  network: BridgeNetwork,
+  endpoint: Endpoint,
+  open: readonly OpenPort[],
+  { forwardKeeper }: Pick<Facts, "forwardKeeper">,
+): NetState {
   const mappings = open.flatMap((port) => mappingsOf(endpoint, port));
+  const targets = new Map(mappings.map(({ target }) => [target.text, target]));
+  const letThrough = [...targets.values()].map((address): FirewallRule => ({
+    kind: "accept-mapped",
+    address,
+  }));
   const fromLoopback = mappings.some(
     (m) => m.target.family === 4 && (m.hostIp === undefined || isLoopback(m.hostIp)),
   );
@@ -219,6 +231,8 @@ export function portsPlan(network: BridgeNetwork, endpoint: Endpoint, open: read
     // The guard that comes with the rules has to be there before the sysctl opens the way.
     objects: [
       ...firewallOf(endpoint, "nftables", mappings),
+      // firewalld lets through what was translated by itself.
+      ...(forwardKeeper === "iptables" ? firewallOf(endpoint, "iptables", letThrough) : []),
       ...(fromLoopback
         ? [
             {

@@ -23,6 +23,7 @@ import {
   type Fresh,
   networkNeeds,
   networkPlan,
+  portsNeeds,
   portsPlan,
   sourceName,
 } from "./plan.ts";
@@ -55,7 +56,10 @@ export async function work(task: Work): Promise<Answer> {
       if (network.mode !== "bridge") return { kind: "done" };
       const owner = ownerOf(thingOf("ports", network.id, endpoint.id));
       // Made anew each time: what is asked for may differ from what is open.
-      await ensure(owner, () => false, { needs: {}, plan: () => portsPlan(network, endpoint, open) });
+      await ensure(owner, () => false, {
+        needs: portsNeeds,
+        plan: (facts) => portsPlan(network, endpoint, open, facts),
+      });
       return { kind: "done" };
     }
     case "remove":

@@ -17,6 +17,7 @@ const ONE = "heddle-firewall-0123456789ab-0000000000000001";
 const TWO = "heddle-firewall-0123456789ab-0000000000000002";
 
 const accept = (address: string): FirewallRule => ({ kind: "accept-forward", address: ip(address) });
+const mapped = (address: string): FirewallRule => ({ kind: "accept-mapped", address: ip(address) });
 const policy = (address: string, bridge: string, isolated = false): FirewallRule => ({
   kind: "ingress-policy",
   bridge,
@@ -164,6 +165,27 @@ describe("removing", () => {
     expect(restored(before, undo)).toBe(removed(before, ONE));
     expect(() => restored(EMPTY, undo)).toThrow("no chain");
     expect(undoForwardText(rulesOf(state(policy("10.1.2.3", "br0"))), ONE)).toBeUndefined();
+  });
+});
+
+describe("what host ports lead to", () => {
+  const wanted = state(mapped("10.1.2.3"));
+
+  test("is let through if it was translated, by one rule beside those of the address", () => {
+    const both = applied(applied(EMPTY, state(accept("10.1.2.3")), ONE), wanted, TWO);
+    expect(rules(both).filter((l) => l.includes("DNAT"))).toEqual([
+      "-A CNI-FORWARD -d 10.1.2.3/32 -m conntrack --ctstate DNAT -j ACCEPT",
+    ]);
+    expect(missingForward(tableOf(both), wanted, rulesOf(wanted))).toBeUndefined();
+    expect(missingForward(tableOf(removed(both, TWO)), wanted, rulesOf(wanted))?.words).toContain("DNAT");
+    expect(rules(removed(both, TWO))).toEqual(rules(applied(EMPTY, state(accept("10.1.2.3")), ONE)));
+  });
+
+  test("goes by the short way, and is none of the reference's", () => {
+    const before = applied(EMPTY, wanted, ONE);
+    expect(restored(before, undoForwardText(rulesOf(wanted), ONE) ?? "")).toBe(removed(before, ONE));
+    expect(removed(before, ONE)).not.toContain("10.1.2.3");
+    expect(referenceForwardText(tableOf(before), [ip("10.1.2.3")], undefined)).toBe("");
   });
 });
 

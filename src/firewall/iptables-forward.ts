@@ -12,18 +12,23 @@ import type { FirewallState, IngressPolicy, Mark } from "./model.ts";
  */
 export interface ForwardRules {
   readonly accepted: readonly Ip[];
+  /** Addresses that host ports lead to. */
+  readonly mapped: readonly Ip[];
   readonly policies: readonly IngressPolicy[];
 }
 
 /** The state's rules of that family in table `filter`; undefined if it has none. */
 export function forwardRulesOf(state: FirewallState, family: Family): ForwardRules | undefined {
   const accepted: Ip[] = [];
+  const mapped: Ip[] = [];
   const policies: IngressPolicy[] = [];
   for (const rule of state.rules) {
     if (rule.kind === "accept-forward" && rule.address.family === family) accepted.push(rule.address);
+    if (rule.kind === "accept-mapped" && rule.address.family === family) mapped.push(rule.address);
     if (rule.kind === "ingress-policy" && rule.address.family === family) policies.push(rule);
   }
-  return accepted.length + policies.length > 0 ? { accepted, policies } : undefined;
+  const count = accepted.length + mapped.length + policies.length;
+  return count > 0 ? { accepted, mapped, policies } : undefined;
 }
 
 const comment = (text: string): Words => ["-m", "comment", "--comment", text];
@@ -44,6 +49,22 @@ const acceptRules = (source: string): readonly Words[] => [
   ["-s", source, "-j", "ACCEPT"],
 ];
 
+/** The rule that lets through what came to a port of the host and was translated. */
+const mappedRule = (target: string): Words => [
+  "-d",
+  target,
+  "-m",
+  "conntrack",
+  "--ctstate",
+  "DNAT",
+  "-j",
+  "ACCEPT",
+];
+const acceptances = ({ accepted, mapped }: ForwardRules): readonly Words[] => [
+  ...accepted.flatMap((address) => acceptRules(host(address))),
+  ...mapped.map((address) => mappedRule(host(address))),
+];
+
 /** The rules of one bridge and one policy: those of stage 1, and that of stage 2, which both policies share. */
 interface BridgeRules {
   readonly stage1: readonly Words[];
@@ -59,15 +80,16 @@ function bridgeRules(bridge: string, isolated: boolean): BridgeRules {
   };
 }
 
-/** What a rule of the chain of notes says. `bridge` absent: the address is accepted. */
+/** What a rule of the chain of notes says. `bridge` absent: the address is accepted, or what host ports lead there. */
 interface Note {
   readonly mark: Mark;
   readonly source: string;
+  readonly mapped?: true;
   readonly bridge?: string;
   readonly isolated?: boolean;
 }
-const noteWords = ({ mark, source, bridge, isolated }: Note): Words => [
-  "-s",
+const noteWords = ({ mark, source, mapped, bridge, isolated }: Note): Words => [
+  mapped ? "-d" : "-s",
   source,
   ...(bridge === undefined ? [] : ["-i", bridge, ...(isolated ? [] : ["!"]), "-o", bridge]),
   ...comment(mark),
@@ -80,7 +102,9 @@ function noteOf({ words }: SavedRule): Note | undefined {
   };
   const mark = after("--comment");
   const source = after("-s");
+  const target = after("-d");
   const bridge = after("-i");
+  if (mark !== undefined && target !== undefined) return { mark, source: target, mapped: true };
   if (mark === undefined || source === undefined) return undefined;
   return bridge === undefined ? { mark, source } : { mark, source, bridge, isolated: !words.includes("!") };
 }
@@ -91,12 +115,15 @@ const notesIn = (table: SavedTable): readonly { readonly rule: SavedRule; readon
     return note === undefined ? [] : [{ rule, note }];
   });
 
+const acceptancesOf = ({ source, mapped }: Note): readonly Words[] =>
+  mapped ? [mappedRule(source)] : acceptRules(source);
+
 /** The rules that are there for what the mark has noted; those of a bridge may be others' as well. */
 export function forwardOf(table: SavedTable, mark: Mark): readonly SavedRule[] {
   const wanted = notesIn(table).flatMap(({ note }): SharedRule[] => {
     if (note.mark !== mark) return [];
     if (note.bridge === undefined)
-      return acceptRules(note.source).map((words) => ({ chain: forward.accept, words }));
+      return acceptancesOf(note).map((words) => ({ chain: forward.accept, words }));
     const { stage1, stage2 } = bridgeRules(note.bridge, note.isolated ?? false);
     return [
       ...stage1.map((words) => ({ chain: forward.stage1, words })),
@@ -108,14 +135,15 @@ export function forwardOf(table: SavedTable, mark: Mark): readonly SavedRule[] {
   );
 }
 
-const notesFor = ({ accepted, policies }: ForwardRules, mark: Mark): readonly Note[] => [
+const notesFor = ({ accepted, mapped, policies }: ForwardRules, mark: Mark): readonly Note[] => [
   ...accepted.map((address) => ({ mark, source: host(address) })),
+  ...mapped.map((address) => ({ mark, source: host(address), mapped: true as const })),
   ...policies.map(({ address, bridge, isolated }) => ({ mark, source: host(address), bridge, isolated })),
 ];
 
 /** Chains and rules that all attachments share. They stay: the operator's chain may have rules. */
 function sharedFilter(
-  { accepted, policies }: ForwardRules,
+  { accepted, mapped, policies }: ForwardRules,
   admin: string,
 ): { readonly chains: readonly string[]; readonly rules: readonly SharedRule[] } {
   const always = comment(ingressComment("same-bridge|isolated"));
@@ -129,13 +157,14 @@ function sharedFilter(
     { chain: forward.stage1, words: [...always, "-j", "RETURN"] },
     { chain: forward.stage2, words: [...always, "-j", "RETURN"] },
   ];
+  const accepts = accepted.length + mapped.length > 0;
   return {
     chains: [
       forward.owners,
-      ...(accepted.length > 0 ? [forward.accept, admin] : []),
+      ...(accepts ? [forward.accept, admin] : []),
       ...(policies.length > 0 ? [forward.stage1, forward.stage2] : []),
     ],
-    rules: [...(accepted.length > 0 ? accepting : []), ...(policies.length > 0 ? refusing : [])],
+    rules: [...(accepts ? accepting : []), ...(policies.length > 0 ? refusing : [])],
   };
 }
 
@@ -170,7 +199,6 @@ export function applyForwardText(
   const own = (m: Mark): boolean => m === mark;
   const others = notesIn(saved).flatMap(({ note }) => (own(note.mark) ? [] : [note]));
   const base = sharedFilter(rules, adminOf(state));
-  const accepts = rules.accepted.flatMap((address) => acceptRules(host(address)));
   return tableText("filter", [
     ...forwardRemovalLines(saved, own),
     ...sharedLines(
@@ -179,7 +207,7 @@ export function applyForwardText(
       base.rules.filter((rule) => !isMade(saved, rule)),
     ),
     ...policyLines(rules, others),
-    ...accepts.map((words) => `-A ${forward.accept} ${joinWords(words)}`),
+    ...acceptances(rules).map((words) => `-A ${forward.accept} ${joinWords(words)}`),
     ...notesFor(rules, mark).map((note) => `-A ${forward.owners} ${joinWords(noteWords(note))}`),
   ]);
 }
@@ -190,9 +218,8 @@ export function applyForwardText(
  */
 export function undoForwardText(rules: ForwardRules, mark: Mark): string | undefined {
   if (rules.policies.length > 0) return undefined;
-  const accepts = rules.accepted.flatMap((address) => acceptRules(host(address)));
   return tableText("filter", [
-    ...accepts.map((words) => `-D ${forward.accept} ${joinWords(words)}`),
+    ...acceptances(rules).map((words) => `-D ${forward.accept} ${joinWords(words)}`),
     ...notesFor(rules, mark).map((note) => `-D ${forward.owners} ${joinWords(noteWords(note))}`),
   ]);
 }
@@ -209,7 +236,7 @@ function forwardRemovalLines(saved: SavedTable, wanted: (mark: Mark) => boolean)
     ...gone.map(({ rule }) => `-D ${forward.owners} ${rule.text}`),
     ...takeOut(
       saved.get(forward.accept) ?? [],
-      gone.flatMap(({ note }) => (note.bridge === undefined ? acceptRules(note.source) : [])),
+      gone.flatMap(({ note }) => (note.bridge === undefined ? acceptancesOf(note) : [])),
     ),
     ...policyRemovalLines(
       saved,
@@ -261,7 +288,7 @@ export function referenceForwardText(
     return Array.from({ length: Math.max(0, copies - noted) }, () => words);
   };
   const accepts = addresses.flatMap((address) => {
-    const own = notes.filter((n) => n.bridge === undefined && n.source === host(address)).length;
+    const own = notes.filter((n) => n.bridge === undefined && !n.mapped && n.source === host(address)).length;
     return acceptRules(host(address)).flatMap((words) => spare(forward.accept, words, own));
   });
   // What leaves the bridge is the same rule for both policies.
@@ -301,9 +328,7 @@ export function missingForward(
 ): SharedRule | undefined {
   const wanted: SharedRule[] = [
     ...sharedFilter(rules, adminOf(state)).rules,
-    ...rules.accepted
-      .flatMap((address) => acceptRules(host(address)))
-      .map((words) => ({ chain: forward.accept, words })),
+    ...acceptances(rules).map((words) => ({ chain: forward.accept, words })),
     ...rules.policies.flatMap(({ bridge, isolated }) => {
       const { stage1, stage2 } = bridgeRules(bridge, isolated);
       return [

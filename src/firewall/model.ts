@@ -15,6 +15,8 @@ export type FirewallRule =
   | { readonly kind: "mac-check"; readonly link: string; readonly mac: Mac }
   /** Where forwarded packets are dropped unless allowed, those from `address` and the answers to them are allowed. */
   | { readonly kind: "accept-forward"; readonly address: Ip }
+  /** Where forwarded packets are dropped unless allowed, those that a host port has led to `address` are allowed. */
+  | { readonly kind: "accept-mapped"; readonly address: Ip }
   | IngressPolicy
   /** Frames from one port of a bridge to another are dropped if both ports have this rule. */
   | { readonly kind: "port-isolation"; readonly link: string };

@@ -58,6 +58,7 @@ export function referenceHolds(
       return chainSpeaksOf(socket, rule.address.family, forward.accept, rule.address);
     case "ingress-policy":
       return chainSpeaksOf(socket, rule.address.family, forward.stage1, rule.bridge);
+    case "accept-mapped":
     case "port-isolation":
       return false; // The reference has none.
   }

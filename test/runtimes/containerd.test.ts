@@ -60,8 +60,11 @@ for (const version of versions) {
         const cri = site.cri();
         expect(await networkReady(cri)).toBe(true);
         const pod = await runPod(cri, "web", [{ hostPort: 8080, containerPort: 80 }]);
-        expect(pod.ip).toStartWith(POD_NETWORK.prefix);
-        expect(await asked(site.on.net, pod.ip, 80)).toBe(POD_NETWORK.gateway);
+        const [four = "", six = ""] = pod.ips;
+        expect(four).toStartWith(POD_NETWORK.prefix);
+        expect(six).toStartWith(POD_NETWORK.prefix6);
+        expect(await asked(site.on.net, four, 80)).toBe(POD_NETWORK.gateway);
+        expect(await asked(site.on.net, six, 80)).toBe(POD_NETWORK.gateway6);
         expect(await asked(machine.path, UPLINK.ground, 8080)).toBe(UPLINK.outside);
         expect(await asked(site.on.net, "127.0.0.1", 8080)).toBe(POD_NETWORK.gateway);
         await endPod(cri, pod.id);

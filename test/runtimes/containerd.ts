@@ -1,22 +1,22 @@
-/**
- * containerd on a ground, as Debian packages it and as an operator sets it up for Heddle: `docs/runtimes.md` says the
- * same. The image of pod sandboxes is the tests' own.
- */
+/** containerd on a ground, as Debian packages it, set up for Heddle by the steps of `docs/runtimes.md`. */
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { Suite } from "../../scripts/debian.ts";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { type Cri, criAt } from "./cri.ts";
 import { type Ground, ground, type GroundProcess } from "./ground.ts";
 import { busyboxImage, IMAGE } from "./image.ts";
+import { follow } from "./manual.ts";
 import { rootTree } from "./root-tree.ts";
 
-/** The releases that are tested, each with the suite that has it and the newest configuration that it reads. */
+/**
+ * The releases that are tested, each with the suite that has it, the newest configuration that it reads, and what it asks
+ * of a plugin. None calls GC or CHECK.
+ */
 export const containerds = {
-  "1.6": { suite: "bookworm", cniVersion: "1.0.0" },
-  "2": { suite: "sid", cniVersion: "1.1.0" },
-} as const satisfies Record<string, { suite: Suite; cniVersion: string }>;
+  "1.6": { suite: "bookworm", cniVersion: "1.0.0", verbs: ["ADD", "DEL"] },
+  "2": { suite: "sid", cniVersion: "1.1.0", verbs: ["ADD", "DEL", "STATUS"] },
+} as const satisfies Record<string, { suite: Suite; cniVersion: string; verbs: readonly string[] }>;
 export type ContainerdVersion = keyof typeof containerds;
 
 /** The tree of a release; undefined after printing why it cannot be had. */
@@ -25,13 +25,15 @@ export const containerdTree = (version: ContainerdVersion): Promise<string | und
 
 const SOCKET = "/run/containerd/containerd.sock";
 const CONFIG = "/etc/containerd/config.toml";
-const CONFLIST = "/etc/cni/net.d/10-pods.conflist";
+export const CONFLIST = "/etc/cni/net.d/10-pods.conflist";
 /** The network that the configuration makes: its bridge, its gateway, and what its addresses begin with. */
 export const POD_NETWORK = {
   name: "pods",
   bridge: "pods0",
   gateway: "10.88.0.1",
   prefix: "10.88.0.",
+  gateway6: "fd88::1",
+  prefix6: "fd88::",
 } as const;
 
 export interface ContainerdSite extends AsyncDisposable {
@@ -42,53 +44,42 @@ export interface ContainerdSite extends AsyncDisposable {
   ctr(...words: readonly string[]): ReturnType<Ground["exec"]>;
   /** Waits until the container of this name runs. */
   running(name: string): Promise<void>;
-  /** What containerd has printed since it was started. */
-  log(): readonly string[];
   /** Ends containerd by this signal and starts it again; containers and sandboxes go on meanwhile. */
   restart(signal: "SIGTERM" | "SIGKILL"): Promise<void>;
   stop(signal: "SIGTERM" | "SIGKILL"): Promise<void>;
   start(): Promise<void>;
 }
 
-/** A conflist for pods: what the page for operators shows, with the version that this release understands. */
-export const podNetwork = (version: ContainerdVersion) => ({
-  cniVersion: containerds[version].cniVersion,
-  name: POD_NETWORK.name,
-  plugins: [
-    {
-      type: "bridge",
-      bridge: POD_NETWORK.bridge,
-      isGateway: true,
-      ipMasq: true,
-      hairpinMode: true,
-      ipam: {
-        type: "host-local",
-        ranges: [[{ subnet: "10.88.0.0/16" }]],
-        routes: [{ dst: "0.0.0.0/0" }],
-      },
-    },
-    { type: "portmap", capabilities: { portMappings: true } },
-    { type: "firewall" },
-    { type: "tuning" },
-  ],
-});
+/** A network's list, as far as tests change it. */
+export interface NetworkList {
+  readonly cniVersion: string;
+  readonly plugins: readonly Readonly<Record<string, unknown>>[];
+}
 
-/** A ground with containerd running and the image loaded for `ctr` and for pods; bind it with `await using`. */
+/**
+ * A ground that is set up as `docs/runtimes.md` says, with containerd running and the image loaded for `ctr` and for pods;
+ * bind it with `await using`. `change` makes another network of the page's.
+ */
 export async function containerdSite(
   version: ContainerdVersion,
   tree: string | undefined,
   heddle: HeddleBinary,
+  change: (list: NetworkList) => NetworkList = (list) => list,
 ): Promise<ContainerdSite> {
   await using made = new AsyncDisposableStack();
   const on = made.use(await ground(tree, heddle));
-  on.write(CONFLIST, JSON.stringify(podNetwork(version), undefined, 2));
-  on.write(CONFIG, configOf(readFileSync(join(tree ?? "", CONFIG), "utf8")));
+  const { cniVersion } = containerds[version];
+  await follow(on, "containerd", (content) =>
+    JSON.stringify(change({ ...(JSON.parse(content) as NetworkList), cniVersion })),
+  );
+  on.write(CONFIG, forTests(readFileSync(on.path(CONFIG), "utf8")));
   on.write("/image.tar", busyboxImage(tree ?? ""));
   let daemon: GroundProcess | undefined;
   let cri: Cri | undefined;
   const start = async (): Promise<void> => {
     daemon = await on.start(["containerd"]);
     await daemon.log.line((line) => line.includes("containerd successfully booted"), patience(20_000));
+    await criReady((cri = criAt(on.path(SOCKET))));
   };
   const stop: ContainerdSite["stop"] = async (signal) => {
     cri?.[Symbol.dispose]();
@@ -111,9 +102,11 @@ export async function containerdSite(
         if (performance.now() > deadline) throw new Error(`${name} does not run: ${stdout}`);
       }
     },
-    cri: () => (cri ??= criAt(on.path(SOCKET))),
+    cri: () => {
+      if (cri === undefined) throw new Error("containerd does not run");
+      return cri;
+    },
     ctr,
-    log: () => daemon?.log.lines() ?? [],
     start,
     stop,
     restart: async (signal) => {
@@ -124,15 +117,24 @@ export async function containerdSite(
   };
 }
 
+/** It listens before it answers; a kubelet asks until it does. */
+async function criReady(cri: Cri): Promise<void> {
+  for (const deadline = performance.now() + patience(20_000); ; await Bun.sleep(10))
+    try {
+      await cri.call("Status", {});
+      return;
+    } catch (e) {
+      if (performance.now() > deadline) throw e;
+    }
+}
+
 /**
- * Debian's configuration with Heddle's directory of plugins. Beside it what the tests need: their own image for pods, and no
- * lower score for the killer of processes than the machine allows them.
+ * Beside what the page says, what only the tests need: their own image for pods, and no lower score for the killer of
+ * processes than the machine allows them.
  */
-function configOf(debian: string): string {
+function forTests(config: string): string {
   const cri = '[plugins."io.containerd.grpc.v1.cri"]';
-  const own = `${cri}\n      sandbox_image = "${IMAGE}"\n      restrict_oom_score_adj = true`;
-  const config = debian.replace('bin_dir = "/usr/lib/cni"', 'bin_dir = "/opt/cni/bin"').replace(cri, own);
-  if (!config.includes("/opt/cni/bin") || !config.includes(IMAGE))
-    throw new Error(`Debian's configuration of containerd is another one now:\n${debian}`);
-  return config;
+  if (!config.includes('bin_dir = "/opt/cni/bin"') || !config.includes(cri))
+    throw new Error(`Debian's configuration of containerd is another one now:\n${config}`);
+  return config.replace(cri, `${cri}\n      sandbox_image = "${IMAGE}"\n      restrict_oom_score_adj = true`);
 }

@@ -3,7 +3,7 @@
  * memory above it, and namespaces of its own of every kind but users. Nothing is installed or started on the machine
  * itself, and whatever happens to the test, all of it ends with it (`keeper.ts`).
  */
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { snapshot } from "../../src/testing/host-snapshot.ts";
@@ -31,6 +31,8 @@ export interface Ground extends AsyncDisposable {
   exec(argv: readonly string[], options?: RunOptions): Promise<Outcome>;
   /** Starts a program of the ground, for example a daemon. It ends with the block, by SIGKILL. */
   start(argv: readonly string[], env?: Readonly<Record<string, string>>): Promise<GroundProcess>;
+  /** Ends by SIGKILL every process whose command line matches; they are gone when this returns. */
+  kill(commandLine: RegExp): Promise<void>;
   /** What attachments can leave on it, one line each, sorted: links, routes, rules, files of Heddle and of the cache. */
   snapshot(): Promise<readonly string[]>;
 }
@@ -82,6 +84,12 @@ export async function ground(tree: string | undefined, heddle: HeddleBinary): Pr
     },
     exec,
     start: async (argv, env = plainEnv) => kept.use(await startIn(enter, argv, env)),
+    kill: async (commandLine) => {
+      for (let left = matching(path("/proc"), commandLine); left.length > 0;) {
+        await exec(["busybox", "kill", "-KILL", ...left], { mustSucceed: false });
+        left = matching(path("/proc"), commandLine);
+      }
+    },
     snapshot: async () => {
       const directories = ["/run/heddle", "/var/lib/cni"].map(path);
       const names = existsSync(path(NAMESPACES)) ? readdirSync(path(NAMESPACES)) : [];
@@ -92,6 +100,18 @@ export async function ground(tree: string | undefined, heddle: HeddleBinary): Pr
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** The processes below a /proc whose command line matches. One that has ended and waits for its parent has none. */
+function matching(proc: string, commandLine: RegExp): readonly string[] {
+  return readdirSync(proc).filter((name) => {
+    if (!/^\d+$/.test(name) || name === "1") return false;
+    try {
+      return commandLine.test(readFileSync(join(proc, name, "cmdline"), "utf8").replaceAll("\0", " "));
+    } catch {
+      return false; // It has just ended.
+    }
+  });
 }
 
 async function startIn(

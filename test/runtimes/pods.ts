@@ -3,7 +3,9 @@ import type { Cri } from "./cri.ts";
 
 export interface Pod {
   readonly id: string;
+  /** Of the first family; `ips` has all. */
   readonly ip: string;
+  readonly ips: readonly string[];
 }
 export interface PodPort {
   readonly hostPort: number;
@@ -16,13 +18,15 @@ export async function runPod(cri: Cri, name: string, ports: readonly PodPort[] =
   const metadata = { name, uid: `uid-${name}`, namespace: "tests", attempt: 0 };
   const config = { metadata, hostname: name, logDirectory: "/tmp", portMappings: ports, linux: {} };
   const { podSandboxId: id = "" } = await cri.call("RunPodSandbox", { config });
-  return { id, ip: await addressOf(cri, id) };
+  const ips = await addressesOf(cri, id);
+  return { id, ip: ips[0] ?? "", ips };
 }
 
-/** The address that the runtime tells of a pod; empty without a network. */
-export async function addressOf(cri: Cri, podSandboxId: string): Promise<string> {
+/** The addresses that the runtime tells of a pod; none without a network. */
+export async function addressesOf(cri: Cri, podSandboxId: string): Promise<readonly string[]> {
   const { status } = await cri.call("PodSandboxStatus", { podSandboxId });
-  return status?.network?.ip ?? "";
+  const { ip = "", additionalIps = [] } = status?.network ?? {};
+  return [ip, ...additionalIps.map((one) => one.ip ?? "")].filter((address) => address !== "");
 }
 
 /** Stops and removes a pod, as a kubelet does. */

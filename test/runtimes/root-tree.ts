@@ -17,7 +17,7 @@ export const GROUND_NEEDS = {
 
 /** What every ground has: small programs, and what shows and changes a network. */
 const BASE = [
-  ...["busybox-static", "dash", "coreutils", "grep", "mount", "util-linux"],
+  ...["busybox-static", "dash", "coreutils", "grep", "sed", "mount", "util-linux"],
   ...["iproute2", "iptables", "nftables"],
 ];
 
@@ -29,8 +29,8 @@ const IPTABLES = ["iptables", "iptables-save", "iptables-restore"].flatMap((name
 
 /**
  * A directory with these packages of the suite, to be the root of grounds, which write to a layer above it. `finish`
- * may add files before it gets its name. The name stands for its contents: another list needs another name.
- * Undefined after printing why it cannot be had.
+ * may add files once. It is made again when the list of packages is another one. Undefined after printing why it cannot
+ * be had.
  */
 export async function rootTree(
   name: string,
@@ -39,9 +39,10 @@ export async function rootTree(
   finish: (tree: string) => void = () => undefined,
 ): Promise<string | undefined> {
   if (whyNot(GROUND_NEEDS) !== undefined) return undefined; // And the tests say why.
-  const root = join(cacheDir("runtimes"), name);
+  const all = [...BASE, ...packages];
+  const root = join(cacheDir("runtimes"), `${name}-${Bun.hash([suite, ...all].join(" ")).toString(16)}`);
   try {
-    await debianSystem(root, suite, [...BASE, ...packages], async (tree) => {
+    await debianSystem(root, suite, all, async (tree) => {
       for (const program of IPTABLES)
         symlinkSync(program.replace("tables", "tables-nft"), join(tree, "usr/sbin", program));
       for (const dir of ["etc/cni/net.d", "opt/cni/bin", "usr/local/bin", "usr/local/sbin", "root", "mnt"])

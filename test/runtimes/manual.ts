@@ -1,0 +1,31 @@
+/**
+ * The steps of `docs/runtimes.md`: what its page tells an operator to do for a runtime is what the tests do before they
+ * start it. A file is marked `<!-- file PATH -->`, commands `<!-- run -->`, each before a fenced block.
+ */
+import { readFileSync } from "node:fs";
+import { inProject } from "../../scripts/paths.ts";
+import type { Ground } from "./ground.ts";
+
+export type Step = { readonly file: string; readonly content: string } | { readonly commands: string };
+
+/** The steps of the section with this heading, in the page's order. */
+export function stepsOf(heading: string): readonly Step[] {
+  const sections = readFileSync(inProject("docs/runtimes.md"), "utf8").split(/^## /m);
+  const section = sections.find((text) => text.startsWith(`${heading}\n`));
+  if (section === undefined) throw new Error(`docs/runtimes.md has no section ${heading}`);
+  const blocks = section.matchAll(/^<!-- (?:file (\S+)|run) -->\n\n```\w+\n([^]*?)^```$/gm);
+  return [...blocks].map(([, file, content = ""]) =>
+    file === undefined ? { commands: content } : { file, content },
+  );
+}
+
+/** Does what the section says on a ground; `edit` may change a file's content on its way. */
+export async function follow(
+  on: Ground,
+  heading: string,
+  edit: (content: string, file: string) => string = (content) => content,
+): Promise<void> {
+  for (const step of stepsOf(heading))
+    if ("file" in step) on.write(step.file, edit(step.content, step.file));
+    else await on.exec(["sh", "-e", "-c", step.commands]);
+}

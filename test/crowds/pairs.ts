@@ -2,6 +2,7 @@
  * Two plugins in one list: what they answer, whether CHECK accepts what both made, beside a second container too, and
  * what is left after DEL.
  */
+import type { Entry } from "../../src/cli/ps/entry.ts";
 import { isPluginType } from "../../src/plugins/registry.ts";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { sample } from "../../src/testing/faults.ts";
@@ -71,10 +72,20 @@ export async function faultsOfPair(heddle: HeddleBinary, pair: Pair): Promise<re
   await site.check(one, first.plugins, first.result, first.of);
   const second = await demanded(site, pair, two, 1);
   for (const a of [first, second]) await site.check(a.at, a.plugins, a.result, a.of);
+  const seen = await unseen(site);
   await site.del(one, first.plugins, first.result, { ...first.of, bare: pair.bare });
   await site.check(two, second.plugins, second.result, second.of);
   await site.del(two, second.plugins, second.result, { ...second.of, bare: pair.bare });
-  return [...unexpected(first), ...unexpected(second), ...difference(before, await look())];
+  return [...seen, ...unexpected(first), ...unexpected(second), ...difference(before, await look())];
+}
+
+/** What `heddle ps` says of the two other than that they are as they were made, or `heddle show` cannot say. */
+async function unseen({ host }: ListSite): Promise<readonly string[]> {
+  const entries = JSON.parse((await host.cli(["ps", "--json"], {})).stdout) as readonly Entry[];
+  const faults = entries.filter((e) => e.state !== "ok").map((e) => `heddle ps: ${JSON.stringify(e)}`);
+  if (entries.length !== 2) faults.push(`heddle ps: ${entries.length} attachments, not 2`);
+  const { code, stderr } = await host.cli(["show", entries[0]?.key ?? ""], {});
+  return code === 0 ? faults : [...faults, `heddle show: ${stderr}`];
 }
 
 function wrongRefusal(pair: Pair, message: string): readonly string[] {

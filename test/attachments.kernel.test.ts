@@ -3,6 +3,7 @@ import { describe, expect } from "bun:test";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CniHost, cniHost } from "../src/testing/cni-host.ts";
+import { untilOnly } from "../src/testing/dying.ts";
 import { heddleOfFile } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { testNetns } from "../src/testing/netns.ts";
@@ -58,6 +59,53 @@ describe("heddle gc", () => {
     );
     expect((await host.cli(["gc"], env)).stdout).toBe("Nothing to clean up.\n");
     expect((await host.cli(["cni", "check", "mynet", alive.path], { ...env, CAP_ARGS: "" })).code).toBe(0);
+  });
+
+  hostTest("says with --dry-run what it would remove and why, and removes nothing", async () => {
+    await using host = await cniHost(heddle);
+    const env = { NETCONFPATH: confDir(host), CAP_ARGS };
+    expect((await host.cli(["gc", "--dry-run"], env)).stdout).toBe("Nothing to clean up.\n");
+    let path: string;
+    {
+      await using dying = await testNetns();
+      path = dying.path;
+      expect((await host.cli(["cni", "add", "mynet", path], env)).code).toBe(0);
+      expect((await host.cli(["gc", "--dry-run"], env)).stdout).toBe("Nothing to clean up.\n");
+    }
+    await untilOnly(host);
+    const before = await host.snapshot();
+    const told = await host.cli(["gc", "--dry-run"], env);
+    expect([told.code, told.stderr]).toEqual([0, ""]);
+    const lines = told.stdout.trimEnd().split("\n");
+    expect(lines[0]).toMatch(
+      /^would detach container cnitool-\S+ \(eth0, network mynet\): its namespace \S+ is gone$/,
+    );
+    expect(lines[0]).toContain(path);
+    expect(lines[1]).toBe("  by the list in the cache: bridge, portmap");
+    expect(lines.slice(2).map((l) => l.replace(/cnitool-\S+/, "…"))).toEqual([
+      "  - nftables, inet heddle, masquerade4: 10.88.0.2 : goto masq_10.88.0.0/24",
+      "  - nftables, inet heddle, ports4: tcp . 8080 : 10.88.0.2 . 80",
+      "  - nftables, inet heddle, hairpin4: 10.88.0.2 . tcp . 80 : goto hairpin_10.88.0.0/24",
+      "  - reservation of 10.88.0.2 by host-local",
+      "  - record of bridge",
+      "  - record of portmap",
+      "  - cache /var/lib/cni/results/mynet-…",
+    ]);
+    expect(await host.snapshot()).toEqual(before);
+    await host.exec(["rm", "-rf", "/var/lib/cni/results"]);
+    const [dead] = JSON.parse((await host.cli(["gc", "--dry-run", "--json"], env)).stdout) as {
+      by: string;
+    }[];
+    expect(dead).toMatchObject({
+      network: "mynet",
+      ifname: "eth0",
+      by: "configuration",
+      plugins: ["bridge", "portmap"],
+    });
+    // And then it does what it said.
+    expect((await host.cli(["gc"], env)).stdout).toStartWith("detached");
+    const after = (await host.snapshot()).join("\n");
+    for (const gone of ["8080", "heddle-bridge-", "10.88.0.2"]) expect(after).not.toContain(gone);
   });
 
   hostTest("cleans the kernel also when the network's configuration and the cache are gone", async () => {

@@ -3,19 +3,26 @@
  * back what others took away from those that live.
  */
 import type { Command } from "commander";
+import type { Runtime } from "../cni/runtime.ts";
 import { complain, print } from "./output.ts";
 
 interface JsonOption {
   readonly json?: boolean;
 }
 
+interface GcOptions extends JsonOption {
+  readonly cacheDir?: string;
+  readonly dryRun?: boolean;
+}
+
 export function addAttachmentCommands(program: Command): void {
   program
     .command("gc")
     .description("Detach containers whose network namespace is gone")
+    .option("--dry-run", "Say what would be removed and why, and remove nothing")
     .option("--json", "Print JSON")
     .option("--cache-dir <dir>", "Where attachments are remembered (default: /var/lib/cni)")
-    .action(async (options: JsonOption & { readonly cacheDir?: string }) => collect(options));
+    .action(async (options: GcOptions) => collect(options));
   program
     .command("reload")
     .description("Put back firewall rules and shared settings of live attachments")
@@ -23,24 +30,47 @@ export function addAttachmentCommands(program: Command): void {
     .action(async ({ json }: JsonOption) => putBack(json === true));
 }
 
-async function collect({ json, cacheDir }: JsonOption & { readonly cacheDir?: string }): Promise<void> {
-  const { collectDead } = await import("../cni/collect.ts");
+async function collect({ json, cacheDir, dryRun }: GcOptions): Promise<void> {
   const { confDirOf } = await import("./cni-request.ts");
   const { pluginHost } = await import("../plugins/registry.ts");
-  const { absolutePluginPath } = await import("./plugin-path.ts");
   const runtime = {
     host: pluginHost(true),
-    path: absolutePluginPath(process.env["CNI_PATH"] ?? "/opt/cni/bin"),
+    path: process.env["CNI_PATH"] ?? "/opt/cni/bin",
     env: process.env,
     log: complain,
     ...(cacheDir === undefined ? {} : { cacheDir }),
   };
-  const done = await collectDead(runtime, confDirOf(process.env));
-  const lines = done.map((d) => ({
-    what: `container ${d.containerId} (${d.ifname}, network ${d.network})`,
-    failure: d.failure,
-  }));
-  tell(lines, "detached", "Nothing to clean up.", json === true);
+  const confDir = confDirOf(process.env);
+  if (dryRun === true) return preview(runtime, confDir, json === true);
+  const { collectDead } = await import("../cni/collect.ts");
+  const done = await collectDead(runtime, confDir);
+  const lines = done.map((d) => ({ what: nameOf(d), failure: d.failure }));
+  tell(lines, "detached", NOTHING_DEAD, json === true);
+}
+
+const NOTHING_DEAD = "Nothing to clean up.";
+
+const nameOf = (d: {
+  readonly containerId: string;
+  readonly ifname: string;
+  readonly network: string;
+}): string => `container ${d.containerId} (${d.ifname}, network ${d.network})`;
+
+async function preview(runtime: Runtime, confDir: string, json: boolean): Promise<void> {
+  const { previewCollection } = await import("../cni/collect-preview.ts");
+  const dead = await previewCollection(runtime, confDir);
+  if (json) return print(JSON.stringify(dead, undefined, 2));
+  if (dead.length === 0) return print(NOTHING_DEAD);
+  const listed = {
+    cache: "the list in the cache",
+    configuration: "the configured list",
+    record: "its records",
+  };
+  for (const d of dead) {
+    print(`would detach ${nameOf(d)}: ${d.why}`);
+    print(`  by ${listed[d.by]}: ${d.plugins.join(", ")}`);
+    for (const line of d.removes) print(`  - ${line}`);
+  }
 }
 
 async function putBack(json: boolean): Promise<void> {

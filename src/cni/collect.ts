@@ -1,11 +1,12 @@
 import { failureOf } from "../errors.ts";
 import { isAlive } from "../netstate/alive.ts";
-import { isBusy, listRecords } from "../netstate/record.ts";
-import { type CacheKey, DEFAULT_CACHE_DIR, listCache, liveNetns } from "./cache.ts";
+import { MARK_PREFIX } from "../netstate/owner.ts";
+import { type AttachmentRecord, isBusy, listRecords } from "../netstate/record.ts";
+import { type CacheKey, listCache, liveNetns } from "./cache.ts";
 import { clearRecord } from "./detach.ts";
 import type { NetworkList } from "./list.ts";
 import { loadNetwork } from "./load.ts";
-import { cachedAttachments, delNetworkList, type Runtime } from "./runtime.ts";
+import { cachedAttachments, delNetworkList, type Runtime, runtimeCacheDir } from "./runtime.ts";
 
 /**
  * Cleaning up after containers that are gone, for a whole host: every attachment whose namespace no longer exists is
@@ -21,18 +22,8 @@ export interface Collected {
 }
 
 export async function collectDead(runtime: Runtime, confDir: string): Promise<readonly Collected[]> {
-  const dead = new Map<string, CacheKey>();
-  const recorded = new Set<string>();
-  for (const record of listRecords("heddle-")) {
-    recorded.add(keyOf(record.owner));
-    if (!isAlive(record) && !isBusy(record.owner)) dead.set(keyOf(record.owner), record.owner);
-  }
-  for (const entry of listCache(runtime.cacheDir ?? DEFAULT_CACHE_DIR)) {
-    const ours = entry.netnsId !== undefined && !recorded.has(keyOf(entry.key));
-    if (ours && liveNetns(entry) === undefined) dead.set(keyOf(entry.key), entry.key);
-  }
   const done: Collected[] = [];
-  for (const owner of dead.values()) {
+  for (const { owner } of findDead(runtime)) {
     const { network, containerId, ifname } = owner;
     const failure = await failureOf(() => detachDead(runtime, confDir, owner));
     done.push({ network, containerId, ifname, ...(failure ? { failure } : {}) });
@@ -40,23 +31,54 @@ export async function collectDead(runtime: Runtime, confDir: string): Promise<re
   return done;
 }
 
+/** A dead attachment: who it was, and the records of its plugins, if it has any. */
+export interface Dead {
+  readonly owner: CacheKey;
+  readonly records: readonly AttachmentRecord[];
+}
+
+/**
+ * Every attachment whose container is gone and which nobody is at work on: those with a record, and those that the cache
+ * alone knows.
+ */
+export function findDead(runtime: Pick<Runtime, "cacheDir">): readonly Dead[] {
+  const dead: Dead[] = [];
+  const recorded = Map.groupBy(listRecords(MARK_PREFIX), (r) => keyOf(r.owner));
+  for (const records of recorded.values()) {
+    const first = records.find((r) => !isAlive(r) && !isBusy(r.owner));
+    if (first !== undefined) dead.push({ owner: first.owner, records });
+  }
+  for (const entry of listCache(runtimeCacheDir(runtime))) {
+    const ours = entry.netnsId !== undefined && !recorded.has(keyOf(entry.key));
+    if (ours && liveNetns(entry) === undefined) dead.push({ owner: entry.key, records: [] });
+  }
+  return dead;
+}
+
 const keyOf = (o: CacheKey): string => [o.network, o.containerId, o.ifname].join("\0");
 
 async function detachDead(runtime: Runtime, confDir: string, owner: CacheKey): Promise<void> {
-  const list = listOf(runtime, confDir, owner);
+  const list = listFor(runtime, confDir, owner)?.list;
   const { containerId, ifname } = owner;
   if (list !== undefined) await delNetworkList(runtime, list, { containerId, ifname });
-  for (const record of listRecords("heddle-"))
+  for (const record of listRecords(MARK_PREFIX))
     if (keyOf(record.owner) === keyOf(owner)) await clearRecord(record.owner);
 }
 
-function listOf(runtime: Runtime, confDir: string, owner: CacheKey): NetworkList | undefined {
+/** The list that an attachment is detached with, and where it is from. */
+export interface FoundList {
+  readonly list: NetworkList;
+  readonly from: "cache" | "configuration";
+}
+
+/** Undefined, and told to the runtime's log, if there is none: then the records alone say what to remove. */
+export function listFor(runtime: Runtime, confDir: string, owner: CacheKey): FoundList | undefined {
   const cached = cachedAttachments(runtime, owner.containerId).find(
     ({ key }) => key.network === owner.network && key.ifname === owner.ifname,
   );
-  if (cached?.network !== undefined) return cached.network;
+  if (cached?.network !== undefined) return { list: cached.network, from: "cache" };
   try {
-    return loadNetwork(confDir, owner.network);
+    return { list: loadNetwork(confDir, owner.network), from: "configuration" };
   } catch (e) {
     runtime.log?.(
       `network ${owner.network} is cleaned up without its configuration: ${(e as Error).message}`,

@@ -71,7 +71,8 @@ export interface Attachment extends AttachmentKey {
   readonly capabilityArgs?: JsonObject;
 }
 
-const cacheDirOf = (runtime: Runtime): string => runtime.cacheDir ?? DEFAULT_CACHE_DIR;
+export const runtimeCacheDir = (runtime: Pick<Runtime, "cacheDir">): string =>
+  runtime.cacheDir ?? DEFAULT_CACHE_DIR;
 const cacheKey = (network: NetworkList, { containerId, ifname }: AttachmentKey): CacheKey => ({
   network: network.name,
   containerId,
@@ -129,7 +130,7 @@ export async function addNetworkList(
 }
 
 function refuseLive(runtime: Runtime, key: CacheKey, attachment: Attachment): void {
-  const cached = readCache(cacheDirOf(runtime), key);
+  const cached = readCache(runtimeCacheDir(runtime), key);
   if (cached.kind !== "entry") return;
   const live = liveNetns(cached.entry);
   if (live === undefined) return;
@@ -143,7 +144,7 @@ function refuseLive(runtime: Runtime, key: CacheKey, attachment: Attachment): vo
 function remember(runtime: Runtime, network: NetworkList, attachment: Attachment, result: Result): void {
   const { netns, args, capabilityArgs } = attachment;
   const id = netns === undefined ? undefined : netnsId(netns);
-  writeCache(cacheDirOf(runtime), cacheKey(network, attachment), {
+  writeCache(runtimeCacheDir(runtime), cacheKey(network, attachment), {
     config: network.text,
     ...(netns === undefined ? {} : { netns }),
     ...(id ? { netnsId: id } : {}),
@@ -171,7 +172,7 @@ export async function delNetworkList(
   attachment: Attachment,
 ): Promise<void> {
   const key = cacheKey(network, attachment);
-  const cached = readCache(cacheDirOf(runtime), key);
+  const cached = readCache(runtimeCacheDir(runtime), key);
   const entry = cached.kind === "entry" ? cached.entry : undefined;
   let prevResult: Result | undefined;
   try {
@@ -181,7 +182,7 @@ export async function delNetworkList(
     runtime.log?.(`DEL goes on without the cached result: ${errorText(e)}`);
   }
   throwAll(await delAll(sequenceOf(runtime, network, withCachedArgs(attachment, entry)), prevResult));
-  removeCache(cacheDirOf(runtime), key);
+  removeCache(runtimeCacheDir(runtime), key);
 }
 
 /** @throws version/incompatible */
@@ -205,7 +206,7 @@ export async function checkNetworkList(
 ): Promise<void> {
   requireVersion("CHECK", network, "0.4.0");
   if (network.disableCheck) return;
-  const cached = readCache(cacheDirOf(runtime), cacheKey(network, attachment));
+  const cached = readCache(runtimeCacheDir(runtime), cacheKey(network, attachment));
   if (cached.kind === "broken") throw cached.error;
   const entry = cached.kind === "entry" ? cached.entry : undefined;
   const prev = entry?.result ? { prevResult: decodeResult(entry.result, network.cniVersion) } : {};
@@ -229,13 +230,13 @@ export async function gcNetworkList(
   const isValid = (key: CacheKey): boolean =>
     (valid ?? []).some((v) => v.containerId === key.containerId && v.ifname === key.ifname);
   await attempt(async () => {
-    for (const entry of listCache(cacheDirOf(runtime)))
+    for (const entry of listCache(runtimeCacheDir(runtime)))
       if (entry.key.network === network.name && !isValid(entry.key))
         await attempt(() =>
           delNetworkList(runtime, cachedList(entry) ?? network, staleAttachment(entry.key, entry)),
         );
   });
-  removeDrafts(cacheDirOf(runtime), network.name);
+  removeDrafts(runtimeCacheDir(runtime), network.name);
   if (atLeast(network.cniVersion, "1.1.0"))
     failures.push(...(await gcAll(sequenceOf(runtime, network), valid)));
   throwAll(failures);
@@ -304,7 +305,7 @@ export interface RememberedAttachment {
 
 /** Every attachment in the cache, of one container if its ID is given. */
 export function cachedAttachments(runtime: Runtime, containerId?: string): readonly RememberedAttachment[] {
-  return listCache(cacheDirOf(runtime), containerId).map((entry) => {
+  return listCache(runtimeCacheDir(runtime), containerId).map((entry) => {
     const network = cachedList(entry);
     const attachment = withCachedArgs(
       { ...pick(entry.key), ...(entry.netns === undefined ? {} : { netns: entry.netns }) },
@@ -324,7 +325,7 @@ export function cachedResult(
   network: NetworkList,
   attachment: AttachmentKey,
 ): Result | undefined {
-  const cached = readCache(cacheDirOf(runtime), cacheKey(network, attachment));
+  const cached = readCache(runtimeCacheDir(runtime), cacheKey(network, attachment));
   if (cached.kind === "broken") throw cached.error;
   return cached.kind === "entry" && cached.entry.result
     ? decodeResult(cached.entry.result, network.cniVersion)

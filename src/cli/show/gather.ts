@@ -1,19 +1,14 @@
 import { type KnownAttachment, lastMac } from "../../cni/attachments.ts";
 import { liveNetns } from "../../cni/cache.ts";
 import { isNetError } from "../../errors.ts";
-import { mayHaveChains } from "../../firewall/iptables-probe.ts";
-import type { Run } from "../../firewall/iptables-run.ts";
-import { seeIptables } from "../../firewall/iptables-seen.ts";
-import { seeNftables } from "../../firewall/nftables-seen.ts";
 import type { SeenRule } from "../../firewall/seen.ts";
-import { hostPrefix } from "../../net/ip.ts";
 import { isAlive } from "../../netstate/alive.ts";
 import { compareFirewalls, type ComparedFirewalls } from "../../netstate/compare-firewalls.ts";
 import { backendsOf, healthOf } from "../../netstate/health.ts";
 import type { NetObject } from "../../netstate/model.ts";
 import { markOf } from "../../netstate/owner.ts";
+import { seeRules } from "../../netstate/seen-rules.ts";
 import { openSpaces, type Spaces } from "../../netstate/spaces.ts";
-import { openRuleSet } from "../../nft/available.ts";
 import { readSysctl } from "../../sys/sysctl.ts";
 import { portsOf, type Port } from "../ps/entry.ts";
 import type { Description, Dns, ShownRule, Station } from "./description.ts";
@@ -33,7 +28,7 @@ export async function describeAttachment(a: KnownAttachment): Promise<Descriptio
     marks: [...marks.keys()],
     gateways: objectsOf(a).flatMap((o) => (o.kind === "vlan-gateway" ? [o.name] : [])),
   });
-  const seen = seenRules(a, marks, comparing);
+  const seen = seeRules(a.records, new Set(marks.keys()), comparing);
   const { key, network, containerId, ifname, plugins } = a;
   return {
     key,
@@ -100,53 +95,6 @@ function openFor({ records, cached }: KnownAttachment): Spaces {
 function dnsOf({ result }: KnownAttachment): Dns | null {
   const { nameservers = [], search = [] } = result?.dns ?? {};
   return nameservers.length + search.length === 0 ? null : { nameservers, search };
-}
-
-function seenRules(
-  a: KnownAttachment,
-  marks: ReadonlyMap<string, string>,
-  comparing: ComparedFirewalls,
-): readonly SeenRule[] {
-  const own = new Set(marks.keys());
-  using socket = openRuleSet();
-  const backends = backendsOf(a.records);
-  const withIptables = ([4, 6] as const).filter((f) => backends.has("iptables") || mayHaveChains(f));
-  return [
-    ...(socket === undefined ? [] : seeNftables(socket, own)),
-    ...withIptables.flatMap((family) => seeOrNone(comparing.list, family, own)),
-    ...seenZones(a, comparing),
-  ];
-}
-
-/** A host without the programs of a family has nothing in it. */
-function seeOrNone(run: Run, family: 4 | 6, marks: ReadonlySet<string>): readonly SeenRule[] {
-  try {
-    return seeIptables(run, family, marks);
-  } catch (e) {
-    if (isNetError(e, "program/failed")) return [];
-    throw e;
-  }
-}
-
-/** Sources of a zone of firewalld have no place for an owner: the record says which to ask for. */
-function seenZones(a: KnownAttachment, { firewalls }: ComparedFirewalls): readonly SeenRule[] {
-  return a.records.flatMap((record) =>
-    (record.state?.objects ?? []).flatMap((o) => {
-      if (o.kind !== "firewall" || o.state.backend !== "firewalld") return [];
-      const mark = markOf(record.owner);
-      const zone = o.state.firewalldZone ?? "trusted";
-      return o.state.rules.flatMap((rule): SeenRule[] => {
-        if (rule.kind !== "accept-forward") return [];
-        try {
-          firewalls.open("firewalld").verify({ ...o.state, rules: [rule] }, mark);
-        } catch {
-          return [];
-        }
-        const text = `source ${hostPrefix(rule.address).text}`;
-        return [{ backend: "firewalld", mark, where: `zone ${zone}`, text, via: ["FORWARD"], leadsTo: [] }];
-      });
-    }),
-  );
 }
 
 const maps = ({ port }: SeenRule, { protocol, hostIP, hostPort, containerPort }: Port): boolean =>

@@ -27,18 +27,27 @@ const REDRAW_MS = 100;
 const PATIENCE_MS = 1_000;
 
 /** Tells on a terminal, after a second, how far a long work is; `done` takes the line away. */
-export function progress(what: string): { at(done: number, of: number): void; done(): void } {
+export interface Progress {
+  at(done: number, of: number): void;
+  /** What comes next, in words. */
+  step(text: string): void;
+  done(): void;
+}
+
+export function progress(what: string): Progress {
   const started = performance.now();
   let last = started + PATIENCE_MS - REDRAW_MS;
   let shown = false;
+  const show = (text: string): void => {
+    const now = performance.now();
+    if (now - last < REDRAW_MS || !isatty(2)) return;
+    last = now;
+    shown = true;
+    writeAll(2, `\r${what} ${text}\u001b[K`);
+  };
   return {
-    at(done, of) {
-      const now = performance.now();
-      if (now - last < REDRAW_MS || !isatty(2)) return;
-      last = now;
-      shown = true;
-      writeAll(2, `\r${what} ${done} of ${of}\u001b[K`);
-    },
+    at: (done, of) => show(`${done} of ${of}`),
+    step: show,
     done: () => {
       if (shown) writeAll(2, "\r\u001b[K");
     },

@@ -138,6 +138,22 @@ describe("without root, heddle doctor", () => {
     expect(report.summary["unknown"]).toBeGreaterThanOrEqual(hidden.length);
   });
 
+  hostTest(
+    "does not say in a user namespace that what the machine's root has is somebody else's",
+    async () => {
+      await using on = await doctorHost(heddle);
+      const argv = ["unshare", "--user", heddle.at("heddle"), "doctor", "--json"];
+      const env = { CNI_PATH: "/etc/plugins", HEDDLE_RUN_DIR: "/run/heddle" };
+      const { stdout } = await on.host.exec(argv, { env, mustSucceed: false });
+      const report = { ...(JSON.parse(stdout) as Report), code: 0 };
+      for (const id of ["config-permissions", "plugin-permissions"])
+        expect([id, said(report, id)]).toEqual([
+          id,
+          [expect.stringMatching(/^unknown : cannot tell because this user namespace/)],
+        ]);
+    },
+  );
+
   hostTest("takes nothing that it cannot see for a problem, nor for nothing", async () => {
     await using on = await doctorHost(heddle);
     await on.exec("nft", "flush", "ruleset");

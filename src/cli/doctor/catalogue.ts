@@ -146,6 +146,12 @@ export const catalogue = {
     fine: "every file in the configuration directory is one that runtimes read",
     why: "Runtimes read .conflist, .conf and .json, and pass over every other name without a word.",
   },
+  "config-elsewhere": {
+    group: "configuration",
+    severities: ["note"],
+    fine: "no runtime is set to read configurations elsewhere",
+    why: "What that runtime does with containers was not looked at.",
+  },
   "network-twice": {
     group: "configuration",
     severities: ["warning"],

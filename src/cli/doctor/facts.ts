@@ -11,12 +11,22 @@ import { type FeatureAnswer, gatherFeatures } from "./gather/kernel.ts";
 import { gatherLinks, type LinkFacts } from "./gather/links.ts";
 import { gatherManagers, type ManagerFacts } from "./gather/managers.ts";
 import { gatherRuleSet, type RuleSetFacts } from "./gather/rule-set.ts";
+import {
+  gatherRuntimes,
+  lookUpPlugins,
+  type PluginLookup,
+  type PluginPath,
+  type RuntimeFacts,
+} from "./gather/runtimes.ts";
 import { gatherState, type StateFacts } from "./gather/state.ts";
 import { look, type Seen, seen } from "./seen.ts";
 
 export interface HostFacts {
   readonly nowMs: number;
   readonly config: ConfigFacts;
+  readonly runtimes: RuntimeFacts;
+  /** What each program finds of the plugins that configurations name. */
+  readonly plugins: Seen<readonly PluginLookup[]>;
   readonly features: Seen<readonly FeatureAnswer[]>;
   readonly net: LinkFacts;
   readonly ruleSet: RuleSetFacts;
@@ -30,7 +40,7 @@ export interface HostFacts {
 /** Where to look. */
 export interface Where {
   readonly confDir: string;
-  /** Directories of plugins. */
+  /** `CNI_PATH`, split; empty if it is not set. */
   readonly pluginPath: readonly string[];
   readonly cacheDir?: string;
   /** As of the DHCP daemon, which keeps its leases below it. */
@@ -51,15 +61,21 @@ export async function gatherFacts(
 ): Promise<HostFacts> {
   const cacheDir = where.cacheDir ?? DEFAULT_CACHE_DIR;
   tell(`configurations in ${where.confDir}`);
-  const config = await gatherConfig(where.confDir, where.pluginPath);
+  const config = await gatherConfig(where.confDir);
+  const runtimes = gatherRuntimes(where.pluginPath);
   const known = networksOf(config);
   const networks = known.known ? known.value : [];
+  const paths = runtimes.pluginPaths;
+  const types = [...new Set(networks.flatMap((n) => n.plugins))];
+  const plugins = paths.known ? seen(lookUpPlugins(types, paths.value)) : paths;
   const bridges = new Set(networks.flatMap((n) => (n.bridge ? [n.bridge.name] : [])));
   const reservationDirs = look(() => reservationDirsOf(networks));
   tell("what the kernel has");
   const features = known.known ? seen(gatherFeatures(known.value)) : known;
   tell(`attachments in ${runDir()}`);
-  const state = await gatherState({ cacheDir, reservationDirs }, nowMs);
+  const state = await gatherState({ cacheDir, reservationDirs }, nowMs, (done, of) =>
+    tell(`attachments: ${done} of ${of}`),
+  );
   tell("links and routes");
   const net = gatherLinks((link) => link.kind === "bridge" || bridges.has(link.name));
   tell("firewall rules");
@@ -67,10 +83,14 @@ export async function gatherFacts(
   tell("network managers");
   const managers = gatherManagers();
   tell("files");
-  const files = gatherFiles({ ...where, cacheDir, reservationDirs });
+  const files = gatherFiles({ ...where, pluginDirs: dirsOf(paths), cacheDir, reservationDirs });
   const listeners = look(() => listenersIn(readText("/proc/net/unix")));
-  return { nowMs, config, features, net, ruleSet, managers, state, files, listeners };
+  return { nowMs, config, runtimes, plugins, features, net, ruleSet, managers, state, files, listeners };
 }
+
+/** Every directory in which somebody looks for plugins, once. */
+export const dirsOf = (paths: Seen<readonly PluginPath[]>): Seen<readonly string[]> =>
+  paths.known ? seen([...new Set(paths.value.flatMap((p) => p.dirs))]) : paths;
 
 /** Those of the configured networks, and every other one in the usual place. */
 function reservationDirsOf(networks: readonly ConfNetwork[]): readonly string[] {

@@ -63,7 +63,7 @@ const lives = ({ state: { attachments } }: HostFacts): boolean =>
 
 /** Takes from group and others what they may write of Heddle's state. A file of another user stays as it is. */
 function permissionFix(ids: readonly FindingId[], { files: { state } }: HostFacts): Fix {
-  const open = state.known ? state.value.filter((f) => f.uid === 0 && isOpen(f)) : [];
+  const open = state.known ? state.value.filter((f) => f.belongs === "own" && isOpen(f)) : [];
   return {
     ids: open.length === 0 ? [] : ids,
     what: `take from group and others the right to write ${open.map((f) => f.path).join(", ")}`,

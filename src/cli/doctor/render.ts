@@ -1,4 +1,5 @@
 /** The doctor's report: for people, as text; for programs, as JSON. */
+import { coloured } from "../terminal.ts";
 import { catalogue } from "./catalogue.ts";
 import { plural } from "./commands.ts";
 import type { Finding, Severity } from "./finding.ts";
@@ -55,15 +56,22 @@ export const toJson = ({ findings, fixed }: Report): string =>
   );
 
 /** The worst first; what is ok, one line each, only if `all` is asked for. */
-export function toText({ findings, fixed }: Report, all: boolean): string {
+export function toText({ findings, fixed }: Report, all: boolean, screen: Screen): string {
   const shown = SEVERITIES.filter((s) => s !== "ok" || all);
-  const lines = [...shown.flatMap((s) => findings.filter((f) => f.severity === s)).flatMap(linesOf)];
+  const lines = [
+    ...shown.flatMap((s) => findings.filter((f) => f.severity === s)).flatMap((f) => linesOf(f, screen)),
+  ];
   return [...fixed.flatMap(fixLines), ...lines, summary(findings)].join("\n");
 }
 
-function linesOf({ id, severity, seen, cure, unknown }: Finding): readonly string[] {
+/** Whether it has colours. */
+type Screen = Parameters<typeof coloured>[0];
+
+const colours = { problem: "red", warning: "yellow", note: "bold", ok: "green" } as const;
+
+function linesOf({ id, severity, seen, cure, unknown }: Finding, screen: Screen): readonly string[] {
   const word = unknown ? "unknown" : severity;
-  const head = `${word.padEnd(7)}  ${id}: ${seen}`;
+  const head = `${coloured(screen, colours[severity], word)}${" ".repeat(9 - word.length)}${id}: ${seen}`;
   if (severity === "ok" || unknown) return [head];
   return [head, `         ${catalogue[id].why}`, ...cure.map((line) => `         > ${line}`)];
 }

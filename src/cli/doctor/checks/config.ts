@@ -5,14 +5,16 @@ import { type HostFacts, networksOf } from "../facts.ts";
 import { type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
 import { allSeen } from "../seen.ts";
 import type { ConfFile } from "../gather/config.ts";
+import type { PluginLookup } from "../gather/runtimes.ts";
 
-type Facts = Pick<HostFacts, "config" | "listeners">;
+type Facts = Pick<HostFacts, "config" | "listeners" | "plugins" | "runtimes">;
 
 export const config: Check<Facts> = {
   ids: [
     "config-none",
     "config-invalid",
     "config-ignored",
+    "config-elsewhere",
     "network-twice",
     "network-first",
     "plugin-missing",
@@ -49,6 +51,7 @@ export const config: Check<Facts> = {
               ),
             ],
       ),
+      ...elsewhere(facts),
       ...plugins(facts),
       ...dhcp(facts),
     ];
@@ -114,36 +117,43 @@ function firstOf(files: readonly ConfFile[]): readonly Finding[] {
   ];
 }
 
-function plugins({ config: { files, pluginPath } }: Facts): readonly Finding[] {
-  return whenSeen(["plugin-missing", "plugin-not-executable"], files, (all) => {
-    const where = pluginPath.join(":");
-    const wanted = all.flatMap(
-      (f) => f.network?.plugins.map((plugin) => ({ plugin, network: f.network?.name ?? "" })) ?? [],
-    );
-    return [...Map.groupBy(wanted, (w) => w.plugin.type)].flatMap(([type, uses]) => {
-      const networks = some([...new Set(uses.map((u) => u.network))]);
-      const { state, file = "" } = uses[0]?.plugin ?? { state: "missing" };
-      if (state === "missing")
-        return [
-          problem(
-            "plugin-missing",
-            type,
-            `network ${networks} names the plugin ${type}, which is not in ${where}`,
-            `heddle install --cni-bin-dir ${pluginPath[0] ?? "/opt/cni/bin"}`,
-          ),
-        ];
-      if (state === "not executable")
-        return [
-          problem(
-            "plugin-not-executable",
-            type,
-            `${file}, which network ${networks} names, cannot be executed`,
-            `chmod 755 ${file}`,
-          ),
-        ];
-      return [];
-    });
-  });
+function plugins({ config: all, plugins: lookups }: Facts): readonly Finding[] {
+  const fact = allSeen({ networks: networksOf(all), lookups });
+  return whenSeen(["plugin-missing", "plugin-not-executable"], fact, (known) =>
+    [...new Set(known.networks.flatMap((n) => n.plugins))].flatMap((type) => {
+      const users = known.networks.filter((n) => n.plugins.includes(type));
+      return known.lookups.flatMap((lookup) => aboutPlugin(type, some(users.map((n) => n.name)), lookup));
+    }),
+  );
+}
+
+function aboutPlugin(type: string, networks: string, { of, dirs, found }: PluginLookup): readonly Finding[] {
+  const { state, file = "" } = found.get(type) ?? { state: "missing" };
+  if (state === "missing") {
+    const seen = `network ${networks} names the plugin ${type}, which is not in ${dirs.join(":")} (${of})`;
+    return [
+      problem("plugin-missing", type, seen, `heddle install --cni-bin-dir ${dirs[0] ?? "/opt/cni/bin"}`),
+    ];
+  }
+  if (state === "executable") return [];
+  const seen = `${file}, which network ${networks} names, cannot be executed`;
+  return [problem("plugin-not-executable", type, seen, `chmod 755 ${file}`)];
+}
+
+/** A runtime that reads another directory than the one that was looked at. */
+function elsewhere({ config: { dir }, runtimes: { confDirs } }: Facts): readonly Finding[] {
+  return whenSeen("config-elsewhere", confDirs, (known) =>
+    known
+      .filter((c) => c.dir.replace(/(.)\/+$/, "$1") !== dir.replace(/(.)\/+$/, "$1"))
+      .map(({ of, dir: other }) =>
+        note(
+          "config-elsewhere",
+          of,
+          `${of} reads configurations in ${other}, and ${dir} was looked at`,
+          `NETCONFPATH=${other} heddle doctor`,
+        ),
+      ),
+  );
 }
 
 function dhcp({ config: all, listeners }: Facts): readonly Finding[] {

@@ -1,7 +1,7 @@
 /** Who may write what root acts on, and files that are younger than the clock allows. */
 import { some } from "../commands.ts";
 import type { HostFacts } from "../facts.ts";
-import { type Check, type Finding, problem, whenSeen } from "../finding.ts";
+import { cannotTell, type Check, type Finding, problem, whenSeen } from "../finding.ts";
 import type { FileFact } from "../gather/files.ts";
 import type { Seen } from "../seen.ts";
 import type { FindingId } from "../catalogue.ts";
@@ -11,7 +11,7 @@ type Facts = Pick<HostFacts, "files" | "nowMs">;
 /** Group and others may write. */
 const WRITABLE = 0o022;
 
-export const mode = (bits: number): string => bits.toString(8).padStart(4, "0");
+const mode = (bits: number): string => bits.toString(8).padStart(4, "0");
 
 export const files: Check<Facts> = {
   ids: ["state-permissions", "config-permissions", "plugin-permissions", "clock-behind"],
@@ -23,22 +23,33 @@ export const files: Check<Facts> = {
   ],
 };
 
-/** True if somebody else than root can change it. */
-export const isOpen = ({ uid, mode: bits }: FileFact): boolean => uid !== 0 || (bits & WRITABLE) !== 0;
+/** True if somebody else than root, or than who looks, can change it. */
+export const isOpen = ({ belongs, mode: bits }: FileFact): boolean =>
+  belongs === "other" || (bits & WRITABLE) !== 0;
 
 function permissions(id: FindingId, fact: Seen<readonly FileFact[]>): readonly Finding[] {
-  return whenSeen(id, fact, (all) =>
-    all.filter(isOpen).map((file) => {
-      const why =
-        file.uid === 0
-          ? `has mode ${mode(file.mode)}`
-          : `belongs to user ${file.uid}, mode ${mode(file.mode)}`;
-      const cure = [
-        ...(file.uid === 0 ? [] : [`chown root:root ${file.path}`]),
-        ...((file.mode & WRITABLE) === 0 ? [] : [`chmod go-w ${file.path}`]),
-      ];
-      return problem(id, file.path, `${file.path} ${why}`, ...cure);
-    }),
+  return whenSeen(id, fact, (all) => {
+    const hidden = all.filter((f) => f.belongs === "hidden" && !isOpen(f)).map((f) => f.path);
+    return [
+      ...all.filter(isOpen).map((file) => openFile(id, file)),
+      ...(hidden.length === 0
+        ? []
+        : [cannotTell(id, `this user namespace does not show to whom these belong: ${some(hidden, 3)}`)]),
+    ];
+  });
+}
+
+function openFile(id: FindingId, { path, uid, belongs, mode: bits }: FileFact): Finding {
+  const isOther = belongs === "other";
+  const seen = isOther
+    ? `${path} belongs to user ${uid}, mode ${mode(bits)}`
+    : `${path} has mode ${mode(bits)}`;
+  return problem(
+    id,
+    path,
+    seen,
+    ...(isOther ? [`chown root:root ${path}`] : []),
+    ...((bits & WRITABLE) === 0 ? [] : [`chmod go-w ${path}`]),
   );
 }
 

@@ -2,7 +2,7 @@
  * The network configurations of the host, as the doctor needs them: what validation says of each file, and of a network
  * that can be read, which plugins, bridges, and ranges of addresses it names. Reads files, and no kernel.
  */
-import { basename, extname, join } from "node:path";
+import { basename, extname } from "node:path";
 import { type PluginConf, unpacked } from "../../../cni/list.ts";
 import { configFiles, readNetworkFile } from "../../../cni/load.ts";
 import type { Version } from "../../../cni/version.ts";
@@ -22,7 +22,6 @@ import { look, type Seen } from "../seen.ts";
 
 export interface ConfigFacts {
   readonly dir: string;
-  readonly pluginPath: readonly string[];
   /** In the order of their names, which is that of container runtimes. */
   readonly files: Seen<readonly ConfFile[]>;
   /** Names of files that no runtime reads. */
@@ -41,7 +40,7 @@ export interface ConfNetwork {
   readonly name: string;
   readonly file: string;
   /** Every plugin that it runs, those of IPAM included, once. */
-  readonly plugins: readonly PluginFile[];
+  readonly plugins: readonly string[];
   /** Those of the list itself, in its order. */
   readonly types: readonly string[];
   readonly bridge?: { readonly name: string; readonly isGateway: boolean };
@@ -52,12 +51,6 @@ export interface ConfNetwork {
   readonly pools: readonly Pool[];
   /** The socket of the DHCP daemon, if the network gets its addresses from it. */
   readonly dhcpSocket?: string;
-}
-
-export interface PluginFile {
-  readonly type: string;
-  readonly state: "executable" | "not executable" | "missing";
-  readonly file?: string;
 }
 
 /** One range set of host-local. */
@@ -74,14 +67,14 @@ const READ = [".conflist", ".conf", ".json"];
 /** Said of plugins of others. */
 const STRANGER = "is not in this executable";
 
-export async function gatherConfig(dir: string, pluginPath: readonly string[]): Promise<ConfigFacts> {
+export async function gatherConfig(dir: string): Promise<ConfigFacts> {
   const names = look(() => configFiles(dir, READ).toSorted(byName));
-  if (!names.known) return { dir, pluginPath, files: names, ignored: names };
+  if (!names.known) return { dir, files: names, ignored: names };
   const files: ConfFile[] = [];
   for (const file of names.value) {
-    const checked = await checkPath(file, pluginPath);
+    const checked = await checkPath(file, []);
     const findings = checked.flatMap(toJson).filter((f) => !f.message.includes(STRANGER));
-    const network = networkOf(file, pluginPath);
+    const network = networkOf(file);
     files.push({ file, findings, ...(network ? { network } : {}) });
   }
   const ignored = look(() =>
@@ -89,13 +82,13 @@ export async function gatherConfig(dir: string, pluginPath: readonly string[]): 
       ? []
       : listDir(dir).flatMap((e) => (e.isFile && !READ.includes(extname(e.name)) ? [e.name] : [])),
   );
-  return { dir, pluginPath, files: { known: true, value: files }, ignored };
+  return { dir, files: { known: true, value: files }, ignored };
 }
 
 const byName = (a: string, b: string): number => (basename(a) < basename(b) ? -1 : 1);
 
 /** Absent if it cannot be read: validation has said why. */
-function networkOf(file: string, pluginPath: readonly string[]): ConfNetwork | undefined {
+function networkOf(file: string): ConfNetwork | undefined {
   try {
     const { name, cniVersion, plugins } = readNetworkFile(file);
     const entries = plugins.flatMap((p, i) => unpacked(p, `plugins[${i}]`));
@@ -113,7 +106,7 @@ function networkOf(file: string, pluginPath: readonly string[]): ConfNetwork | u
       name,
       file,
       types,
-      plugins: [...new Set([...chain, ...types, ...ipam])].map((type) => pluginFile(type, pluginPath)),
+      plugins: [...new Set([...chain, ...types, ...ipam])],
       ...(bridge ? { bridge: { name: bridge.bridge, isGateway: bridge.isGateway } } : {}),
       routed: types.includes("ptp") || bridge?.isGateway === true,
       ...iptables,
@@ -156,18 +149,4 @@ function attempt<T>(read: () => T): readonly T[] {
     if (e instanceof NetError) return [];
     throw e;
   }
-}
-
-const EXECUTE = 0o111;
-
-/** The first regular file of that name, as a runtime looks for it. */
-function pluginFile(type: string, path: readonly string[]): PluginFile {
-  if (type.includes("/")) return { type, state: "missing" };
-  for (const dir of path) {
-    const file = join(dir, type);
-    const found = look(() => statPath(file));
-    if (!found.known || found.value?.isFile !== true) continue;
-    return { type, file, state: (found.value.mode & EXECUTE) === 0 ? "not executable" : "executable" };
-  }
-  return { type, state: "missing" };
 }

@@ -1,5 +1,6 @@
 /** Whom files belong to and who may write them: Heddle's state, the configurations, the plugins. */
 import { runDir } from "../../../netstate/record.ts";
+import { inUserNamespace } from "../../../sys/capabilities.ts";
 import { type FileStat, listDir, statPath, unlessErrno } from "../../../sys/files.ts";
 import { look, type Seen } from "../seen.ts";
 
@@ -9,9 +10,13 @@ export interface FileFacts {
   readonly plugins: Seen<readonly FileFact[]>;
 }
 
+/** Whose a file is: root's, or who looks; somebody else's; or, in a user namespace, of a user that it does not show. */
+export type Belongs = "own" | "other" | "hidden";
+
 export interface FileFact {
   readonly path: string;
   readonly uid: number;
+  readonly belongs: Belongs;
   /** Permission bits with those of set-user-id, set-group-id and sticky. */
   readonly mode: number;
   readonly modifiedMs: number;
@@ -23,30 +28,27 @@ export interface FilePlaces {
   readonly cacheDir: string;
   readonly reservationDirs: Seen<readonly string[]>;
   readonly confDir: string;
-  readonly pluginPath: readonly string[];
+  readonly pluginDirs: Seen<readonly string[]>;
 }
 
 export function gatherFiles(places: FilePlaces): FileFacts {
   const run = runDir();
-  const { stateDir, cacheDir, reservationDirs, confDir, pluginPath } = places;
+  const { stateDir, cacheDir, reservationDirs, confDir, pluginDirs } = places;
   return {
     state: !reservationDirs.known
       ? reservationDirs
       : look(() => [
           ...factOf(run),
-          ...[
-            `${run}/attachments`,
-            `${run}/lock`,
-            stateDir,
-            `${stateDir}/dhcp`,
-            `${cacheDir}/results`,
-          ].flatMap(withFiles),
+          ...[`${run}/attachments`, `${run}/lock`, `${cacheDir}/results`].flatMap(withFiles),
+          ...withFiles(stateDir).flatMap((f) => (f.path === stateDir ? [f] : withFiles(f.path))),
           ...reservationDirs.value.flatMap(factOf),
         ]),
     config: look(() => withFiles(confDir)),
-    plugins: look(() => pluginPath.flatMap(withFiles)),
+    plugins: pluginDirs.known ? factsIn(pluginDirs.value) : pluginDirs,
   };
 }
+
+const factsIn = (dirs: readonly string[]): Seen<readonly FileFact[]> => look(() => dirs.flatMap(withFiles));
 
 /** A directory and the files in it; nothing if it is not there. */
 function withFiles(dir: string): readonly FileFact[] {
@@ -64,9 +66,19 @@ function factOf(path: string): readonly FileFact[] {
 
 const PERMISSIONS = 0o7777;
 
+/** What a user namespace shows for every user that it does not have (user_namespaces(7)). */
+const OVERFLOW_UID = 65534;
+
+const belongs = (uid: number): Belongs => {
+  if (uid === 0) return "own";
+  if (uid === OVERFLOW_UID && inUserNamespace()) return "hidden";
+  return uid === process.geteuid?.() ? "own" : "other";
+};
+
 const fact = (path: string, { uid, mode, mtimeNs }: FileStat): FileFact => ({
   path,
   uid,
+  belongs: belongs(uid),
   mode: mode & PERMISSIONS,
   modifiedMs: Number(mtimeNs / 1_000_000n),
 });

@@ -62,12 +62,19 @@ export interface StatePlaces {
   readonly reservationDirs: Seen<readonly string[]>;
 }
 
-export async function gatherState(places: StatePlaces, nowMs: number): Promise<StateFacts> {
+export async function gatherState(
+  places: StatePlaces,
+  nowMs: number,
+  tell: (done: number, of: number) => void,
+): Promise<StateFacts> {
   const records = look(() => listRecords("heddle-"));
   const attachments: RecordedAttachment[] = [];
   if (records.known) {
     using comparing = await compareFirewalls(backendsOf(records.value));
-    for (const record of records.value) attachments.push(await attachmentOf(record, comparing.firewalls));
+    for (const record of records.value) {
+      tell(attachments.length, records.value.length);
+      attachments.push(await attachmentOf(record, comparing.firewalls));
+    }
   }
   return {
     attachments: records.known ? seen(attachments) : records,

@@ -12,9 +12,17 @@ import { cacheDir, inProject, projectDir } from "./paths.ts";
 /** What is built for whom. The native executable has no target: it is made from the Bun that runs this script. */
 const outputs = {
   native: "dist/heddle",
+  "bun-linux-x64": "dist/heddle-linux-x64",
+  "bun-linux-x64-baseline": "dist/heddle-linux-x64-baseline",
+  "bun-linux-x64-musl": "dist/heddle-linux-x64-musl",
+  "bun-linux-x64-baseline-musl": "dist/heddle-linux-x64-baseline-musl",
   "bun-linux-arm64": "dist/heddle-linux-arm64",
+  "bun-linux-arm64-musl": "dist/heddle-linux-arm64-musl",
   "bun-windows-x64": "dist/heddle-windows-x64.exe",
 } as const satisfies Record<CrossTarget | "native", string>;
+export const crossTargets = Object.keys(outputs).filter(
+  (name) => name !== "native",
+) as readonly CrossTarget[];
 
 /** How every executable of ours is compiled. */
 export const compileOptions: readonly string[] = [
@@ -37,7 +45,8 @@ export function ensureBuilt(): Promise<string> {
   return build("native");
 }
 
-async function build(target: CrossTarget | "native"): Promise<string> {
+/** Builds the executable of a target if it is missing or older than what it is made of, and returns its path. */
+export async function build(target: CrossTarget | "native"): Promise<string> {
   const outfile = inProject(outputs[target]);
   const stamp = join(cacheDir("build"), `${basename(outfile)}.inputs`);
   const wanted = await inputsHash();
@@ -108,10 +117,8 @@ async function inputsHash(): Promise<string> {
 }
 
 if (import.meta.main) {
-  const targets = process.argv.includes("--all")
-    ? (["native", "bun-linux-arm64", "bun-windows-x64"] as const)
-    : (["native"] as const);
-  for (const target of targets) {
+  const all = process.argv.includes("--all");
+  for (const target of all ? (["native", ...crossTargets] as const) : (["native"] as const)) {
     const started = performance.now();
     const path = await build(target);
     const megabytes = (Bun.file(path).size / 1e6).toFixed(0);

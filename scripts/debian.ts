@@ -24,10 +24,11 @@ export interface Apt {
 }
 
 type Finish = (tree: string) => Promise<void>;
+type Fill = (archives: readonly string[], tree: string) => Promise<void>;
 
 /**
  * Makes the directory `root` from the packages that `fetch` downloads, unless it is there. `finish` completes the tree
- * before it gets its name.
+ * before it gets its name. `architecture` is the machine's own unless told.
  * @throws if apt is not there or cannot fetch a package
  */
 export function unpackDebian(
@@ -35,11 +36,13 @@ export function unpackDebian(
   suite: Suite,
   fetch: (apt: Apt) => Promise<void>,
   finish?: Finish,
+  architecture?: "amd64" | "arm64",
 ): Promise<void> {
-  return makeTree(root, suite, fetch, async (archives, tree) => {
+  const fill: Fill = async (archives, tree) => {
     for (const deb of archives) await command(["dpkg", "-x", deb, tree]);
     await finish?.(tree);
-  });
+  };
+  return makeTree(root, suite, fetch, fill, architecture);
 }
 
 /**
@@ -77,7 +80,8 @@ async function makeTree(
   root: string,
   suite: Suite,
   fetch: (apt: Apt) => Promise<void>,
-  fill: (archives: readonly string[], tree: string) => Promise<void>,
+  fill: Fill,
+  architecture?: string,
 ): Promise<void> {
   if (existsSync(root)) return;
   if (Bun.which("apt-get") === null) throw new Error("needs Debian's apt to fetch packages");
@@ -87,7 +91,7 @@ async function makeTree(
   for (const dir of [tree, join(archives, "partial"), join(work, "lists/partial")])
     mkdirSync(dir, { recursive: true });
   try {
-    await fetch(await aptOf(suite, work));
+    await fetch(await aptOf(suite, work, architecture));
     const names = readdirSync(archives).filter((name) => name.endsWith(".deb"));
     await fill(
       names.map((name) => join(archives, name)),
@@ -106,7 +110,7 @@ async function makeTree(
 /** How apt fetches what it would install. */
 const HOW = ["--download-only", "--yes", "--no-install-recommends"];
 
-async function aptOf(suite: Suite, work: string): Promise<Apt> {
+async function aptOf(suite: Suite, work: string, architecture?: string): Promise<Apt> {
   const sources = join(work, "sources.list");
   writeFileSync(sources, `${(await sourcesOf(suite)).join("\n")}\n`);
   const options = [
@@ -116,6 +120,7 @@ async function aptOf(suite: Suite, work: string): Promise<Apt> {
     `Dir::Cache=${join(work, "cache")}`,
     "Acquire::Languages=none",
     "APT::Sandbox::User=root",
+    ...(architecture === undefined ? [] : [`APT::Architecture=${architecture}`]),
   ].flatMap((option) => ["-o", option]);
   const get = (...words: readonly string[]): Promise<string> =>
     command(["apt-get", "-qq", ...options, ...words], { cwd: join(work, "cache/archives") });

@@ -8,8 +8,10 @@ import { isPluginType, pluginHost, registry } from "./plugins/registry.ts";
 const calledAs = (argv0: string): string =>
   argv0.slice(Math.max(argv0.lastIndexOf("/"), argv0.lastIndexOf("\\")) + 1).replace(/\.exe$/i, "");
 
-const name = calledAs(process.argv0);
 const [, , word, ...rest] = process.argv;
+/** A small file that names this program as its interpreter is a plugin by its own name (`#!/opt/cni/bin/heddle as-plugin`). */
+const interprets = word === "as-plugin" ? rest[0] : undefined;
+const name = calledAs(interprets ?? process.argv0);
 if (name === "dhcp" && word === "daemon") {
   // As the reference's daemon is started.
   const { runCommandLine } = await import("./cli/program.ts");

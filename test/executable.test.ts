@@ -7,6 +7,13 @@ import { tempDir } from "../src/testing/temp-dir.ts";
 
 const heddle = heddleOfFile();
 
+test("a small file that names the executable as its interpreter is a plugin by its own name", async () => {
+  using dir = tempDir("stub");
+  writeFileSync(dir.in("static"), `#!${heddle.path} as-plugin\n`, { mode: 0o755 });
+  const { json } = await runPlugin(dir.in("static"), { command: "VERSION" }, { cniVersion: "1.0.0" });
+  expect(json).toMatchObject({ supportedVersions: expect.arrayContaining(["1.1.0"]) as string[] });
+});
+
 describe("a hostile working directory", () => {
   test("cannot make the executable run its code or set its variables", async () => {
     using dir = tempDir("hostile");

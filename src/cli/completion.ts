@@ -33,6 +33,10 @@ export function addCompletionCommand(program: Command): void {
     });
 }
 
+/** The script of one of the shells above for a command line. */
+export const completionScript = (shell: string, program: Command): string =>
+  scripts[shell]?.(placesOf(program)) ?? "";
+
 function placesOf(
   command: Command,
   path: readonly string[] = [],

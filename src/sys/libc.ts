@@ -12,8 +12,8 @@ const buffer = "buffer";
 const length = "buffer_length";
 const i64 = FFIType.i64_fast;
 
-const open = () =>
-  dlopen(process.platform === "linux" ? "libc.so.6" : "", {
+const openAs = (file: string) =>
+  dlopen(file, {
     __errno_location: { args: [], returns: FFIType.ptr },
     socket: { args: [i32, i32, i32], returns: i32 },
     bind: { args: [i32, buffer, length], returns: i32 },
@@ -44,6 +44,16 @@ const open = () =>
     mkdir: { args: [buffer, i32], returns: i32 },
     utimensat: { args: [i32, buffer, buffer, i32], returns: i32 },
   }).symbols;
+
+/** glibc's file name, and where that is not there musl's, which has the machine in it. */
+function open(): ReturnType<typeof openAs> {
+  if (process.platform !== "linux") return openAs("");
+  try {
+    return openAs("libc.so.6");
+  } catch {
+    return openAs(`libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`);
+  }
+}
 
 type Libc = ReturnType<typeof open>;
 let loaded: { libc: Libc; errno: Pointer } | undefined;

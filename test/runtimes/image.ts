@@ -4,7 +4,8 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { tar } from "./tar.ts";
+import { imageArchive } from "../../scripts/package/oci.ts";
+import type { TarEntry } from "../../scripts/package/tar.ts";
 
 /** The image's name, with a registry that cannot exist (RFC 6761). */
 export const IMAGE = "registry.test/heddle:1";
@@ -18,7 +19,7 @@ const APPLETS = ["sh", "cat", "echo", "hostname", "httpd", "ip", "ls", "nc", "pi
 
 /** The archive, with the busybox of this tree (`rootTree`). Its default command serves the page on port 80. */
 export function busyboxImage(tree: string): Uint8Array {
-  const layer = tar([
+  const files: readonly TarEntry[] = [
     { path: "bin/", directory: true },
     { path: "bin/busybox", bytes: readFileSync(join(tree, "usr/bin/busybox")), mode: 0o755 },
     ...APPLETS.map((name) => ({ path: `bin/${name}`, linkTo: "busybox" })),
@@ -34,55 +35,12 @@ export function busyboxImage(tree: string): Uint8Array {
       bytes: '#!/bin/sh\necho "Content-Type: text/plain"\necho\necho "$REMOTE_ADDR"\n',
       mode: 0o755,
     },
-  ]);
-  const architecture = process.arch === "arm64" ? "arm64" : "amd64";
-  const config = Buffer.from(
-    JSON.stringify({
-      architecture,
-      os: "linux",
-      config: { Env: ["PATH=/bin"], Cmd: [...SERVE, "80"], WorkingDir: "/" },
-      rootfs: { type: "layers", diff_ids: [digestOf(layer)] },
-      history: [{ created: "1970-01-01T00:00:00Z", created_by: "heddle's tests" }],
-    }),
-  );
-  const oci = "application/vnd.oci.image";
-  const manifest = Buffer.from(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: `${oci}.manifest.v1+json`,
-      config: described(`${oci}.config.v1+json`, config),
-      layers: [described(`${oci}.layer.v1.tar`, layer)],
-    }),
-  );
-  const index = {
-    schemaVersion: 2,
-    mediaType: `${oci}.index.v1+json`,
-    manifests: [
-      {
-        ...described(`${oci}.manifest.v1+json`, manifest),
-        platform: { architecture, os: "linux" },
-        annotations: { "io.containerd.image.name": IMAGE, "org.opencontainers.image.ref.name": "1" },
-      },
-    ],
-  };
-  return tar([
-    { path: "blobs/", directory: true },
-    { path: "blobs/sha256/", directory: true },
-    ...[layer, config, manifest].map((bytes) => ({ path: blobPath(bytes), bytes })),
-    { path: "oci-layout", bytes: JSON.stringify({ imageLayoutVersion: "1.0.0" }) },
-    { path: "index.json", bytes: JSON.stringify(index) },
-    {
-      path: "manifest.json",
-      bytes: JSON.stringify([{ Config: blobPath(config), RepoTags: [IMAGE], Layers: [blobPath(layer)] }]),
-    },
-  ]);
+  ];
+  return imageArchive({
+    name: IMAGE,
+    architecture: process.arch === "arm64" ? "arm64" : "amd64",
+    files,
+    config: { Env: ["PATH=/bin"], Cmd: [...SERVE, "80"], WorkingDir: "/" },
+    by: "heddle's tests",
+  });
 }
-
-const digestOf = (bytes: Uint8Array): string =>
-  `sha256:${new Bun.CryptoHasher("sha256").update(bytes).digest("hex")}`;
-const blobPath = (bytes: Uint8Array): string => `blobs/${digestOf(bytes).replace(":", "/")}`;
-const described = (mediaType: string, bytes: Uint8Array) => ({
-  mediaType,
-  digest: digestOf(bytes),
-  size: bytes.length,
-});

@@ -26,6 +26,11 @@ const programs = (executable: Uint8Array): readonly TarEntry[] => [
   { path: "usr/bin/heddle", linkTo: "/opt/cni/bin/heddle" },
 ];
 
+const units = (): readonly string[] =>
+  readdirSync(inProject("packaging/systemd"))
+    .filter((name) => /\.(?:service|socket)$/.test(name))
+    .toSorted();
+
 /** What other programs of the host read: units, drop-ins, completion. */
 function forOthers(): readonly TarEntry[] {
   const program = makeProgram("heddle");
@@ -34,8 +39,7 @@ function forOthers(): readonly TarEntry[] {
     bytes: `${completionScript(shell, program)}\n`,
   });
   return [
-    text("usr/lib/systemd/system/heddle-dhcp.service", "packaging/systemd/heddle-dhcp.service"),
-    text("usr/lib/systemd/system/heddle-dhcp.socket", "packaging/systemd/heddle-dhcp.socket"),
+    ...units().map((name) => text(`usr/lib/systemd/system/${name}`, `packaging/systemd/${name}`)),
     text("usr/lib/systemd/network/05-heddle.network", "packaging/systemd/heddle-links.network"),
     text("usr/lib/systemd/networkd.conf.d/heddle.conf", "packaging/systemd/heddle-routes.conf"),
     text("usr/lib/NetworkManager/conf.d/heddle.conf", "packaging/NetworkManager/heddle.conf"),

@@ -11,7 +11,7 @@ import { lineLog, type LineLog } from "../../src/testing/line-log.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { type Outcome, plainEnv, run, type RunOptions } from "../../src/testing/run.ts";
 import { patience } from "../../src/testing/slowdown.ts";
-import { JOIN } from "./keeper.ts";
+import type { Kept } from "./keeper.ts";
 import { baseTree, GROUND_NEEDS } from "./root-tree.ts";
 
 /** `test` for what needs a ground with this tree (`rootTree`): skipped, with the reason, where none can be made. */
@@ -47,6 +47,14 @@ export interface GroundProcess extends AsyncDisposable {
   end(signal: "SIGTERM" | "SIGKILL"): Promise<void>;
 }
 
+/**
+ * Puts itself into these control groups and goes on as what follows. Who enters namespaces stays in the groups where it was,
+ * and from inside nobody may be moved across the border of a namespace of groups.
+ */
+const JOIN = 'until [ "$1" = -- ]; do echo 0 > "$1/cgroup.procs"; shift; done; shift; exec "$@"';
+/** Says that the program is about to begin, and gives it one output. */
+const DAEMON = 'exec 2>&1; echo "starting $1"; exec "$@"';
+
 /** Where runtimes give names to the network namespaces that they make. */
 const NAMESPACES = "/run/netns";
 
@@ -61,10 +69,11 @@ export async function ground(tree: string | undefined, heddle: HeddleBinary): Pr
     stderr: "inherit",
   });
   const ready = await lineLog(keeper.stdout).line(() => true, patience(30_000));
-  const { pid } = JSON.parse(ready) as { readonly pid: number };
+  const { pid, groups } = JSON.parse(ready) as Kept;
   const path = (inGround: string): string => join(`/proc/${pid}/root`, inGround);
   const spaces = ["--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup"];
-  const enter = ["nsenter", `--target=${pid}`, ...spaces, "--", JOIN];
+  const joining = ["sh", "-ec", JOIN, "join", ...groups, "--"];
+  const enter = [...joining, "nsenter", `--target=${pid}`, ...spaces, "--"];
   const exec: Ground["exec"] = (argv, options) => run([...enter, ...argv], options);
   const net = `/proc/${pid}/ns/net`;
   await using made = new AsyncDisposableStack();
@@ -120,7 +129,7 @@ async function startIn(
   env: Readonly<Record<string, string>>,
 ): Promise<GroundProcess> {
   // Who enters a namespace of processes does it by a child; the program is that child.
-  const child = Bun.spawn([...enter, "--daemon", ...argv], {
+  const child = Bun.spawn([...enter, "sh", "-c", DAEMON, "daemon", ...argv], {
     env: { ...env },
     stdin: "ignore",
     stdout: "pipe",

@@ -5,7 +5,7 @@
  * The ground's process 1 is a small init that collects orphans. If the keeper itself is killed the kernel ends process 1
  * and with it all others; the mounts go with their namespace, and the next keeper removes the empty control groups.
  */
-import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { command } from "../../scripts/command.ts";
 import {
@@ -24,11 +24,11 @@ const STAGE = "/run";
 const ROOT = `${STAGE}/root`;
 const CGROUPS = "/sys/fs/cgroup";
 const DEVICES = ["null", "zero", "full", "random", "urandom", "tty", "fuse", "net/tun"];
-/**
- * Starts a program inside the ground's control groups, which entering the namespaces alone does not do. After the word
- * `--daemon` it prints a line when the program is about to begin, and the program has one output.
- */
-export const JOIN = "/usr/local/sbin/join";
+/** What the keeper says when the ground is there: its first process, and the control groups for further ones. */
+export interface Kept {
+  readonly pid: number;
+  readonly groups: readonly string[];
+}
 
 type Inside = (...argv: readonly string[]) => Promise<string>;
 
@@ -99,7 +99,7 @@ async function mountDevices(mount: Inside, inside: Inside): Promise<void> {
 }
 
 /** What an installation writes once. `root` leads into the ground. */
-function writeFiles(root: string, hierarchies: readonly Hierarchy[]): void {
+function writeFiles(root: string): void {
   const write = (path: string, text: string): void => writeFileSync(join(root, path), text);
   write("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n");
   write("etc/resolv.conf", "nameserver 192.0.2.53\n");
@@ -109,25 +109,27 @@ function writeFiles(root: string, hierarchies: readonly Hierarchy[]): void {
   write("etc/group", "root:x:0:\nnogroup:x:65534:\n");
   write("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n");
   mkdirSync(join(root, "root"), { recursive: true });
-  const groups = hierarchies.every(({ version }) => version === 2)
-    ? [`${CGROUPS}/init`]
-    : groupMounts(hierarchies, CGROUPS).map(({ name }) => `${CGROUPS}/${name}`);
-  const enterAll = groups.map((group) => `echo 0 > ${group}/cgroup.procs`);
-  const asDaemon = 'if [ "$1" = --daemon ]; then shift; exec 2>&1; echo starting "$1"; fi';
-  write(JOIN, ["#!/bin/sh -e", ...enterAll, asDaemon, 'exec "$@"', ""].join("\n"));
-  chmodSync(join(root, JOIN), 0o755);
   if (!existsSync(join(root, "var/run"))) symlinkSync("/run", join(root, "var/run"));
 }
 
-/** A group of version 2 that passes controllers on has no processes itself. */
-function passControllersOn(pid: number, root: string, hierarchies: readonly Hierarchy[]): void {
-  if (hierarchies.some(({ version }) => version === 1)) return;
-  const top = join(root, CGROUPS);
-  mkdirSync(join(top, "init"));
-  enter([join(top, "init")], pid);
-  const controllers = readFileSync(join(top, "cgroup.controllers"), "utf8").split(/\s+/);
-  for (const name of controllers.filter((word) => word !== ""))
-    writeFileSync(join(top, "cgroup.subtree_control"), `+${name}`);
+/**
+ * Where processes of the ground are put, in each hierarchy. With version 2 a group that passes controllers on has no
+ * processes itself, so that those that are there go into one below.
+ */
+function groupsForProcesses(made: readonly string[], hierarchies: readonly Hierarchy[]): readonly string[] {
+  if (hierarchies.some(({ version }) => version === 1)) return made;
+  return made.map((top) => {
+    const below = join(top, "init");
+    mkdirSync(below);
+    const words = (file: string): readonly string[] =>
+      readFileSync(join(top, file), "utf8")
+        .split(/\s+/)
+        .filter((word) => word !== "");
+    for (const pid of words("cgroup.procs")) enter([below], Number(pid));
+    for (const name of words("cgroup.controllers"))
+      writeFileSync(join(top, "cgroup.subtree_control"), `+${name}`);
+    return below;
+  });
 }
 
 function sweep(hierarchies: readonly Hierarchy[]): void {
@@ -171,9 +173,9 @@ async function keep(tree: string, base: string, program: string): Promise<void> 
     const pid = await firstProcess(unshare);
     try {
       await buildRoot(pid, tree, program);
-      writeFiles(`/proc/${pid}/root`, hierarchies);
-      passControllersOn(pid, `/proc/${pid}/root`, hierarchies);
-      console.log(JSON.stringify({ pid }));
+      writeFiles(`/proc/${pid}/root`);
+      const kept: Kept = { pid, groups: groupsForProcesses(groups, hierarchies) };
+      console.log(JSON.stringify(kept));
       for await (const _ of Bun.stdin.stream());
     } finally {
       process.kill(pid, "SIGKILL");

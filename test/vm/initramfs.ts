@@ -35,7 +35,8 @@ mknod -m 666 /merged/dev/net/tun c 10 200
 mount -t devpts devpts /merged/dev/pts
 mount -t tmpfs tmpfs /merged/dev/shm
 mount -t tmpfs tmpfs /merged/run
-mount -t cgroup2 cgroup2 /merged/sys/fs/cgroup
+mount -t cgroup2 -o nsdelegate cgroup2 /merged/sys/fs/cgroup
+for controller in cpu cpuset io memory pids; do echo "+$controller" >/merged/sys/fs/cgroup/cgroup.subtree_control; done
 mount -t bpf bpf /merged/sys/fs/bpf
 mount --bind "/merged${modules}" /merged/lib/modules
 echo ${GUEST_DIR}/modprobe >/merged/proc/sys/kernel/modprobe

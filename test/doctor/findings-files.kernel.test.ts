@@ -12,7 +12,7 @@ import { startProcess, testNetns } from "../../src/testing/netns.ts";
 import { type DoctorHost, doctorHost, myList, NETWORK, PLUGINS, type Report, said } from "./host.ts";
 
 const heddle = heddleOfFile();
-const hostTest = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare"] });
+const hostTest = testWith({ root: true, programs: ["ip", "nft", "nsenter", "sysctl", "unshare"] });
 
 const CONF = "/etc/cni/net.d";
 const RESERVATIONS = `/var/lib/cni/networks/${NETWORK}`;
@@ -136,7 +136,7 @@ const cases: readonly Case[] = [
         name: "x",
         plugins: [{ type: "macvlan", master: "up0", ipam: { type: "dhcp" } }],
       }),
-    says: /^problem x: network x gets addresses by DHCP, and nobody listens at \/run\/cni\/dhcp\.sock/,
+    says: /^problem x: network x gets addresses by DHCP, and there is no socket \/run\/cni\/dhcp\.sock/,
   },
   {
     id: "attachment-dead",
@@ -266,6 +266,28 @@ describe("the doctor reports", () => {
       expect(catalogue[id].severities as readonly string[]).toContain(found?.severity ?? "none");
       expect(report.code).toBe(report.findings.some((f) => f.severity === "problem") ? 1 : 0);
     });
+
+  hostTest("rule-orphan of iptables, too", async () => {
+    await using on = await doctorHost(heddle, myList({ ipMasqBackend: "iptables" }));
+    expect(said(await on.doctor(), "rule-orphan")).toEqual([]);
+    loseRecords(on);
+    expect(said(await on.doctor(), "rule-orphan")).toEqual([
+      expect.stringMatching(/^warning : the nftables tables heddle hold rules of 1 attachment/),
+      expect.stringMatching(
+        /^warning : chains of iptables hold rules of 1 attachment without a record: heddle-bridge-/,
+      ),
+    ]);
+  });
+
+  hostTest("that it cannot tell who listens at a socket that nobody of this namespace has", async () => {
+    await using on = await doctorHost(heddle);
+    const dhcp = { type: "dhcp", daemonSocketPath: "/run/mine.sock" };
+    on.network("50-x.conflist", { cniVersion: "1.1.0", name: "x", plugins: [{ type: "ptp", ipam: dhcp }] });
+    on.put("/run/mine.sock", "");
+    expect(said(await on.doctor(), "dhcp-daemon")).toEqual([
+      expect.stringMatching(/^unknown x: cannot tell because \/run\/mine\.sock is there/),
+    ]);
+  });
 
   hostTest("no missing DHCP daemon while one listens, and without calling it", async () => {
     await using on = await doctorHost(heddle);

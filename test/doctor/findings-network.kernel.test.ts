@@ -6,7 +6,7 @@ import { foreignRules } from "../../src/testing/foreign-rules.ts";
 import { kernelTestWith, testWith } from "../../src/testing/needs.ts";
 import { type DoctorHost, doctorHost, MY_BRIDGE, myList, NETWORK, said } from "./host.ts";
 
-const PROGRAMS = ["ip", "nft", "nsenter", "unshare", "iptables-nft", "iptables-legacy"];
+const PROGRAMS = ["ip", "nft", "nsenter", "unshare", "sysctl", "iptables-nft", "iptables-legacy"];
 const heddle = heddleOfFile();
 const hostTest = testWith({ root: true, programs: PROGRAMS });
 
@@ -20,15 +20,6 @@ interface Case {
 }
 
 const cases: readonly Case[] = [
-  {
-    id: "kernel-feature",
-    when: "a network has taps and there is no /dev/net/tun",
-    make: async (on) => {
-      on.network("50-taps.conflist", { cniVersion: "1.1.0", name: "taps", plugins: [{ type: "tap" }] });
-      await on.exec("mount", "-t", "tmpfs", "tmpfs", "/dev/net");
-    },
-    says: /^problem taps: the kernel has no \/dev\/net\/tun/,
-  },
   {
     id: "forwarding",
     when: "ip_forward was switched off under a live container",
@@ -275,6 +266,19 @@ describe("the doctor reports", () => {
       const hasProblem = report.findings.some((f) => f.severity === "problem");
       expect(report.code).toBe(hasProblem ? 1 : 0);
     });
+
+  kernelTestWith("tun")(
+    "kernel-feature when a network has taps and there is no /dev/net/tun, and not before",
+    async () => {
+      await using on = await doctorHost(heddle);
+      on.network("50-taps.conflist", { cniVersion: "1.1.0", name: "taps", plugins: [{ type: "tap" }] });
+      expect(said(await on.doctor(), "kernel-feature")).toEqual([]);
+      await on.exec("mount", "-t", "tmpfs", "tmpfs", "/dev/net");
+      const report = await on.doctor();
+      expect(said(report, "kernel-feature")).toEqual(["problem taps: the kernel has no /dev/net/tun"]);
+      expect(report.code).toBe(1);
+    },
+  );
 
   kernelTestWith("br_netfilter")(
     "bridge-netfilter when frames of a bridge meet a chain that drops, and not before",

@@ -144,6 +144,7 @@ const troubled: HostFacts = {
       { family: 4, kind: "nft", text: iptables },
       { family: 4, kind: "legacy", text: iptables },
     ]),
+    unrecorded: seen([mark]),
   },
   managers: {
     networkd: seen(new Map([[3, { managed: true, state: "configured" }]])),
@@ -176,7 +177,7 @@ const troubled: HostFacts = {
     ]),
   },
   files: { state: seen([file("/s")]), config: seen([file("/c")]), plugins: seen([file("/p")]) },
-  listeners: seen(new Set<string>()),
+  sockets: seen(new Map([["/run/nobody.sock", "absent"]])),
 };
 
 const bad = (facts: HostFacts): ReadonlySet<string> =>

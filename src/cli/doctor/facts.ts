@@ -4,7 +4,7 @@
  */
 import { DEFAULT_CACHE_DIR } from "../../cni/cache.ts";
 import { runDir } from "../../netstate/record.ts";
-import { listDir, readText, unlessErrno } from "../../sys/files.ts";
+import { listDir, readText, statPath, unlessErrno } from "../../sys/files.ts";
 import { type ConfigFacts, type ConfNetwork, gatherConfig } from "./gather/config.ts";
 import { type FileFacts, gatherFiles } from "./gather/files.ts";
 import { type FeatureAnswer, gatherFeatures } from "./gather/kernel.ts";
@@ -33,9 +33,12 @@ export interface HostFacts {
   readonly managers: ManagerFacts;
   readonly state: StateFacts;
   readonly files: FileFacts;
-  /** Paths of the sockets on which somebody listens. Nobody is called: that could start a service. */
-  readonly listeners: Seen<ReadonlySet<string>>;
+  /** The sockets of the DHCP daemon that networks name. Nobody is called: that could start a service. */
+  readonly sockets: Seen<ReadonlyMap<string, SocketState>>;
 }
+
+/** `unclear`: there is something at the path, and no listener of that path in this network namespace. */
+export type SocketState = "listens" | "absent" | "unclear";
 
 /** Where to look. */
 export interface Where {
@@ -84,8 +87,8 @@ export async function gatherFacts(
   const managers = gatherManagers();
   tell("files");
   const files = gatherFiles({ ...where, pluginDirs: dirsOf(paths), cacheDir, reservationDirs });
-  const listeners = look(() => listenersIn(readText("/proc/net/unix")));
-  return { nowMs, config, runtimes, plugins, features, net, ruleSet, managers, state, files, listeners };
+  const sockets = look(() => socketStates(networks.flatMap((n) => n.dhcpSocket ?? [])));
+  return { nowMs, config, runtimes, plugins, features, net, ruleSet, managers, state, files, sockets };
 }
 
 /** Every directory in which somebody looks for plugins, once. */
@@ -101,6 +104,17 @@ function reservationDirsOf(networks: readonly ConfNetwork[]): readonly string[] 
       ...usual.flatMap((e) => (e.isFile || e.name.startsWith(".") ? [] : [`${RESERVATIONS}/${e.name}`])),
     ]),
   ];
+}
+
+function socketStates(paths: readonly string[]): ReadonlyMap<string, SocketState> {
+  const listeners = paths.length === 0 ? [] : [...listenersIn(readText("/proc/net/unix"))];
+  return new Map(
+    paths.map((path) => {
+      // A daemon in a container has the host's root somewhere below its own.
+      if (listeners.some((l) => l.endsWith(path))) return [path, "listens"];
+      return [path, statPath(path) === undefined ? "absent" : "unclear"];
+    }),
+  );
 }
 
 /** __SO_ACCEPTCON (linux/net.h) in the column of flags, and the path in the last one (proc_pid_net(5)). */

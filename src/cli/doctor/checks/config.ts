@@ -2,12 +2,12 @@
 import { basename } from "node:path";
 import { some } from "../commands.ts";
 import { type HostFacts, networksOf } from "../facts.ts";
-import { type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
+import { cannotTell, type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
 import { allSeen } from "../seen.ts";
 import type { ConfFile } from "../gather/config.ts";
 import type { PluginLookup } from "../gather/runtimes.ts";
 
-type Facts = Pick<HostFacts, "config" | "listeners" | "plugins" | "runtimes">;
+type Facts = Pick<HostFacts, "config" | "plugins" | "runtimes" | "sockets">;
 
 export const config: Check<Facts> = {
   ids: [
@@ -156,21 +156,19 @@ function elsewhere({ config: { dir }, runtimes: { confDirs } }: Facts): readonly
   );
 }
 
-function dhcp({ config: all, listeners }: Facts): readonly Finding[] {
-  const fact = allSeen({ sockets: listeners, networks: networksOf(all) });
-  return whenSeen("dhcp-daemon", fact, ({ sockets, networks }) =>
-    networks.flatMap(({ name, dhcpSocket }) => {
-      if (dhcpSocket === undefined || sockets.has(dhcpSocket)) return [];
-      const seen = `network ${name} gets addresses by DHCP, and nobody listens at ${dhcpSocket}`;
-      return [
-        problem(
-          "dhcp-daemon",
-          name,
-          seen,
-          "systemctl enable --now heddle-dhcp.socket",
-          "or start by hand: heddle dhcp-daemon",
-        ),
-      ];
+function dhcp({ config: all, sockets }: Facts): readonly Finding[] {
+  const fact = allSeen({ sockets, networks: networksOf(all) });
+  return whenSeen("dhcp-daemon", fact, (known) =>
+    known.networks.flatMap(({ name, dhcpSocket: path }): readonly Finding[] => {
+      const state = path === undefined ? "listens" : known.sockets.get(path);
+      if (path === undefined || state === "listens") return [];
+      if (state === "unclear") {
+        const why = `${path} is there, and who listens at it, if anybody, is not in this network namespace`;
+        return [cannotTell("dhcp-daemon", why, name)];
+      }
+      const seen = `network ${name} gets addresses by DHCP, and there is no socket ${path}`;
+      const cure = ["systemctl enable --now heddle-dhcp.socket", "or start by hand: heddle dhcp-daemon"];
+      return [problem("dhcp-daemon", name, seen, ...cure)];
     }),
   );
 }

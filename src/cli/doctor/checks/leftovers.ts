@@ -5,7 +5,7 @@ import { type Check, type Finding, note, warning, whenSeen } from "../finding.ts
 import type { CachedFact, RecordedAttachment, Reservation } from "../gather/state.ts";
 import { allSeen } from "../seen.ts";
 
-type Facts = Pick<HostFacts, "state">;
+type Facts = Pick<HostFacts, "ruleSet" | "state">;
 
 export const leftovers: Check<Facts> = {
   ids: [
@@ -16,7 +16,7 @@ export const leftovers: Check<Facts> = {
     "rule-orphan",
     "cache-dead",
   ],
-  run: ({ state }) => [
+  run: ({ ruleSet, state }) => [
     ...whenSeen("attachment-dead", state.attachments, dead),
     ...whenSeen("record-unreadable", state.unreadable, (paths) =>
       paths.length === 0
@@ -37,6 +37,7 @@ export const leftovers: Check<Facts> = {
       (seen) => orphans(seen.reservations, seen.attachments, seen.cached),
     ),
     ...whenSeen(["link-orphan", "rule-orphan"], state.unrecorded, unrecorded),
+    ...whenSeen("rule-orphan", ruleSet.unrecorded, (marks) => rulesOf("chains of iptables", marks)),
     ...whenSeen(
       "cache-dead",
       allSeen({ cached: state.cached, attachments: state.attachments }),
@@ -46,7 +47,19 @@ export const leftovers: Check<Facts> = {
 };
 
 /** Marks of attachments; other altnames of ours begin the same (docs/limits.md). */
-const MARK = /^heddle-[a-z-]+-[0-9a-f]{12}-[0-9a-f]{16}$/;
+const MARK = /^heddle-.+-[0-9a-f]{12}-[0-9a-f]{16}$/;
+
+const rulesOf = (where: string, marks: readonly string[]): readonly Finding[] =>
+  marks.length === 0
+    ? []
+    : [
+        warning(
+          "rule-orphan",
+          "",
+          `${where} hold rules of ${plural(marks.length, "attachment")} without a record: ${some(marks, 3)}`,
+          "heddle cni gc NETWORK, with the network's list, or detach the containers again",
+        ),
+      ];
 
 function unrecorded(lost: ReadonlyMap<string, readonly string[]>): readonly Finding[] {
   const marks = [...lost].filter(([mark]) => MARK.test(mark));
@@ -64,16 +77,7 @@ function unrecorded(lost: ReadonlyMap<string, readonly string[]>): readonly Find
         `if its container is gone: ip link delete ${name}`,
       ),
     ),
-    ...(rules.length === 0
-      ? []
-      : [
-          warning(
-            "rule-orphan",
-            "",
-            `the nftables tables heddle hold rules of ${plural(rules.length, "attachment")} without a record: ${some(rules, 3)}`,
-            "heddle cni gc NETWORK, with the network's list, or detach the containers again",
-          ),
-        ]),
+    ...rulesOf("the nftables tables heddle", rules),
   ];
 }
 

@@ -4,6 +4,7 @@ import { forwardDropIn } from "../../../firewall/iptables-drops.ts";
 import { legacyLoaded } from "../../../firewall/iptables-probe.ts";
 import { type Run, runProgram, save, variant } from "../../../firewall/iptables-run.ts";
 import type { Family } from "../../../net/ip.ts";
+import { peekRecord } from "../../../netstate/record.ts";
 import type { NetlinkSocket } from "../../../netlink/socket.ts";
 import { openRuleSet } from "../../../nft/available.ts";
 import { listChains, listTables, type TableInfo } from "../../../nft/list.ts";
@@ -16,6 +17,8 @@ export interface RuleSetFacts {
   readonly chains: Seen<readonly ChainInfo[]>;
   readonly drops: Seen<readonly Drop[]>;
   readonly iptables: Seen<readonly SavedFamily[]>;
+  /** Marks in rules of iptables of which there is no record. */
+  readonly unrecorded: Seen<readonly string[]>;
 }
 
 /** A chain of others that drops what it does not know. */
@@ -47,8 +50,16 @@ export function gatherRuleSet(run: Run = runProgram): RuleSetFacts {
     chains,
     drops: dropsOf(allSeen({ nftDrops, saved })),
     iptables: saved,
+    unrecorded: saved.known ? look(() => unrecordedIn(saved.value)) : saved,
   };
 }
+
+/** Looked up after the rules were read: an ADD writes its record before its rules. */
+const unrecordedIn = (saved: readonly SavedFamily[]): readonly string[] => {
+  const marks = saved.flatMap(({ text }) => [...text.matchAll(MARKS)].map(([mark]) => mark));
+  return [...new Set(marks)].filter((mark) => peekRecord(mark) === undefined);
+};
+const MARKS = /\bheddle-[\w.-]+?-[0-9a-f]{12}-[0-9a-f]{16}\b/g;
 
 /** What is read of the rule set; `none` on a kernel that has no nftables. */
 const read = <T>(work: (socket: NetlinkSocket) => T, none: T): Seen<T> =>

@@ -14,6 +14,9 @@ import { endingSignal, ownProgram, passedOn } from "./daemon.ts";
 import type { DockerPluginOptions } from "./docker-plugin.ts";
 import { complain } from "./output.ts";
 
+/** How long calls that are being served may take when this is told to end. */
+const ENDING_MS = 30_000;
+
 /** Runs until a signal ends it. Networks and containers stay as they are: the next one goes on with them. */
 export async function runDockerPlugin({ socket, spec }: DockerPluginOptions): Promise<void> {
   if (process.platform !== "linux")
@@ -42,9 +45,8 @@ export async function runDockerPlugin({ socket, spec }: DockerPluginOptions): Pr
   complain(`heddle docker-plugin listens on ${socket}`);
   const signal = await ended;
   complain(`ends because of ${signal}; networks and containers stay as they are`);
-  // What is being done is done: Docker waits for it.
-  await Promise.all(book.turns.values());
-  service.stop();
+  // Docker waits for what is being done.
+  await service.finish(ENDING_MS);
 }
 
 /** Programs of the firewall are found by the usual path. */

@@ -76,13 +76,22 @@ function bridgeObjects(network: BridgeNetwork, facts: Facts, fresh: Fresh): NetO
         : { possession: "shared" }),
     })),
     ...(internal
-      ? []
+      ? [noWayOut(bridge)]
       : forwarding(
           gateways.map((address) => ({ address })),
           facts,
         )),
   ];
 }
+
+/** The host forwards nothing that comes from the bridge, whatever routes a container has. */
+const noWayOut = (bridge: string): NetObject => ({
+  kind: "sysctl",
+  possession: "borrowed",
+  place: "host",
+  key: `net/ipv4/conf/${bridge}/forwarding`,
+  value: "0",
+});
 
 /** The parent is somebody else's; the link of a VLAN is the network's own, unless it is there. */
 function parentObjects(network: ParentNetwork, facts: Facts): NetObject[] {
@@ -127,7 +136,7 @@ function parentOf({ parent }: ParentNetwork, facts: Facts): Link {
 export const sourceName = (mark: string): string => passingName(mark);
 
 export const endpointNeeds = (network: Network): Needs =>
-  network.mode === "bridge" && !network.internal ? { forwardKeeper: true } : {};
+  network.mode === "bridge" ? { forwardKeeper: true } : {};
 
 /** @param mark of the endpoint's owner, from which links have their names */
 export const endpointPlan = (
@@ -138,10 +147,7 @@ export const endpointPlan = (
 ): NetState => ({
   objects:
     network.mode === "bridge"
-      ? [
-          pair(network, endpoint, mark, fresh),
-          ...(network.internal ? [] : passage(network, endpoint, facts.forwardKeeper ?? "nobody")),
-        ]
+      ? [pair(network, endpoint, mark, fresh), ...passage(network, endpoint, facts.forwardKeeper ?? "nobody")]
       : [onParent(network, endpoint, mark)],
 });
 
@@ -165,6 +171,7 @@ function onParent(network: ParentNetwork, { mac }: Endpoint, mark: string): Of<"
     kind: "link",
     possession: "exclusive",
     place: "host",
+    movesAway: true,
     name: sourceName(mark),
     type,
     lower: { place: "host", name: network.mode === "vlan" ? network.link : network.parent },
@@ -180,12 +187,15 @@ const backendFor: Readonly<Record<ForwardKeeper, Backend>> = {
   nobody: "nftables",
 };
 
-/** The way out of the network, and none from it into another one. */
+/**
+ * The way out of the network, and none from it into another one. Where br_netfilter shows bridged frames to the host's rules,
+ * containers of one network need to be let through as well, also of one without a way out.
+ */
 function passage(network: BridgeNetwork, endpoint: Endpoint, keeper: ForwardKeeper): NetObject[] {
   const { addresses } = endpoint;
   const accepted = addresses.map(({ ip }): FirewallRule => ({ kind: "accept-forward", address: ip }));
   const own = addresses.flatMap((address): FirewallRule[] => [
-    ...(network.masquerade
+    ...(network.masquerade && !network.internal
       ? [{ kind: "masquerade" as const, address: address.ip, subnet: networkOf(address) }]
       : []),
     { kind: "ingress-policy", bridge: network.bridge, address: address.ip, isolated: false },

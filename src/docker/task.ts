@@ -44,12 +44,12 @@ export type Answer =
   /** With the code and the details of the error, if it was one of ours. */
   | { readonly kind: "failed"; readonly why: string; readonly code?: string; readonly detail?: unknown };
 
-/** Who owns what in the kernel. */
+/** Who owns what in the kernel. What the interface is called in the sandbox is Docker's affair. */
 export const ownerOf = ({ what, networkId, endpointId }: Thing): Owner => ({
   component: what === "endpoint" ? "docker" : `docker-${what}`,
   network: networkId,
   containerId: endpointId,
-  ifname: what,
+  ifname: what === "network" ? "" : "eth",
 });
 
 export const thingOf = (what: Thing["what"], networkId: string, endpointId = ""): Thing => ({

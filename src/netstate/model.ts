@@ -109,6 +109,8 @@ export interface LinkObject extends Owned<"exclusive" | "shared"> {
   readonly place: Place;
   readonly name: string;
   readonly type: LinkType;
+  /** A runtime moves it from here into its sandbox by itself: where it is then is not looked for. */
+  readonly movesAway?: true;
   /** The link that it hangs on; `place` may differ from the link's own. */
   readonly lower?: { readonly place: Place; readonly name: string };
   readonly mac?: Mac;

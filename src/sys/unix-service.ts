@@ -87,11 +87,15 @@ export interface ServiceSetup {
 export interface Service {
   /** Closes the socket and every connection. */
   stop(): void;
+  /** Closes the socket, and every connection that has not ended by itself after so long. */
+  finish(withinMs: number): Promise<void>;
 }
 
 /** Serves root and this process' own user until stopped. */
 export function serveCallers(listener: UnixListener, { most, converse, log }: ServiceSetup): Service {
   const open = new Set<{ close(): void }>();
+  const empty = Promise.withResolvers<void>();
+  let taking = true;
   const takeAll = (): void => {
     try {
       for (let fd = acceptNext(listener); fd !== undefined; fd = acceptNext(listener)) take(fd);
@@ -104,7 +108,10 @@ export function serveCallers(listener: UnixListener, { most, converse, log }: Se
     const { uid, pid } = peerCredentials(raw);
     if (uid !== 0 && uid !== process.geteuid?.()) return log(`refused user ${uid} (process ${pid})`);
     if (open.size >= most) return log(`refused process ${pid}: ${most} connections`);
-    const conversation = converse(fd.release(), () => open.delete(conversation));
+    const conversation = converse(fd.release(), () => {
+      open.delete(conversation);
+      if (!taking && open.size === 0) empty.resolve();
+    });
     open.add(conversation);
   };
   // Unheard, the signal would end the process: it is listened to before the kernel is told to send it.
@@ -113,12 +120,24 @@ export function serveCallers(listener: UnixListener, { most, converse, log }: Se
   // Those who called before the signal was listened to; and whatever the signal should miss.
   takeAll();
   const timer = setInterval(takeAll, 1000);
+  const leave = (): void => {
+    taking = false;
+    clearInterval(timer);
+    listener[Symbol.dispose]();
+    process.off("SIGIO", takeAll);
+  };
+  const closeAll = (): void => {
+    for (const { close } of open) close();
+  };
   return {
     stop() {
-      clearInterval(timer);
-      listener[Symbol.dispose]();
-      process.off("SIGIO", takeAll);
-      for (const { close } of open) close();
+      leave();
+      closeAll();
+    },
+    async finish(withinMs) {
+      leave();
+      if (open.size > 0) await Promise.race([empty.promise, Bun.sleep(withinMs)]);
+      closeAll();
     },
   };
 }

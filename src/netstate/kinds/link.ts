@@ -173,6 +173,7 @@ function differs(wanted: LinkType, link: Link): string | undefined {
 }
 
 function verify(o: LinkObject, context: Context): void {
+  if (o.movesAway && !isThere(o, context)) return;
   const link = linkOf(context, o.place, o.name);
   const difference = differs(o.type, link);
   if (difference !== undefined)

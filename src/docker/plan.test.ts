@@ -178,7 +178,7 @@ describe("ports", () => {
     hostPort: 8080,
     ...(hostIp ? { hostIp: ip(hostIp) } : {}),
   });
-  const both = { ...endpoint, addresses: [cidr("10.7.0.2/24"), cidr("fd07::2/64")] };
+  const both: Endpoint = { ...endpoint, addresses: [cidr("10.7.0.2/24"), cidr("fd07::2/64")] };
   const targets = (port: OpenPort, e = both) =>
     of(portsPlan(bridged(), e, [port], {}), "firewall").flatMap(({ state }) =>
       state.rules.flatMap((r) => (r.kind === "port-mapping" ? [[r.target.text, r.hostIp?.text]] : [])),

@@ -134,7 +134,11 @@ describe("a network", () => {
       { IPv4Data: [{ Pool: "10.7.0.0/24", Gateway: "10.8.0.1/24" }] },
       "is not in 10.7.0.0/24",
     ],
-    ["too many subnets", { IPv4Data: Array(65).fill({ Pool: "10.7.0.0/24" }) }, "has 65 items"],
+    [
+      "too many subnets",
+      { IPv4Data: Array.from({ length: 65 }, () => ({ Pool: "10.7.0.0/24" })) },
+      "has 65 items",
+    ],
   ])("is refused with %s", (_, more, why) => {
     expect(refusal(() => network({}, more))).toContain(why);
   });

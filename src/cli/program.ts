@@ -14,6 +14,7 @@ import { addDockerPluginCommand } from "./docker-plugin.ts";
 import { addDoctorCommand } from "./doctor.ts";
 import { addInstallCommand } from "./install.ts";
 import { addListCommands } from "./lists.ts";
+import { addLogCommand } from "./log/command.ts";
 import { addNewPluginCommand } from "./new-plugin.ts";
 import { complain, printExactly } from "./output.ts";
 import { addPluginsCommand } from "./plugins.ts";
@@ -49,6 +50,7 @@ export function makeProgram(name: ProgramName): Command {
   addCniCommands(cni, "heddle");
   addListCommands(cni);
   addPsCommand(program);
+  addLogCommand(program);
   addShowCommand(program);
   addAttachmentCommands(program);
   addDhcpDaemonCommand(program);

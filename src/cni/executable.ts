@@ -14,7 +14,20 @@ export async function runAsExecutable(plugin: Plugin, host: Host): Promise<void>
   const output = await serve(plugin, { env: process.env, stdin: readStdin, host });
   writeAll(2, output.stderr);
   process.exitCode = writeAll(1, output.stdout) ? output.code : 1;
+  // Since the start of the process.
+  const tookMs = performance.now();
+  if (output.code === 0 && tookMs < LONG_MS) return;
+  const { tellJournal } = await import("./journal.ts");
+  const { network, failure } = output;
+  const more = {
+    ...(network === undefined ? {} : { network }),
+    ...(failure === undefined ? {} : { failure }),
+  };
+  tellJournal({ plugin: plugin.type, env: process.env, tookMs, ...more });
 }
+
+/** A call that takes longer is told of in the journal, in milliseconds. */
+const LONG_MS = 1000;
 
 /** A descriptor that somebody made non-blocking is tried again after a moment. */
 const RETRY_MS = 1;

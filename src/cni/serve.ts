@@ -37,6 +37,10 @@ export interface ServeOutput {
   readonly stdout: string;
   /** Warnings and what delegates logged. */
   readonly stderr: string;
+  /** The name of the network, if the configuration was understood so far. */
+  readonly network?: string;
+  /** What `stdout` tells of a failed call, as it was thrown. */
+  readonly failure?: unknown;
 }
 
 type Verb = "ADD" | "DEL" | "CHECK" | "GC" | "STATUS";
@@ -66,7 +70,14 @@ export async function serve(plugin: Plugin, input: ServeInput): Promise<ServeOut
   const command = input.env["CNI_COMMAND"] ?? "";
   const supported = plugin.versions ?? versions;
   const logged: string[] = [];
-  const done = (code: 0 | 1, stdout: string): ServeOutput => ({ code, stdout, stderr: logged.join("") });
+  let network: string | undefined;
+  const done = (code: 0 | 1, stdout: string, failure?: unknown): ServeOutput => ({
+    code,
+    stdout,
+    stderr: logged.join(""),
+    ...(network === undefined ? {} : { network }),
+    ...(failure === undefined ? {} : { failure }),
+  });
   if (command === "") {
     logged.push(`${plugin.about}\nCNI protocol versions supported: ${supported.join(", ")}\n`);
     return done(0, "");
@@ -79,6 +90,7 @@ export async function serve(plugin: Plugin, input: ServeInput): Promise<ServeOut
     const stdin = typeof input.stdin === "string" ? input.stdin : input.stdin();
     const unchecked = readConf(stdin);
     spoken = knownVersion(unchecked.cniVersion) ?? newestVersion;
+    network = unchecked.name;
     if (!isVerb(command))
       throw new NetError("env/invalid", {
         variables: ["CNI_COMMAND"],
@@ -94,7 +106,7 @@ export async function serve(plugin: Plugin, input: ServeInput): Promise<ServeOut
   } catch (thrown) {
     const e = fromSystem(thrown);
     if (!(e instanceof NetError) && e instanceof Error) logged.push(`${e.stack ?? e.message}\n`);
-    return done(1, JSON.stringify(toErrorJson(e, spoken), undefined, 4));
+    return done(1, JSON.stringify(toErrorJson(e, spoken), undefined, 4), e);
   }
 }
 

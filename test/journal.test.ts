@@ -1,0 +1,108 @@
+/** What plugins tell the journal, and `heddle log` shows: with a real journal in a mount namespace of the test's own. */
+import { describe, expect, test } from "bun:test";
+import { existsSync, writeFileSync } from "node:fs";
+import { encodeJournal, sendToJournal } from "../src/sys/journal.ts";
+import { heddleOfFile, runPlugin } from "../src/testing/executable.ts";
+import { testWith } from "../src/testing/needs.ts";
+import { plainEnv, run } from "../src/testing/run.ts";
+import { tempDir } from "../src/testing/temp-dir.ts";
+
+const JOURNALD = "/lib/systemd/systemd-journald";
+const rootTest = testWith({
+  root: true,
+  programs: ["unshare", "journalctl", "bash"],
+  feature: existsSync(JOURNALD) || "needs systemd's journal",
+});
+const heddle = heddleOfFile();
+
+describe("an entry of the journal", () => {
+  test("has a line for a field, and a value of several lines with its length before it", () => {
+    const bytes = Buffer.from(encodeJournal({ MESSAGE: "a\nb", PRIORITY: 3, HEDDLE_KEY: undefined }));
+    expect(bytes.toString("latin1")).toBe("MESSAGE\n\x03\0\0\0\0\0\0\0a\nb\nPRIORITY=3\n");
+  });
+
+  test("is not missed where there is no journal", () => {
+    using dir = tempDir("journal");
+    expect(sendToJournal({ MESSAGE: "x" }, dir.in("nobody"))).toBe(false);
+  });
+});
+
+/** A host with a journal and nothing else in `/run`; it ends with the script. */
+const withJournal = (script: string): readonly string[] => [
+  ...["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc", "--", "bash", "-c"],
+  `set -eu
+mount -t tmpfs tmpfs /run
+mkdir -p /run/log /run/systemd/journal
+${JOURNALD} & until [ -S /run/systemd/journal/socket ]; do sleep 0.01; done
+${script}`,
+];
+
+describe("a plugin's failure", () => {
+  rootTest(
+    "is in the journal with what it was about, and heddle log shows it by container or key",
+    async () => {
+      using dir = tempDir("journal");
+      const conf = { cniVersion: "1.0.0", name: "mynet", type: "bridge", ipam: { type: "host-local" } };
+      writeFileSync(dir.in("conf.json"), JSON.stringify(conf));
+      const script = `
+export CNI_COMMAND=ADD CNI_CONTAINERID=c1 CNI_IFNAME=eth0 CNI_NETNS=/run/netns/gone CNI_PATH=${heddle.cniPath}
+${heddle.at("bridge")} < ${dir.in("conf.json")} > /dev/null || true
+CNI_CONTAINERID=other ${heddle.at("bridge")} < ${dir.in("conf.json")} > /dev/null || true
+journalctl --sync
+${heddle.at("heddle")} log c1 --json
+key=$(${heddle.at("heddle")} log other --json | sed -n 's/.*"key": "\\(.*\\)".*/\\1/p')
+${heddle.at("heddle")} log $key
+${heddle.at("heddle")} log nobody`;
+      const { stdout } = await run(withJournal(script), { env: plainEnv });
+      const end = stdout.indexOf("]\n") + 1;
+      const entries = JSON.parse(stdout.slice(0, end)) as readonly Readonly<Record<string, unknown>>[];
+      expect(entries).toEqual([
+        {
+          at: expect.stringMatching(/^20\d\d-\d\d-\d\dT[\d:.]+Z$/) as string,
+          level: "error",
+          message: expect.stringMatching(/^bridge ADD mynet c1 eth0: .*netns\/gone/) as string,
+          key: expect.stringMatching(/^[0-9a-f]{12}$/) as string,
+          plugin: "bridge",
+          verb: "ADD",
+          network: "mynet",
+          containerId: "c1",
+          ifname: "eth0",
+          step: "netns/invalid",
+          errno: "ENOENT",
+          durationMs: expect.any(Number) as number,
+        },
+      ]);
+      expect(stdout.slice(end)).toMatch(
+        /^\n20\S+Z {2}error {4}[0-9a-f]{12} {2}bridge ADD mynet other eth0: .*\nNothing was told\.\n$/,
+      );
+    },
+  );
+
+  rootTest("is not needed for an entry: a call that took long is told of as well", async () => {
+    using dir = tempDir("journal");
+    const ipam = { type: "host-local", dataDir: dir.in("ipam"), subnet: "192.0.2.0/24" };
+    const conf = { cniVersion: "1.0.0", name: "mynet", type: "host-local", ipam };
+    writeFileSync(dir.in("conf.json"), JSON.stringify(conf));
+    const script = `
+export CNI_COMMAND=ADD CNI_IFNAME=eth0 CNI_NETNS=/run/netns/c CNI_PATH=${heddle.cniPath}
+CNI_CONTAINERID=quick ${heddle.at("host-local")} < ${dir.in("conf.json")} > /dev/null
+flock ${dir.in("ipam/mynet/lock")} sleep 1.3 & until ! flock --nonblock ${dir.in("ipam/mynet/lock")} true; do :; done
+CNI_CONTAINERID=slow ${heddle.at("host-local")} < ${dir.in("conf.json")} > /dev/null
+journalctl --sync
+${heddle.at("heddle")} log`;
+    const { stdout } = await run(withJournal(script), { env: plainEnv });
+    expect(stdout).toMatch(
+      /^20\S+Z {2}warning {2}[0-9a-f]{12} {2}host-local ADD mynet slow eth0: took \d\.\d s\n$/,
+    );
+  });
+
+  test("is told to the caller all the same where there is no journal", async () => {
+    const call = { command: "ADD", containerId: "c", netns: "/nowhere", ifname: "eth0" } as const;
+    const { json } = await runPlugin(heddle.at("loopback"), call, {
+      cniVersion: "1.0.0",
+      name: "lo",
+      type: "loopback",
+    });
+    expect(json).toMatchObject({ code: 8 });
+  });
+});

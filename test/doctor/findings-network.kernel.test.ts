@@ -74,7 +74,7 @@ const cases: readonly Case[] = [
     id: "rules-lost",
     when: "somebody flushed the rule set",
     make: (on) => on.exec("nft", "flush", "ruleset"),
-    says: /^problem mynet\/cnitool-\w+\/eth0: bridge of container cnitool-\w+ \(eth0, network mynet\): nftables chain inet heddle postrouting: want 4 rules, found nothing/,
+    says: /^problem mynet: network mynet has lost rules of 1 container: bridge of cnitool-\w+ \(eth0\): nftables chain inet heddle postrouting: want 4 rules, found nothing, portmap of /,
   },
   {
     id: "loopback-exposed",

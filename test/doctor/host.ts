@@ -55,6 +55,9 @@ export const PLUGINS = "/etc/plugins";
 export const NETWORK = "mynet";
 export const MY_BRIDGE = "mynet0";
 
+/** The ends of the pair that is its uplink. */
+export const UPLINK = ["up0", "wire0"] as const;
+
 /** The network of every such host: a gateway, masquerading, port mappings. */
 export const myList = (bridge: object = {}, more: readonly object[] = []): object => ({
   cniVersion: "1.1.0",
@@ -142,7 +145,7 @@ export async function doctorHost(heddle: HeddleBinary, list: object = myList()):
   };
   // The other end is in the host, too: nothing ever leaves it.
   await on.exec("ip", "link", "add", "up0", "type", "veth", "peer", "name", "wire0");
-  for (const link of ["up0", "wire0"]) await on.exec("ip", "link", "set", link, "up");
+  for (const link of UPLINK) await on.exec("ip", "link", "set", link, "up");
   await on.exec("ip", "address", "add", "192.0.2.1/24", "dev", "up0");
   await on.exec("ip", "route", "add", "default", "via", "192.0.2.254", "dev", "up0");
   on.network(`10-${NETWORK}.conflist`, list);

@@ -214,7 +214,7 @@ export const catalogue = {
   },
   "cache-dead": {
     group: "leftovers",
-    severities: ["note", "warning"],
+    severities: ["warning"],
     fine: "every cached attachment has its namespace",
     why: "The runtime still counts the container as attached; after a restart of the host nobody may detach it.",
   },

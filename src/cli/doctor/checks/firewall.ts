@@ -1,6 +1,6 @@
 /** Who drops what containers send, and rules of ours that somebody took away. */
 import { shared } from "../../../firewall/iptables-names.ts";
-import { sysctlCommand, sysctlName } from "../commands.ts";
+import { plural, some, sysctlCommand, sysctlName } from "../commands.ts";
 import { type HostFacts, networksOf } from "../facts.ts";
 import { type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
 import type { Drop } from "../gather/rule-set.ts";
@@ -101,21 +101,19 @@ function mixed({ ruleSet }: Facts): readonly Finding[] {
   });
 }
 
+/** One finding for a network: after a flush they are many. */
 function lost({ state }: Facts): readonly Finding[] {
-  return whenSeen("rules-lost", state.attachments, (attachments) =>
-    attachments.flatMap(({ owner, differs }) =>
-      differs === undefined
-        ? []
-        : [
-            problem(
-              "rules-lost",
-              `${owner.network}/${owner.containerId}/${owner.ifname}`,
-              `${owner.component} of container ${owner.containerId} (${owner.ifname}, network ${owner.network}): ${differs}`,
-              "heddle reload",
-            ),
-          ],
-    ),
-  );
+  return whenSeen("rules-lost", state.attachments, (attachments) => {
+    const broken = attachments.filter((a) => a.differs !== undefined);
+    return [...Map.groupBy(broken, (a) => a.owner.network)].map(([network, of]) => {
+      const words = of.map(
+        ({ owner, differs }) => `${owner.component} of ${owner.containerId} (${owner.ifname}): ${differs}`,
+      );
+      const containers = new Set(of.map(({ owner }) => owner.containerId)).size;
+      const seen = `network ${network} has lost rules of ${plural(containers, "container")}: ${some(words, 3)}`;
+      return problem("rules-lost", network, seen, "heddle reload");
+    });
+  });
 }
 
 function loopback({ net, ruleSet }: Facts): readonly Finding[] {

@@ -1,7 +1,7 @@
 /** What containers that are gone have left: in records, reservations, the cache and the kernel. */
 import { plural, some } from "../commands.ts";
 import type { HostFacts } from "../facts.ts";
-import { type Check, type Finding, note, warning, whenSeen } from "../finding.ts";
+import { cannotTell, type Check, type Finding, warning, whenSeen } from "../finding.ts";
 import type { CachedFact, RecordedAttachment, Reservation } from "../gather/state.ts";
 import { allSeen } from "../seen.ts";
 
@@ -46,6 +46,9 @@ export const leftovers: Check<Facts> = {
   ],
 };
 
+/** As many commands of one kind are given. */
+const MOST = 5;
+
 /** Marks of attachments; other altnames of ours begin the same (docs/limits.md). */
 const MARK = /^heddle-.+-[0-9a-f]{12}-[0-9a-f]{16}$/;
 
@@ -68,15 +71,17 @@ function unrecorded(lost: ReadonlyMap<string, readonly string[]>): readonly Find
   );
   const rules = marks.filter(([, what]) => what.some((w) => !w.startsWith("link "))).map(([mark]) => mark);
   return [
-    ...links.map(({ name, mark }) =>
-      warning(
-        "link-orphan",
-        name,
-        `${name} has the mark ${mark}, and there is no record of it`,
-        "heddle cni gc NETWORK, or detach the container again",
-        `if its container is gone: ip link delete ${name}`,
-      ),
-    ),
+    ...(links.length === 0
+      ? []
+      : [
+          warning(
+            "link-orphan",
+            some(links.map((l) => l.name)),
+            `${plural(links.length, "link")} with a mark and without a record: ${some(links.map((l) => `${l.name} (${l.mark})`))}`,
+            "heddle cni gc NETWORK, or detach the containers again",
+            ...links.slice(0, MOST).map(({ name }) => `if its container is gone: ip link delete ${name}`),
+          ),
+        ]),
     ...rulesOf("the nftables tables heddle", rules),
   ];
 }
@@ -87,17 +92,17 @@ const keyOf = (a: {
   readonly ifname: string;
 }): string => [a.network, a.containerId, a.ifname].join("/");
 
-/** One finding for an attachment, however many plugins have a record of it. */
+/** One finding for a network: after a crash there may be many. */
 function dead(attachments: readonly RecordedAttachment[]): readonly Finding[] {
-  const gone = Map.groupBy(
-    attachments.filter((a) => a.state === "dead"),
-    (a) => keyOf(a.owner),
-  );
-  return [...gone].map(([key, records]) => {
-    const [first] = records;
-    const plugins = some(records.map((r) => r.owner.component));
-    const seen = `container ${first?.owner.containerId} (${first?.owner.ifname}, network ${first?.owner.network}) is gone: ${first?.why}; ${plugins} still has a record`;
-    return warning("attachment-dead", key, seen, "heddle gc");
+  const gone = attachments.filter((a) => a.state === "dead");
+  return [...Map.groupBy(gone, (a) => a.owner.network)].map(([network, records]) => {
+    // Every plugin of a list has a record of its own.
+    const containers = [...Map.groupBy(records, (r) => keyOf(r.owner)).values()].flatMap(
+      ([first]) => first ?? [],
+    );
+    const words = containers.map(({ owner, why }) => `${owner.containerId} (${owner.ifname}: ${why})`);
+    const seen = `network ${network} has records of ${plural(containers.length, "container")} without a namespace: ${some(words)}`;
+    return warning("attachment-dead", network, seen, "heddle gc");
   });
 }
 
@@ -124,7 +129,8 @@ function orphans(
       "reservation-orphan",
       network,
       `network ${network} has ${plural(of.length, "reserved address", "reserved addresses")} of no attachment that Heddle or its cache knows: ${some(words)}`,
-      `if no other runtime has these containers: rm ${some(of.map((r) => r.file))}`,
+      "if no other runtime has these containers:",
+      ...of.slice(0, MOST).map((r) => `rm ${r.file}`),
     );
   });
 }
@@ -136,26 +142,22 @@ function cacheDead(
   const recorded = new Set(attachments.map((a) => keyOf(a.owner)));
   const gone = cached.filter((c) => !c.live && c.netns !== undefined);
   const unknown = cached.filter((c) => c.netns === undefined);
+  // Those with a record are told of by it.
+  const lost = gone.filter((c) => !recorded.has(keyOf(c)));
+  const kinds = [
+    { of: lost.filter((c) => c.ours), cure: "heddle gc" },
+    { of: lost.filter((c) => !c.ours), cure: "remove the containers with the runtime that attached them" },
+  ];
   return [
-    // Those with a record are told of by it.
-    ...gone
-      .filter((c) => !recorded.has(keyOf(c)))
-      .map((c) =>
-        warning(
-          "cache-dead",
-          keyOf(c),
-          `the cache has container ${c.containerId} (${c.ifname}, network ${c.network}), and its namespace ${c.netns} is gone`,
-          c.ours ? "heddle gc" : "remove the container with the runtime that attached it",
-        ),
-      ),
+    ...kinds.flatMap(({ of, cure }) =>
+      [...Map.groupBy(of, (c) => c.network)].map(([network, containers]) => {
+        const words = containers.map((c) => `${c.containerId} (${c.ifname}: ${c.netns} is gone)`);
+        const seen = `the cache of network ${network} has ${plural(containers.length, "container")} without a namespace: ${some(words)}`;
+        return warning("cache-dead", network, seen, cure);
+      }),
+    ),
     ...(unknown.length === 0
       ? []
-      : [
-          note(
-            "cache-dead",
-            "",
-            `whether ${some(unknown.map(keyOf), 3)} lives cannot be told: the cache names no namespace`,
-          ),
-        ]),
+      : [cannotTell("cache-dead", `the cache names no namespace of ${some(unknown.map(keyOf))}`)]),
   ];
 }

@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 import { catalogue } from "../../src/cli/doctor/catalogue.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
-import { type DoctorHost, doctorHost, type Report, said } from "./host.ts";
+import { type DoctorHost, doctorHost, myList, type Report, said } from "./host.ts";
 
 const heddle = heddleOfFile();
 const hostTest = testWith({ root: true, programs: ["ip", "nft", "nsenter", "setpriv", "unshare"] });
@@ -12,7 +12,7 @@ const ids = Object.keys(catalogue);
 
 describe("heddle doctor", () => {
   hostTest("finds nothing on a host that is in order, and leaves it as it is", async () => {
-    await using on = await doctorHost(heddle);
+    await using on = await doctorHost(heddle, myList({ macspoofchk: true }, [{ type: "firewall" }]));
     const before = await on.host.snapshot();
     const report = await on.doctor();
     expect(report.findings.filter((f) => f.severity !== "ok")).toEqual([]);

@@ -36,6 +36,7 @@ const network = (name: string, more: Partial<ConfNetwork> = {}): ConfNetwork => 
   types: ["bridge", "portmap"],
   bridge: { name: "br0", isGateway: true },
   routed: true,
+  looksAtFrames: false,
   markBit: 13,
   dhcpSocket: "/run/nobody.sock",
   pools: [

@@ -14,6 +14,7 @@ import { parseConfig as parseHostLocal } from "../../../plugins/ipam/host-local/
 import { usedIn } from "../../../plugins/ipam/host-local/allocate.ts";
 import { capacity, setText } from "../../../plugins/ipam/host-local/ranges.ts";
 import { parseConfig as parseBridge } from "../../../plugins/main/bridge/config.ts";
+import { parseConfig as parseFirewall } from "../../../plugins/meta/firewall/config.ts";
 import { parseConfig as parsePortmap } from "../../../plugins/meta/portmap/config.ts";
 import { listDir, statPath } from "../../../sys/files.ts";
 import { type FindingJson, toJson } from "../../validate/finding.ts";
@@ -46,6 +47,8 @@ export interface ConfNetwork {
   readonly bridge?: { readonly name: string; readonly isGateway: boolean };
   /** Packets of its containers are forwarded by this host's routing. */
   readonly routed: boolean;
+  /** It has rules of nftables for the frames of a bridge. */
+  readonly looksAtFrames: boolean;
   /** The bit of the packet mark that port mappings by iptables take, 0 to 31. */
   readonly markBit?: number;
   readonly pools: readonly Pool[];
@@ -100,6 +103,7 @@ function networkOf(file: string): ConfNetwork | undefined {
     const conf = (e: PluginConf) => ({ cniVersion, name, type: e.type, raw: e.raw });
     const [bridge] = read("bridge", (e) => parseBridge(conf(e)));
     const [portmap] = read("portmap", (e) => parsePortmap(conf(e)));
+    const [firewall] = read("firewall", (e) => parseFirewall(conf(e)));
     const [dhcp] = entries.filter((e) => ipamOf(e) === "dhcp").map(dhcpSocketOf);
     const iptables = portmap?.backend === "iptables" ? { markBit: portmap.iptables.markMasqBit ?? 13 } : {};
     return {
@@ -108,6 +112,7 @@ function networkOf(file: string): ConfNetwork | undefined {
       types,
       plugins: [...new Set([...chain, ...types, ...ipam])],
       ...(bridge ? { bridge: { name: bridge.bridge, isGateway: bridge.isGateway } } : {}),
+      looksAtFrames: bridge?.macspoofchk === true || firewall?.ingressPolicy === "isolated",
       routed: types.includes("ptp") || bridge?.isGateway === true,
       ...iptables,
       ...(dhcp === undefined ? {} : { dhcpSocket: dhcp }),

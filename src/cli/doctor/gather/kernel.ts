@@ -26,7 +26,7 @@ export interface FeatureAnswer {
 type Feature =
   | { readonly link: AskedKind; readonly module: string }
   | { readonly qdisc: "tbf" }
-  | { readonly nftables: true }
+  | { readonly nftables: "inet" | "bridge" }
   | { readonly file: string; readonly module: string };
 
 const link = (kind: AskedKind, module: string = kind): Feature => ({ link: kind, module });
@@ -49,21 +49,24 @@ const needs: { readonly [T in PluginType]?: readonly Feature[] } = {
 const byNftables = (n: ConfNetwork): boolean =>
   n.markBit === undefined && n.types.some((t) => t === "portmap" || t === "ptp" || t === "bridge");
 
-const nameOf = (f: Feature): string =>
-  "link" in f
-    ? `links of kind ${f.link}`
-    : "qdisc" in f
-      ? `the qdisc ${f.qdisc}`
-      : "file" in f
-        ? f.file
-        : "nftables with NAT in inet tables and fib";
+const nftables = {
+  inet: {
+    name: "nftables with NAT in inet tables and fib",
+    modules: ["nf_tables", "nft_nat", "nft_masq", "nft_fib_inet"],
+  },
+  bridge: { name: "nftables tables of family bridge", modules: ["nf_tables", "nf_tables_bridge"] },
+} as const;
 
-const modulesOf = (f: Feature): readonly string[] =>
-  "qdisc" in f
-    ? [`sch_${f.qdisc}`]
-    : "nftables" in f
-      ? ["nf_tables", "nft_nat", "nft_masq", "nft_fib_inet"]
-      : [f.module];
+function nameOf(f: Feature): string {
+  if ("link" in f) return `links of kind ${f.link}`;
+  if ("qdisc" in f) return `the qdisc ${f.qdisc}`;
+  return "file" in f ? f.file : nftables[f.nftables].name;
+}
+
+function modulesOf(f: Feature): readonly string[] {
+  if ("qdisc" in f) return [`sch_${f.qdisc}`];
+  return "nftables" in f ? nftables[f.nftables].modules : [f.module];
+}
 
 export function gatherFeatures(networks: readonly ConfNetwork[]): readonly FeatureAnswer[] {
   const wanted = new Map<string, { readonly feature: Feature; readonly networks: string[] }>();
@@ -76,7 +79,8 @@ export function gatherFeatures(networks: readonly ConfNetwork[]): readonly Featu
     for (const type of network.types)
       for (const feature of (needs as Readonly<Record<string, readonly Feature[] | undefined>>)[type] ?? [])
         want(feature, network.name);
-    if (byNftables(network)) want({ nftables: true }, network.name);
+    if (byNftables(network)) want({ nftables: "inet" }, network.name);
+    if (network.looksAtFrames) want({ nftables: "bridge" }, network.name);
   }
   return [...wanted].map(([name, { feature, networks: names }]) => ({
     feature: name,
@@ -93,7 +97,7 @@ function has(feature: Feature): boolean {
   if ("file" in feature) return statPath(feature.file) !== undefined;
   if ("nftables" in feature) {
     using socket = openRuleSet();
-    return socket !== undefined && missingNftables(socket) === undefined;
+    return socket !== undefined && missingNftables(socket, feature.nftables) === undefined;
   }
   using socket = openNetlink("route");
   return "link" in feature

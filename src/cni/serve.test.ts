@@ -113,6 +113,7 @@ describe("VERSION", () => {
       code: 0,
       stdout: `{"cniVersion":"1.1.0","supportedVersions":[${list}]}\n`,
       stderr: "",
+      network: "skel-test",
     });
     expect(r.verbs()).toEqual([]);
   });
@@ -135,6 +136,7 @@ describe("the calls", () => {
       code: 0,
       stdout: `{\n    "cniVersion": "1.1.0",\n    "ips": [\n        {\n            "address": "10.1.2.3/24"\n        }\n    ]\n}`,
       stderr: "",
+      network: "skel-test",
     });
   });
 
@@ -143,7 +145,7 @@ describe("the calls", () => {
     async (verb) => {
       const r = recorder();
       const out = await serve(r.plugin, { env: { ...env, CNI_COMMAND: verb }, stdin: conf });
-      expect(out).toEqual({ code: 0, stdout: "", stderr: "" });
+      expect(out).toEqual({ code: 0, stdout: "", stderr: "", network: "skel-test" });
       expect(r.verbs()).toEqual([verb]);
       const attachment = { containerId: "some-container-id", ifname: "eth0", netns: "/some/netns/path" };
       expect(r.calls[0]?.call).toMatchObject({

@@ -113,7 +113,6 @@ describe("VERSION", () => {
       code: 0,
       stdout: `{"cniVersion":"1.1.0","supportedVersions":[${list}]}\n`,
       stderr: "",
-      network: "skel-test",
     });
     expect(r.verbs()).toEqual([]);
   });

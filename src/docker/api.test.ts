@@ -206,6 +206,14 @@ describe("an endpoint", () => {
     expect(await on.ask(`${N}.CreateEndpoint`, endpoint())).toEqual(first);
     on.reopen();
     expect(await on.ask(`${N}.CreateEndpoint`, endpoint())).toEqual(first);
+    // The next container of this address has the same one, and one of another address or of none another one.
+    await on.ask(`${N}.DeleteEndpoint`, key);
+    expect(await on.ask(`${N}.CreateEndpoint`, endpoint(undefined, "e3"))).toEqual(first);
+    for (const [id, face] of [
+      ["e4", { Address: "10.7.0.4/24" }],
+      ["e5", {}],
+    ] as const)
+      expect(await on.ask(`${N}.CreateEndpoint`, endpoint(face, id))).not.toEqual(first);
     // What Docker gives is not given back: it refuses that.
     const given = endpoint({ Address: "10.7.0.3/24", MacAddress: "02:00:00:00:00:01" }, "e2");
     expect(await on.ask(`${N}.CreateEndpoint`, given)).toEqual({ Interface: {} });

@@ -1,7 +1,7 @@
 /** Calls about endpoints: a container's interface from its making to its end. */
 import { invalid, type JsonObject } from "../cni/json.ts";
 import { contains, defaultRoute, type Family, type Ip } from "../net/ip.ts";
-import { localMac } from "../net/mac.ts";
+import { localMac, type Mac } from "../net/mac.ts";
 import {
   type Book,
   dropEndpoint,
@@ -56,13 +56,22 @@ export async function createEndpoint(book: Book, request: JsonObject): Promise<o
         "links of an ipvlan have the address of their parent; ask for none, or choose mode macvlan",
       );
     // A repeated call gets the answer that the first one got.
-    const drawn = known?.endpoint.mac ?? localMac(crypto.getRandomValues(new Uint8Array(6)));
+    const drawn = known?.endpoint.mac ?? macFor(asked);
     const mac = network.mode === "ipvlan" || asked.mac ? undefined : drawn;
     const raw = mac === undefined ? kept(request) : withMac(kept(request), mac);
     putEndpoint(book, { raw, endpoint: readCreateEndpoint(raw, ""), open: known?.open ?? [] });
     // Docker refuses what it gave itself.
     return Promise.resolve({ Interface: mac === undefined ? {} : { MacAddress: mac } });
   });
+}
+
+/**
+ * The same for the same address: neighbours know the container that had it last by that one's hardware address, and older
+ * releases of Docker do not tell them of a new one.
+ */
+function macFor({ addresses: [first] }: Endpoint): Mac {
+  if (first === undefined) return localMac(crypto.getRandomValues(new Uint8Array(6)));
+  return localMac(new Bun.CryptoHasher("sha256").update(`docker ${first.ip.text}`).digest());
 }
 
 const kept = ({ NetworkID, EndpointID, Interface, Options }: JsonObject): JsonObject => ({

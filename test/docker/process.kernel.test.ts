@@ -11,6 +11,7 @@ import {
   type DockerLab,
   endpointKey,
   NETWORK_ID,
+  PORTMAP,
   publish,
   removeNetwork,
 } from "../../src/testing/docker-lab.ts";
@@ -181,9 +182,10 @@ describe("bad requests", () => {
     await server.printed("ready");
     await lab.call("NetworkDriver.CreateNetwork", createNetwork());
     const a = await connect(lab, one, "a1", "10.77.0.2/24");
-    await expect(publish(lab, a, binding(8080))).rejects.toThrow(
-      "host port 8080/tcp is taken by a program of this host; stop it or publish another port",
-    );
+    const wanted = { ...endpointKey("a1"), Options: { [PORTMAP]: [binding(8080)] } };
+    expect(await lab.ask("NetworkDriver.ProgramExternalConnectivity", wanted)).toEqual({
+      Err: "host port 8080/tcp is taken by a program of this host; stop it or publish another port",
+    });
     await publish(lab, a, binding(8081));
   });
 });

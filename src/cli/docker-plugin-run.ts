@@ -36,7 +36,7 @@ export async function runDockerPlugin({ socket, spec }: DockerPluginOptions): Pr
   stack.defer(remove);
   const book = openBook({
     store,
-    run: taskRunner([...ownProgram(), CHILD_COMMAND], childEnv()),
+    run: taskRunner([...ownProgram(), CHILD_COMMAND], { HEDDLE_RUN_DIR: runDir() }),
     host: hostView,
     log: complain,
   });
@@ -48,12 +48,6 @@ export async function runDockerPlugin({ socket, spec }: DockerPluginOptions): Pr
   // Docker waits for what is being done.
   await service.finish(ENDING_MS);
 }
-
-/** Programs of the firewall are found by the usual path. */
-const childEnv = (): Readonly<Record<string, string>> => ({
-  PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
-  HEDDLE_RUN_DIR: runDir(),
-});
 
 /** Stays when this ends: Docker then waits for a moment until the next one listens. */
 function writeSpec(spec: string, socket: string): void {

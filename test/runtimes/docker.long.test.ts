@@ -155,6 +155,30 @@ for (const version of versions) {
     );
 
     dockerTest(
+      "goes on with containers that live while Docker is away",
+      async () => {
+        await using site = await dockerSite(tree, heddle, "--live-restore");
+        const { docker, on } = site;
+        await docker("network", "create", "-d", "heddle", "--ipam-driver", "heddle", "web");
+        await start(site, "one", "--network", "web", "-p", "8080:80");
+        const served = () => asked(on.net, "127.0.0.1", 8080);
+        await site.stop("docker", "SIGKILL");
+        await site.restart("plugin", "SIGKILL");
+        expect(await served()).toBe("10.213.0.1");
+        await site.start("docker");
+        expect(await docker("inspect", "-f", "{{.State.Running}}", "one")).toBe("true");
+        await start(site, "two", "--network", "web");
+        expect(await page(site, "two", "one")).toContain("10.213.0.3");
+        await docker("rm", "-f", "one", "two");
+        expect(await served()).toBeUndefined();
+        await docker("network", "rm", "web");
+        expect(await linksOf(site)).not.toContain("br-");
+        await nothingLeft(on);
+      },
+      LIMIT_MS,
+    );
+
+    dockerTest(
       "says what to do about what cannot be",
       async () => {
         await using site = await dockerSite(tree, heddle);

@@ -13,6 +13,7 @@ import {
   containerdTree,
   type ContainerdVersion,
   containerds,
+  type NetworkList,
   POD_NETWORK,
 } from "./containerd.ts";
 import { groundTest } from "./ground.ts";
@@ -58,11 +59,15 @@ async function deleteNamespaces(site: ContainerdSite): Promise<void> {
 
 for (const version of versions) {
   const tree = await containerdTree(version);
-  const longTest = (title: string, body: (site: ContainerdSite) => Promise<void>): void =>
+  const longTest = (
+    title: string,
+    body: (site: ContainerdSite) => Promise<void>,
+    change?: (list: NetworkList) => NetworkList,
+  ): void =>
     groundTest(tree)(
       title,
       async () => {
-        await using site = await containerdSite(version, tree, heddle);
+        await using site = await containerdSite(version, tree, heddle, change);
         await body(site);
       },
       LIMIT_MS,
@@ -174,6 +179,23 @@ for (const version of versions) {
       },
     );
 
+    longTest("makes and ends many pods at once, each with an address of its own", async (site) => {
+      const wave = (letter: string) =>
+        Promise.all(
+          Array.from({ length: 8 }, (_, i) =>
+            runPod(site.cri(), `${letter}${i}`, [{ hostPort: 8100 + i, containerPort: 80 }]),
+          ),
+        );
+      const pods = await wave("a");
+      expect(new Set(pods.flatMap(({ ips }) => ips)).size).toBe(16);
+      for (const [i] of pods.entries()) expect(await asked(site.on.net, "127.0.0.1", 8100 + i)).toBeDefined();
+      await Promise.all(pods.map(({ id }) => endPod(site.cri(), id)));
+      await nothingLeft(site.on);
+      await wave("b");
+      await endAll(site);
+      await nothingLeft(site.on);
+    });
+
     longTest("frees by `heddle gc` what a killed ctr has left", async (site) => {
       const run = await site.on.start(["ctr", "run", "--cni", IMAGE, "web"]);
       await site.running("web");
@@ -192,6 +214,26 @@ for (const version of versions) {
       await endPod(site.cri(), pod.id);
       await nothingLeft(site.on);
     });
+
+    longTest(
+      "gives a pod the rates that a kubelet asks for",
+      async (site) => {
+        const rates = { "kubernetes.io/ingress-bandwidth": "1M", "kubernetes.io/egress-bandwidth": "10M" };
+        const pod = await runPod(site.cri(), "web", WEB, rates);
+        const { stdout } = await site.on.exec(["tc", "qdisc", "show"]);
+        expect([...stdout.matchAll(/ tbf .* rate (\S+)/g)].map(([, rate]) => rate)).toEqual([
+          "1Mbit",
+          "10Mbit",
+        ]);
+        expect(await asked(site.on.net, pod.ip, 80)).toBe(POD_NETWORK.gateway);
+        await endPod(site.cri(), pod.id);
+        await nothingLeft(site.on);
+      },
+      (list) => ({
+        ...list,
+        plugins: [...list.plugins, { type: "bandwidth", capabilities: { bandwidth: true } }],
+      }),
+    );
 
     longTest("calls of every plugin ADD and DEL, and STATUS if it is new enough", async (site) => {
       await witness(site, "bridge");

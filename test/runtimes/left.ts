@@ -4,10 +4,10 @@ import { patience } from "../../src/testing/slowdown.ts";
 import type { Ground } from "./ground.ts";
 
 /**
- * Files of records, reservations and caches; namespaces; ends of pairs but the uplink's; elements of sets that name an
- * attachment.
+ * Files of records, reservations and caches; namespaces; ends of pairs but the uplink's; devices and queues that shape;
+ * elements of sets that name an attachment.
  */
-const OWNED = /^file |^namespace |: link (?!up0 )\S+ veth |comment "heddle-\w+-/;
+const OWNED = /^file |^namespace |: link (?!up0 )\S+ (?:veth|ifb) |: qdisc |comment "heddle-\w+-/;
 const LIMIT_MS = 10_000;
 
 /** The lines of a ground's snapshot that belong to a container. */

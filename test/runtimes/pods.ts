@@ -14,9 +14,21 @@ export interface PodPort {
 }
 
 /** A pod that runs, with the address that the runtime tells. @throws what the runtime says if it cannot */
-export async function runPod(cri: Cri, name: string, ports: readonly PodPort[] = []): Promise<Pod> {
+export async function runPod(
+  cri: Cri,
+  name: string,
+  ports: readonly PodPort[] = [],
+  annotations: Readonly<Record<string, string>> = {},
+): Promise<Pod> {
   const metadata = { name, uid: `uid-${name}`, namespace: "tests", attempt: 0 };
-  const config = { metadata, hostname: name, logDirectory: "/tmp", portMappings: ports, linux: {} };
+  const config = {
+    metadata,
+    hostname: name,
+    logDirectory: "/tmp",
+    portMappings: ports,
+    annotations,
+    linux: {},
+  };
   const { podSandboxId: id = "" } = await cri.call("RunPodSandbox", { config });
   const ips = await addressesOf(cri, id);
   return { id, ip: ips[0] ?? "", ips };

@@ -21,6 +21,7 @@ import { addPluginsCommand } from "./plugins.ts";
 import { describeFailure } from "./report.ts";
 import { addPsCommand } from "./ps/command.ts";
 import { addShowCommand } from "./show/command.ts";
+import { addWatchCommand } from "./watch/command.ts";
 import { addVersionCommand, versionLine } from "./version.ts";
 
 /** The names that the command line answers to; a plugin's name never comes here. */
@@ -52,6 +53,7 @@ export function makeProgram(name: ProgramName): Command {
   addPsCommand(program);
   addLogCommand(program);
   addShowCommand(program);
+  addWatchCommand(program);
   addAttachmentCommands(program);
   addDhcpDaemonCommand(program);
   addDockerPluginCommand(program);

@@ -24,7 +24,7 @@ export interface KnownAttachment extends CacheKey {
   readonly result?: Result;
   /** Path of the container's namespace, if one is known. */
   readonly netns?: string;
-  /** When ADD was done, in milliseconds since 1970. */
+  /** When ADD of its first plugin was done, in milliseconds since 1970. */
   readonly since?: number;
 }
 
@@ -66,7 +66,7 @@ function known(
     .toSorted((a, b) => a.at - b.at || a.place - b.place);
   const { network, containerId, ifname } = timed[0]?.record.owner ?? (cached as CachedAttachment).key;
   const netns = timed[0]?.record.netns.path ?? cached?.netns;
-  const since = timed.at(-1)?.at ?? (cached && writtenAt(cached));
+  const since = timed[0]?.at ?? (cached && writtenAt(cached));
   const result = cached && resultOf(cached);
   return {
     key,

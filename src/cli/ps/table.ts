@@ -48,7 +48,8 @@ const cells = (e: Entry, now: number): readonly string[] => [
   [e.state, explanation(e)].filter((s) => s !== "").join(": "),
 ];
 
-function explanation({ why, findings: [first] }: Entry): string {
+/** Why it is in its state, if there is something to say. */
+export function explanation({ why, findings: [first] }: Entry): string {
   if (first === undefined) return why ?? "";
   return `${first.component}: ${first.what}: want ${first.wanted}, found ${first.found}`;
 }

@@ -3,7 +3,7 @@
  * --fix makes of it.
  */
 import { describe, expect } from "bun:test";
-import { chmodSync, existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { chmodSync, existsSync, readdirSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { catalogue, type FindingId } from "../../src/cli/doctor/catalogue.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
@@ -143,7 +143,7 @@ const cases: readonly Case[] = [
     id: "attachment-dead",
     when: "the namespace of a container is gone",
     make: dieOut,
-    says: /^warning mynet: network mynet has records of 1 container without a namespace: cnitool-\w+ \(eth0: its namespace .* is gone\)$/,
+    says: /^warning mynet: network mynet has records of 1 container that is gone: cnitool-\w+ \(eth0: its namespace .* is gone\)$/,
   },
   {
     id: "record-unreadable",
@@ -392,6 +392,9 @@ describe("heddle doctor --fix", () => {
     on.put(empty, "", { ageSeconds: 60 });
     chmodSync(on.path(RESULTS), 0o777);
     chmodSync(on.path(CONF), 0o777);
+    on.put("/etc/victim", "", { mode: 0o644 });
+    chmodSync(on.path("/etc/victim"), 0o666);
+    symlinkSync("/etc/victim", on.path(`${RESULTS}/link`));
     on.put(`${RESERVATIONS}/10.88.0.77`, "stranger\r\neth0", { ageSeconds: 3600 });
     const report = await on.doctor("--fix");
     expect(report.fixes.map((f) => f.ids)).toEqual([["state-permissions"], ["record-unreadable"]]);
@@ -399,6 +402,8 @@ describe("heddle doctor --fix", () => {
     expect(statSync(on.path(RESULTS)).mode & 0o777).toBe(0o755);
     expect(statSync(on.path(CONF)).mode & 0o777).toBe(0o777);
     expect(existsSync(on.path(`${RESERVATIONS}/10.88.0.77`))).toBe(true);
+    expect(statSync(on.path("/etc/victim")).mode & 0o777).toBe(0o666);
+    expect(report.fixes.flatMap((f) => f.done).every((d) => d.ok)).toBe(true);
     expect(said(report, "config-permissions")).toHaveLength(1);
     expect(report.code).toBe(1);
   });

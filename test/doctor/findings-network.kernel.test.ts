@@ -1,5 +1,6 @@
 /** Findings about the kernel, the firewall, managers, and numbers that meet: each on a host that has it and had it not. */
 import { describe, expect } from "bun:test";
+import { readFileSync } from "node:fs";
 import { catalogue, type FindingId } from "../../src/cli/doctor/catalogue.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { foreignRules } from "../../src/testing/foreign-rules.ts";
@@ -298,13 +299,26 @@ describe("the doctor reports", () => {
   );
 
   hostTest(
-    "a chain that drops as a note, when the plugin firewall allows every routed network there",
+    "a chain that drops as a note, once the plugin firewall has entered every container there",
     async () => {
       await using on = await doctorHost(heddle, myList({}, [{ type: "firewall" }]));
       await on.feed(foreignRules.docker.text, foreignRules.docker.program);
       expect(said(await on.doctor(), "forward-drop")).toEqual([
+        expect.stringMatching(
+          /^warning ip filter FORWARD: .*, and 1 container came before it did, .*: mynet\/cnitool-\w+\/eth0$/,
+        ),
+      ]);
+      for (const verb of ["del", "add"]) await on.heddle("cni", verb, NETWORK, on.container.path);
+      expect(said(await on.doctor(), "forward-drop")).toEqual([
         expect.stringMatching(/^note ip filter FORWARD: .* the plugin firewall allows/),
       ]);
+      // Programs of the one kind enter nothing into the chains of the other.
+      const { stdout } = await on.host.exec(["iptables", "--version"]);
+      const other = stdout.includes("nf_tables") ? "legacy" : "nft";
+      await on.exec(`iptables-${other}`, "-P", "FORWARD", "DROP");
+      expect(said(await on.doctor(), "forward-drop")).toContainEqual(
+        expect.stringMatching(/^warning .*FORWARD: .* containers of mynet cannot be told/),
+      );
     },
   );
 
@@ -321,14 +335,26 @@ describe("the doctor reports", () => {
     },
   );
 
-  hostTest("no flush when a unit of Heddle's puts the rules back, but a note", async () => {
+  hostTest("a flush as a note, if a unit of Heddle's that puts the rules back is switched on", async () => {
     await using on = await doctorHost(heddle);
     on.put("/etc/nftables.conf", "flush ruleset\n");
     expect(said(await on.doctor(), "flush-on-reload")).toEqual([]);
-    on.put("/etc/systemd/system/sysinit.target.wants/nftables.service", "");
-    on.put("/etc/systemd/system/heddle-reload.service", "[Service]\nExecStart=/usr/bin/heddle reload\n");
+    const units = "/etc/systemd/system";
+    on.put(`${units}/sysinit.target.wants/nftables.service`, "");
+    on.put(
+      `${units}/heddle-reload.service`,
+      readFileSync(`${import.meta.dir}/../../packaging/systemd/heddle-reload.service`, "utf8"),
+    );
+    const report = await on.doctor();
+    expect(said(report, "flush-on-reload")).toEqual([
+      expect.stringMatching(/^warning \/etc\/nftables\.conf/),
+    ]);
+    expect(report.findings.find((f) => f.id === "flush-on-reload")?.cure).toContain(
+      "systemctl enable --now heddle-reload.service",
+    );
+    on.put(`${units}/multi-user.target.wants/heddle-reload.service`, "");
     expect(said(await on.doctor(), "flush-on-reload")).toEqual([
-      expect.stringMatching(/^note \/etc\/nftables\.conf: .* a unit runs heddle reload/),
+      "note /etc/nftables.conf: /etc/nftables.conf flushes the whole rule set, and heddle-reload.service puts it back",
     ]);
   });
 

@@ -36,6 +36,7 @@ const network = (name: string, more: Partial<ConfNetwork> = {}): ConfNetwork => 
   types: ["bridge", "portmap"],
   bridge: { name: "br0", isGateway: true },
   routed: true,
+  allowsIn: [],
   looksAtFrames: false,
   markBit: 13,
   dhcpSocket: "/run/nobody.sock",
@@ -104,7 +105,6 @@ const troubled: HostFacts = {
   net: {
     links: seen(links),
     uplink: seen(uplink),
-    addresses: seen([]),
     routes: seen([
       { dst: prefix("::/0"), oif: 2, table: 254, scope: 0, type: 1, protocol: 9 },
       { dst: prefix("10.0.0.0/8"), oif: 2, table: 254, scope: 0, type: 1, protocol: 72 },
@@ -140,7 +140,8 @@ const troubled: HostFacts = {
         base: { type: "nat", hook: "prerouting", priority: -95, policy: "accept" },
       },
     ]),
-    drops: seen([{ chain: "ip filter FORWARD", by: "policy", families: [4], iptables: true }]),
+    drops: seen([{ chain: "ip filter FORWARD", by: "policy", families: [4], iptables: "nft" }]),
+    usualIptables: seen("nft"),
     iptables: seen([
       { family: 4, kind: "nft", text: iptables },
       { family: 4, kind: "legacy", text: iptables },
@@ -155,11 +156,11 @@ const troubled: HostFacts = {
     firewalld: seen(false),
     docker: seen(false),
     flushes: seen([{ file: "/etc/nftables.conf", service: "nftables.service" }]),
-    reloads: seen(false),
+    reloads: seen(undefined),
   },
   state: {
     attachments: seen([
-      { owner, mark: `${mark}0`, state: "live", objects: [sysctl], differs: "an element is missing" },
+      { owner, mark: `${mark}0`, state: "live", objects: [sysctl], firewall: seen("an element is missing") },
       {
         owner: { ...owner, containerId: "d" },
         mark: `${mark}1`,

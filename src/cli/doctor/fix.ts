@@ -2,11 +2,12 @@
  * What the doctor may put right by itself: what is Heddle's own, and what a command of Heddle's does anyway. It never
  * touches chains, links, configurations, parameters or reservations of others, and never a container that lives.
  */
+import { fchmodSync } from "node:fs";
 import { collectDead } from "../../cni/collect.ts";
 import type { Runtime } from "../../cni/runtime.ts";
 import { describeOwner } from "../../netstate/alive.ts";
 import { reload } from "../../netstate/reload.ts";
-import { giveFile } from "../../sys/files.ts";
+import { O, openFile, statFd } from "../../sys/files.ts";
 import { removeEmptyRecords } from "../../netstate/record.ts";
 import { failureOf } from "../../errors.ts";
 import type { FindingId } from "./catalogue.ts";
@@ -69,15 +70,21 @@ function permissionFix(ids: readonly FindingId[], { files: { state } }: HostFact
     what: `take from group and others the right to write ${open.map((f) => f.path).join(", ")}`,
     run: async () => {
       const done: Done[] = [];
-      for (const { path, mode } of open) {
-        const failure = await failureOf(async () =>
-          giveFile(path, { uid: undefined, gid: undefined, mode: mode & ~0o022 }),
-        );
+      // Directories come before what is in them: from then on nobody else exchanges that.
+      for (const { path } of open) {
+        const failure = await failureOf(async () => takeWriting(path));
         done.push({ what: `chmod go-w ${path}`, ...(failure ? { failure } : {}) });
       }
       return done;
     },
   };
+}
+
+/** Never follows a symbolic link, which somebody else may have put there; what is not ours by now stays as it is. */
+function takeWriting(path: string): void {
+  using fd = openFile(path, O.RDONLY | O.NOFOLLOW | O.NONBLOCK);
+  const { uid, mode } = statFd(fd.raw);
+  if (uid === 0 || uid === process.geteuid?.()) fchmodSync(fd.raw, mode & 0o7777 & ~0o022);
 }
 
 async function detach({ runtime, confDir }: FixMeans): Promise<readonly Done[]> {

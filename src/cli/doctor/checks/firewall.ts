@@ -2,8 +2,9 @@
 import { shared } from "../../../firewall/iptables-names.ts";
 import { plural, some, sysctlCommand, sysctlName } from "../commands.ts";
 import { type HostFacts, networksOf } from "../facts.ts";
-import { type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
+import { cannotTell, type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
 import type { Drop } from "../gather/rule-set.ts";
+import type { RecordedAttachment } from "../gather/state.ts";
 import { allSeen } from "../seen.ts";
 
 type Facts = Pick<HostFacts, "config" | "net" | "ruleSet" | "state">;
@@ -23,41 +24,79 @@ export const firewall: Check<Facts> = {
 function allowing({ chain, iptables }: Drop): string {
   if (chain.startsWith("inet firewalld "))
     return "add the plugin firewall to the list, or: firewall-cmd --permanent --zone=trusted --add-source=SUBNET && firewall-cmd --reload";
-  if (iptables) return 'add { "type": "firewall" } to the list behind bridge or ptp';
+  if (iptables !== undefined) return 'add { "type": "firewall" } to the list behind bridge or ptp';
   return `allow the subnets of containers in chain ${chain}`;
 }
 
-function forwardDrops({ config, ruleSet }: Facts): readonly Finding[] {
-  const fact = allSeen({ drops: ruleSet.drops, networks: networksOf(config) });
-  return whenSeen("forward-drop", fact, ({ drops, networks }) => {
+function forwardDrops({ config, ruleSet, state }: Facts): readonly Finding[] {
+  const fact = allSeen({
+    drops: ruleSet.drops,
+    networks: networksOf(config),
+    usual: ruleSet.usualIptables,
+    attachments: state.attachments,
+  });
+  return whenSeen("forward-drop", fact, ({ drops, networks, usual, attachments }) => {
     const routed = networks.filter((n) => n.routed);
-    // The plugin enters what it allows there; of other chains it knows nothing.
-    const unprotected = (drop: Drop): readonly string[] =>
-      routed
-        .filter(
-          (n) =>
-            !(n.types.includes("firewall") && (drop.iptables || drop.chain.startsWith("inet firewalld "))),
-        )
-        .map((n) => n.name);
     return drops.map((drop) => {
       const how = drop.by === "policy" ? "by its policy" : "by its last rule";
-      const cut = unprotected(drop);
       const seen = `chain ${drop.chain} drops ${how} what its rules do not accept`;
-      if (cut.length === 0) {
-        const covered =
-          routed.length === 0
-            ? "no configured network is routed by this host"
-            : "the plugin firewall allows the containers of every routed network there";
-        return note("forward-drop", drop.chain, `${seen}; ${covered}`);
-      }
-      return warning(
+      if (routed.length === 0)
+        return note("forward-drop", drop.chain, `${seen}; no configured network is routed by this host`);
+      const keeper = keeperOf(drop, usual);
+      const open = routed
+        .filter((n) => keeper === undefined || !n.allowsIn.includes(keeper))
+        .map((n) => n.name);
+      if (open.length > 0)
+        return warning(
+          "forward-drop",
+          drop.chain,
+          `${seen}; whether they accept containers of ${open.join(", ")} cannot be told from here`,
+          allowing(drop),
+        );
+      const early = notAllowed(attachments, new Set(routed.map((n) => n.name)), keeper);
+      if (early.length > 0)
+        return warning(
+          "forward-drop",
+          drop.chain,
+          `${seen}, and ${plural(early.length, "container")} came before it did, or before the plugin firewall: ${some(early)}`,
+          "detach these containers and attach them again",
+        );
+      return note(
         "forward-drop",
         drop.chain,
-        `${seen}; whether they accept containers of ${cut.join(", ")} cannot be told from here`,
-        allowing(drop),
+        `${seen}; the plugin firewall allows the containers of every routed network there`,
       );
     });
   });
+}
+
+/** In which place the plugin firewall can allow what this chain drops; undefined: in none. */
+function keeperOf(drop: Drop, usual: "nft" | "legacy" | undefined): "iptables" | "firewalld" | undefined {
+  if (drop.chain.startsWith("inet firewalld ")) return "firewalld";
+  return drop.iptables !== undefined && drop.iptables === usual ? "iptables" : undefined;
+}
+
+/** Live containers of these networks of which the plugin firewall has entered nothing there. */
+function notAllowed(
+  attachments: readonly RecordedAttachment[],
+  networks: ReadonlySet<string>,
+  keeper: "iptables" | "firewalld" | undefined,
+): readonly string[] {
+  const live = attachments.filter((a) => a.state === "live" && networks.has(a.owner.network));
+  const keyOf = ({ owner: o }: RecordedAttachment): string => `${o.network}/${o.containerId}/${o.ifname}`;
+  const allowed = new Set(
+    live
+      .filter((a) =>
+        a.objects.some(
+          (o) =>
+            o.kind === "firewall" &&
+            o.state.backend === keeper &&
+            o.state.rules.some((r) => r.kind === "accept-forward"),
+        ),
+      )
+      .map(keyOf),
+  );
+  return [...new Set(live.map(keyOf))].filter((key) => !allowed.has(key));
 }
 
 function bridgeNetfilter({ net, ruleSet }: Facts): readonly Finding[] {
@@ -104,8 +143,14 @@ function mixed({ ruleSet }: Facts): readonly Finding[] {
 /** One finding for a network: after a flush they are many. */
 function lost({ state }: Facts): readonly Finding[] {
   return whenSeen("rules-lost", state.attachments, (attachments) => {
-    const broken = attachments.filter((a) => a.differs !== undefined);
-    return [...Map.groupBy(broken, (a) => a.owner.network)].map(([network, of]) => {
+    const compared = attachments.flatMap(({ owner, firewall: fact }) => (fact ? [{ owner, fact }] : []));
+    const hidden = compared.flatMap(({ owner, fact }) =>
+      fact.known ? [] : [cannotTell("rules-lost", fact.why, `${owner.network}/${owner.containerId}`)],
+    );
+    const broken = compared.flatMap(({ owner, fact }) =>
+      fact.known && fact.value !== undefined ? [{ owner, differs: fact.value }] : [],
+    );
+    const found = [...Map.groupBy(broken, (b) => b.owner.network)].map(([network, of]) => {
       const words = of.map(
         ({ owner, differs }) => `${owner.component} of ${owner.containerId} (${owner.ifname}): ${differs}`,
       );
@@ -113,6 +158,8 @@ function lost({ state }: Facts): readonly Finding[] {
       const seen = `network ${network} has lost rules of ${plural(containers, "container")}: ${some(words, 3)}`;
       return problem("rules-lost", network, seen, "heddle reload");
     });
+    // One tells enough.
+    return [...found, ...hidden.slice(0, 1)];
   });
 }
 

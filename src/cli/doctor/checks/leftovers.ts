@@ -101,7 +101,7 @@ function dead(attachments: readonly RecordedAttachment[]): readonly Finding[] {
       ([first]) => first ?? [],
     );
     const words = containers.map(({ owner, why }) => `${owner.containerId} (${owner.ifname}: ${why})`);
-    const seen = `network ${network} has records of ${plural(containers.length, "container")} without a namespace: ${some(words)}`;
+    const seen = `network ${network} has records of ${plural(containers.length, "container that is", "containers that are")} gone: ${some(words)}`;
     return warning("attachment-dead", network, seen, "heddle gc");
   });
 }

@@ -67,28 +67,31 @@ function firewalldRuns({ firewalld }: Facts["managers"], { tables }: Facts["rule
 function flushes({ managers }: Facts): readonly Finding[] {
   return whenSeen(
     "flush-on-reload",
-    allSeen({ flushes: managers.flushes, reloads: managers.reloads }),
-    (known) =>
-      known.flushes.map(({ file, service }) =>
-        known.reloads
-          ? note("flush-on-reload", file, `${file} begins with flush ruleset, and a unit runs heddle reload`)
-          : warning(
-              "flush-on-reload",
-              file,
-              `${service} is switched on, and ${file} begins with flush ruleset`,
-              `in ${file}, flush your own tables by name instead of the whole rule set`,
-              `after each start of ${service}: heddle reload`,
-            ),
-      ),
+    allSeen({ flushes: managers.flushes, unit: managers.reloads }),
+    ({ flushes: all, unit }) =>
+      all.map(({ file, service }) => {
+        if (unit?.enabled === true)
+          return note(
+            "flush-on-reload",
+            file,
+            `${file} flushes the whole rule set, and ${unit.name} puts it back`,
+          );
+        const seen = `${service} is switched on, and ${file} flushes the whole rule set`;
+        const cure =
+          unit === undefined
+            ? `after each start or reload of ${service}: heddle reload`
+            : `systemctl enable --now ${unit.name}`;
+        return warning("flush-on-reload", file, seen, cure, `or, in ${file}, flush your own tables by name`);
+      }),
   );
 }
 
 /** Links of containers: those with a mark of ours, and bridges that the configuration names. */
-export const isContainerLink = (link: Link, bridges: ReadonlySet<string>): boolean =>
+const isContainerLink = (link: Link, bridges: ReadonlySet<string>): boolean =>
   bridges.has(link.name) || link.altNames.some((n) => n.startsWith("heddle-"));
 
 const NETWORKD_CURE = (names: string): readonly string[] => [
-  `write /etc/systemd/network/05-heddle.network: [Match] Name=veth* ${names} [Link] Unmanaged=yes`,
+  `write /etc/systemd/network/05-heddle.network: [Match] Name=heddle-* ${names} [Link] Unmanaged=yes`,
   "networkctl reload",
 ];
 const NM_CURE = (names: string): readonly string[] => [

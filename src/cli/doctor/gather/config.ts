@@ -8,6 +8,7 @@ import { configFiles, readNetworkFile } from "../../../cni/load.ts";
 import type { Version } from "../../../cni/version.ts";
 import { NetError } from "../../../errors.ts";
 import { foldKeys, isObject } from "../../../cni/json.ts";
+import type { Backend } from "../../../firewall/model.ts";
 import type { IpPrefix } from "../../../net/ip.ts";
 import { namesIn } from "../../../plugins/ipam/host-local/store.ts";
 import { parseConfig as parseHostLocal } from "../../../plugins/ipam/host-local/config.ts";
@@ -47,6 +48,8 @@ export interface ConfNetwork {
   readonly bridge?: { readonly name: string; readonly isGateway: boolean };
   /** Packets of its containers are forwarded by this host's routing. */
   readonly routed: boolean;
+  /** Where its plugin firewall can allow what others drop: none without it. */
+  readonly allowsIn: readonly ("iptables" | "firewalld")[];
   /** It has rules of nftables for the frames of a bridge. */
   readonly looksAtFrames: boolean;
   /** The bit of the packet mark that port mappings by iptables take, 0 to 31. */
@@ -112,6 +115,7 @@ function networkOf(file: string): ConfNetwork | undefined {
       types,
       plugins: [...new Set([...chain, ...types, ...ipam])],
       ...(bridge ? { bridge: { name: bridge.bridge, isGateway: bridge.isGateway } } : {}),
+      allowsIn: firewall ? placesOf(firewall.backend) : [],
       looksAtFrames: bridge?.macspoofchk === true || firewall?.ingressPolicy === "isolated",
       routed: types.includes("ptp") || bridge?.isGateway === true,
       ...iptables,
@@ -122,6 +126,12 @@ function networkOf(file: string): ConfNetwork | undefined {
     if (e instanceof NetError) return undefined;
     throw e;
   }
+}
+
+/** Without a backend it is where something drops at the time of the ADD. */
+function placesOf(backend: Backend | undefined): ConfNetwork["allowsIn"] {
+  if (backend === undefined) return ["iptables", "firewalld"];
+  return backend === "nftables" ? [] : [backend];
 }
 
 const inIpam = ({ raw }: PluginConf, key: "type" | "daemonSocketPath"): string | undefined => {

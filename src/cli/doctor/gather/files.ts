@@ -1,7 +1,7 @@
 /** Whom files belong to and who may write them: Heddle's state, the configurations, the plugins. */
 import { runDir } from "../../../netstate/record.ts";
 import { inUserNamespace } from "../../../sys/capabilities.ts";
-import { type FileStat, listDir, statPath, unlessErrno } from "../../../sys/files.ts";
+import { type FileStat, listDir, statLink, statPath, unlessErrno } from "../../../sys/files.ts";
 import { look, type Seen } from "../seen.ts";
 
 export interface FileFacts {
@@ -39,8 +39,8 @@ export function gatherFiles(places: FilePlaces): FileFacts {
       ? reservationDirs
       : look(() => [
           ...factOf(run),
-          ...[`${run}/attachments`, `${run}/lock`, `${cacheDir}/results`].flatMap(withFiles),
-          ...withFiles(stateDir).flatMap((f) => (f.path === stateDir ? [f] : withFiles(f.path))),
+          ...[`${run}/attachments`, `${run}/lock`, `${cacheDir}/results`].flatMap(withOwnFiles),
+          ...withOwnFiles(stateDir).flatMap((f) => (f.path === stateDir ? [f] : withOwnFiles(f.path))),
           ...reservationDirs.value.flatMap(factOf),
         ]),
     config: look(() => withFiles(confDir)),
@@ -50,15 +50,19 @@ export function gatherFiles(places: FilePlaces): FileFacts {
 
 const factsIn = (dirs: readonly string[]): Seen<readonly FileFact[]> => look(() => dirs.flatMap(withFiles));
 
-/** A directory and the files in it; nothing if it is not there. */
-function withFiles(dir: string): readonly FileFact[] {
-  const own = factOf(dir);
-  if (own.length === 0) return [];
-  const entries = unlessErrno(["ENOENT", "ENOTDIR"], () => listDir(dir)) ?? [];
-  // What a symbolic link leads to counts: that is what is read and executed.
-  return [...own, ...entries.flatMap(({ name }) => factOf(`${dir}/${name}`))];
-}
+/** A directory and what is in it; nothing if it is not there. */
+const withFiles = (dir: string): readonly FileFact[] => [...factOf(dir), ...namesIn(dir).flatMap(factOf)];
 
+/** The same where nobody but Heddle puts anything: a symbolic link there is none of its files. */
+const withOwnFiles = (dir: string): readonly FileFact[] => [
+  ...factOf(dir),
+  ...namesIn(dir).flatMap((path) => (statLink(path)?.isLink === true ? [] : factOf(path))),
+];
+
+const namesIn = (dir: string): readonly string[] =>
+  (unlessErrno(["ENOENT", "ENOTDIR"], () => listDir(dir)) ?? []).map(({ name }) => `${dir}/${name}`);
+
+/** What a symbolic link leads to counts: that is what is read and executed. */
 function factOf(path: string): readonly FileFact[] {
   const found = statPath(path);
   return found === undefined ? [] : [fact(path, found)];

@@ -1,7 +1,6 @@
 /** The host's links, addresses, routes, rules and the parameters of the kernel that go with them. */
 import { openNetlink } from "../../../netlink/socket.ts";
 import { allRoutes, allRules, findUplink } from "../../../netstate/routing-facts.ts";
-import { type Address, listAddresses } from "../../../rtnl/address.ts";
 import { type Link, listLinks } from "../../../rtnl/link.ts";
 import type { Route } from "../../../rtnl/route.ts";
 import type { RoutingRule } from "../../../rtnl/rule.ts";
@@ -13,7 +12,6 @@ export interface LinkFacts {
   readonly links: Seen<readonly Link[]>;
   /** The link of the default route. */
   readonly uplink: Seen<Link | undefined>;
-  readonly addresses: Seen<readonly Address[]>;
   readonly routes: Seen<readonly Route[]>;
   readonly rules: Seen<readonly RoutingRule[]>;
   /** By the path below /proc/sys; what the kernel does not have is absent. */
@@ -50,7 +48,6 @@ export function gatherLinks(isOfInterest: (link: Link) => boolean): LinkFacts {
   return {
     links,
     uplink,
-    addresses: withSocket((s) => listAddresses(s)),
     routes: withSocket(allRoutes),
     rules: withSocket(allRules),
     sysctls: sysctlsOf(allSeen({ links, uplink }), isOfInterest),

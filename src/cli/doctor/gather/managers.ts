@@ -17,8 +17,8 @@ export interface ManagerFacts {
   readonly docker: Seen<boolean>;
   /** Rule sets that a service which is switched on loads after a flush: the file and the service. */
   readonly flushes: Seen<readonly Flush[]>;
-  /** A unit of this host runs `heddle reload`. */
-  readonly reloads: Seen<boolean>;
+  /** A unit of Heddle's that runs `heddle reload`, and whether it is switched on. */
+  readonly reloads: Seen<ReloadUnit | undefined>;
 }
 
 export interface ManagedLink {
@@ -27,6 +27,11 @@ export interface ManagedLink {
   readonly state: string;
   /** The file that made it take the link. */
   readonly by?: string;
+}
+
+export interface ReloadUnit {
+  readonly name: string;
+  readonly enabled: boolean;
 }
 
 export interface Flush {
@@ -95,10 +100,7 @@ const RULE_FILES = ["/etc/nftables.conf", "/etc/sysconfig/nftables.conf", "/etc/
 const NFTABLES = "nftables.service";
 
 function flushes(): readonly Flush[] {
-  const wanted = namesIn("/etc/systemd/system").some(
-    (dir) => /\.(?:wants|requires)$/.test(dir) && namesIn(`/etc/systemd/system/${dir}`).includes(NFTABLES),
-  );
-  if (!wanted) return [];
+  if (!isEnabled(NFTABLES)) return [];
   return RULE_FILES.filter((file) => /^\s*flush\s+ruleset\b/m.test(textOf(file) ?? "")).map((file) => ({
     file,
     service: NFTABLES,
@@ -112,10 +114,21 @@ const UNIT_DIRS = [
   "/lib/systemd/system",
 ];
 
-const reloads = (): boolean =>
-  UNIT_DIRS.some((dir) =>
-    namesIn(dir).some(
-      (name) =>
-        name.startsWith("heddle") && /^\s*Exec\w+=\S*heddle\s+reload\b/m.test(textOf(`${dir}/${name}`) ?? ""),
-    ),
+/** Some target or unit wants it when it starts (systemctl enable). */
+const isEnabled = (unit: string): boolean =>
+  namesIn("/etc/systemd/system").some(
+    (dir) => /\.(?:wants|requires)$/.test(dir) && namesIn(`/etc/systemd/system/${dir}`).includes(unit),
   );
+
+const RELOAD = /^\s*Exec\w+=\S*heddle\s+reload\b/m;
+
+function reloads(): ReloadUnit | undefined {
+  const units = UNIT_DIRS.flatMap((dir) =>
+    namesIn(dir).filter((name) => name.startsWith("heddle") && RELOAD.test(fileText(`${dir}/${name}`))),
+  );
+  const name = units.find(isEnabled) ?? units[0];
+  return name === undefined ? undefined : { name, enabled: isEnabled(name) };
+}
+
+/** Directories stand among the units. */
+const fileText = (path: string): string => (statPath(path)?.isFile === true ? (textOf(path) ?? "") : "");

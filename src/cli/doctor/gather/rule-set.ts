@@ -17,6 +17,8 @@ export interface RuleSetFacts {
   readonly chains: Seen<readonly ChainInfo[]>;
   readonly drops: Seen<readonly Drop[]>;
   readonly iptables: Seen<readonly SavedFamily[]>;
+  /** The kind of the installed program `iptables`, which is what the plugins run; undefined if there is none. */
+  readonly usualIptables: Seen<"nft" | "legacy" | undefined>;
   /** Marks in rules of iptables of which there is no record. */
   readonly unrecorded: Seen<readonly string[]>;
 }
@@ -27,8 +29,8 @@ export interface Drop {
   readonly chain: string;
   readonly by: ForwardDrop["by"];
   readonly families: readonly Family[];
-  /** Chains of iptables, in which rules of the firewall plugin can stand. */
-  readonly iptables: boolean;
+  /** FORWARD of iptables, of which kind; the chains of that kind alone are changed by programs of that kind. */
+  readonly iptables?: "nft" | "legacy";
 }
 
 /** What iptables-save prints of one family and one kind. */
@@ -50,6 +52,7 @@ export function gatherRuleSet(run: Run = runProgram): RuleSetFacts {
     chains,
     drops: dropsOf(allSeen({ nftDrops, saved })),
     iptables: saved,
+    usualIptables: look(() => usualKind(run)),
     unrecorded: saved.known ? look(() => unrecordedIn(saved.value)) : saved,
   };
 }
@@ -67,6 +70,13 @@ const read = <T>(work: (socket: NetlinkSocket) => T, none: T): Seen<T> =>
     using socket = openRuleSet();
     return socket === undefined ? none : work(socket);
   });
+
+/** `iptables v1.8.9 (nf_tables)`; releases before 1.8 are of the older kind and do not say so. */
+function usualKind(run: Run): "nft" | "legacy" | undefined {
+  const told = run("iptables", ["--version"], "");
+  if (told === undefined || told.code !== 0) return undefined;
+  return told.stdout.includes("nf_tables") ? "nft" : "legacy";
+}
 
 /** The names by which iptables over nftables keeps its tables. */
 const TABLES = ["filter", "nat", "mangle", "raw", "security"];
@@ -116,13 +126,13 @@ function dropsOf(
   const legacy = saved.flatMap(({ kind, family, text }): readonly Drop[] => {
     const by = kind === "legacy" ? forwardDropIn(text) : undefined;
     const chain = `iptables-legacy IPv${family} filter FORWARD`;
-    return by === undefined ? [] : [{ chain, by, families: [family], iptables: true }];
+    return by === undefined ? [] : [{ chain, by, families: [family], iptables: "legacy" }];
   });
   const byNft = nftDrops.map((d): Drop => ({
     chain: `${d.family} ${d.table} ${d.chain}`,
     by: d.by,
     families: familiesOf(d.family),
-    iptables: d.family !== "inet" && d.table === "filter" && d.chain === "FORWARD",
+    ...(d.family !== "inet" && d.table === "filter" && d.chain === "FORWARD" ? { iptables: "nft" } : {}),
   }));
   return seen([...byNft, ...legacy]);
 }

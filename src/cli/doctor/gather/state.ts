@@ -1,6 +1,6 @@
 /** What attachments have left or hold: records, reservations, cached results, and whether what is recorded is in place. */
 import { type CachedAttachment, listCache, liveNetns } from "../../../cni/cache.ts";
-import { NetError } from "../../../errors.ts";
+import { isNetError } from "../../../errors.ts";
 import { type Context, openContext } from "../../../netstate/context.ts";
 import { compareFirewalls } from "../../../netstate/compare-firewalls.ts";
 import { backendsOf, whyDead } from "../../../netstate/health.ts";
@@ -31,8 +31,8 @@ export interface RecordedAttachment {
   /** Of a dead one: why nobody lives behind it. */
   readonly why?: string;
   readonly objects: readonly NetObject[];
-  /** Of a live one: what is not as it was made in the host's firewall, in its own words. */
-  readonly differs?: string;
+  /** Of a live one: what is not as it was made in the host's firewall, in its own words; undefined inside if nothing. */
+  readonly firewall?: Seen<string | undefined>;
 }
 
 export interface Reservation {
@@ -98,11 +98,11 @@ async function attachmentOf(
   const base = { owner, mark: markOf(owner), objects };
   const why = whyDead(record);
   if (why !== undefined) return isBusy(owner) ? { ...base, state: "busy" } : { ...base, state: "dead", why };
-  const differs = await firewallDiffers(owner, objects, firewalls);
+  const firewall = await compareFirewall(owner, objects, firewalls);
   // It may have gone while it was compared.
-  if (differs === undefined || whyDead(record) !== undefined || isBusy(owner))
-    return { ...base, state: "live" };
-  return { ...base, state: "live", differs };
+  return whyDead(record) !== undefined || isBusy(owner)
+    ? { ...base, state: "busy" }
+    : { ...base, state: "live", firewall };
 }
 
 /** An ADD writes the first line at once after it has made the file. */
@@ -112,22 +112,24 @@ const ageOf = (path: string, nowMs: number): number =>
   nowMs / 1000 - Number((statPath(path)?.mtimeNs ?? BigInt(nowMs) * 1_000_000n) / 1_000_000_000n);
 
 /** Compares what was entered into the host's firewall for it; the rest of it is CHECK's. */
-async function firewallDiffers(
+async function compareFirewall(
   owner: Owner,
   objects: readonly NetObject[],
   firewalls: Context["firewalls"],
-): Promise<string | undefined> {
+): Promise<Seen<string | undefined>> {
   const state = { objects: objects.filter((o) => o.kind === "firewall") };
-  if (state.objects.length === 0) return undefined;
+  if (state.objects.length === 0) return seen(undefined);
   await loadKinds(state);
   using spaces = openSpaces(undefined);
-  try {
-    verify(state, openContext(markOf(owner), spaces, firewalls));
-    return undefined;
-  } catch (e) {
-    if (e instanceof NetError) return e.message;
-    throw e;
-  }
+  return look(() => {
+    try {
+      verify(state, openContext(markOf(owner), spaces, firewalls));
+      return undefined;
+    } catch (e) {
+      if (isNetError(e, "check/differs")) return e.message;
+      throw e;
+    }
+  });
 }
 
 const cachedFact = (entry: CachedAttachment): CachedFact => ({

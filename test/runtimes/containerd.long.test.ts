@@ -4,6 +4,8 @@
  */
 import { describe, expect } from "bun:test";
 import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { peerDir } from "../../scripts/peer.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import {
@@ -42,6 +44,14 @@ async function witness({ on }: ContainerdSite, plugin: string): Promise<void> {
 async function witnessed({ on }: ContainerdSite): Promise<readonly string[]> {
   const { stdout } = await on.exec(["cat", "/tmp/commands"]);
   return [...new Set(stdout.trim().split("\n"))].toSorted();
+}
+
+/** Puts the reference's plugins in the place of Heddle's. */
+async function useReference({ on }: ContainerdSite): Promise<void> {
+  const dir = await peerDir();
+  await on.exec(["sh", "-c", "rm /opt/cni/bin/*"]);
+  for (const type of ["bridge", "host-local", "portmap", "firewall", "tuning", "loopback"])
+    on.write(`/opt/cni/bin/${type}`, await Bun.file(join(dir, type)).bytes(), 0o755);
 }
 
 /** What a kubelet does after a start: it ends every pod that it does not want. */
@@ -234,6 +244,17 @@ for (const version of versions) {
         plugins: [...list.plugins, { type: "bandwidth", capabilities: { bandwidth: true } }],
       }),
     );
+
+    longTest("ends a pod that the reference plugins made", async (site) => {
+      await useReference(site);
+      const pod = await runPod(site.cri(), "web", WEB);
+      const rules = async (): Promise<string> => (await site.on.exec(["iptables-save"])).stdout;
+      expect(await rules()).toContain(pod.ip);
+      await site.on.exec(["heddle", "install", "--force", "--cni-bin-dir", "/opt/cni/bin"]);
+      await endPod(site.cri(), pod.id);
+      await nothingLeft(site.on);
+      expect(await rules()).not.toContain(pod.ip);
+    });
 
     longTest("calls of every plugin ADD and DEL, and STATUS if it is new enough", async (site) => {
       await witness(site, "bridge");

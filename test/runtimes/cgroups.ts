@@ -2,7 +2,15 @@
  * A place in the machine's control groups for the runtimes of one ground: a group below the one that the caller is in,
  * in every hierarchy that there is, so that the limits of the caller stay in force. Knows nothing of what runs in it.
  */
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join, relative } from "node:path";
 
 export interface Hierarchy {
@@ -49,6 +57,18 @@ export function hierarchiesOf(membership: string, mounts: string): readonly Hier
 /** The hierarchies of this process. */
 export const ownHierarchies = (): readonly Hierarchy[] =>
   hierarchiesOf(readFileSync("/proc/self/cgroup", "utf8"), readFileSync("/proc/self/mountinfo", "utf8"));
+
+/** True if groups can be made here, or why not. */
+export function groupsAreThere(): true | string {
+  const hierarchies = ownHierarchies();
+  if (hierarchies.length === 0) return "needs control groups that are mounted";
+  try {
+    for (const hierarchy of hierarchies) accessSync(parentFor(hierarchy), constants.W_OK);
+    return true;
+  } catch {
+    return "needs control groups that can be written to";
+  }
+}
 
 /** Makes a group of this name in every hierarchy and gives their directories. */
 export function makeGroups(hierarchies: readonly Hierarchy[], name: string): readonly string[] {

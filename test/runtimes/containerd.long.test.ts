@@ -216,6 +216,20 @@ for (const version of versions) {
       await nothingLeft(site.on);
     });
 
+    longTest("without its own state leaves pods to `heddle gc`", async (site) => {
+      await runPod(site.cri(), "web", WEB);
+      await site.stop("SIGKILL");
+      await site.on.exec(["heddle", "gc"]);
+      expect(await asked(site.on.net, "127.0.0.1", 8080)).toBeDefined();
+      await killContainers(site);
+      await deleteNamespaces(site);
+      await site.on.exec(["rm", "--recursive", "/var/lib/containerd"]);
+      await site.start();
+      expect(await podIds(site.cri())).toEqual([]);
+      await site.on.exec(["heddle", "gc"]);
+      await nothingLeft(site.on);
+    });
+
     longTest("runs pods on a list that is packed into one plugin", async (site) => {
       await site.on.exec(["heddle", "cni", "pack", CONFLIST, "--output", CONFLIST]);
       await site.restart("SIGTERM");

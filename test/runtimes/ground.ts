@@ -11,12 +11,13 @@ import { lineLog, type LineLog } from "../../src/testing/line-log.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { type Outcome, plainEnv, run, type RunOptions } from "../../src/testing/run.ts";
 import { patience } from "../../src/testing/slowdown.ts";
+import { groupsAreThere } from "./cgroups.ts";
 import type { Kept } from "./keeper.ts";
 import { baseTree, GROUND_NEEDS } from "./root-tree.ts";
 
 /** `test` for what needs a ground with this tree (`rootTree`): skipped, with the reason, where none can be made. */
 export const groundTest = (tree: string | undefined) =>
-  testWith({ ...GROUND_NEEDS, feature: tree === undefined ? "needs packages of Debian" : true });
+  testWith({ ...GROUND_NEEDS, feature: tree === undefined ? "needs packages of Debian" : groupsAreThere() });
 
 export interface Ground extends AsyncDisposable {
   /** The process id of its process 1, as the machine counts. */

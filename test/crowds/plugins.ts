@@ -75,6 +75,7 @@ export const mains: Readonly<Record<string, MainRow>> = {
       ...NO_HOST_LINK,
       portmap: "no IP address that a port could lead to",
       tuning: "no MAC address of its own",
+      vrf: "a loopback, which the kernel lets into no VRF",
     },
   },
 };

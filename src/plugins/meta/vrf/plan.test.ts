@@ -173,3 +173,8 @@ describe("the plan of vrf", () => {
     ]);
   });
 });
+
+test("a loopback is refused by name, before the kernel refuses it", () => {
+  const lo = linkFact("eth0", { loopback: true });
+  expect(() => memberIn({}, factsOf(lo))).toThrow("eth0 is a loopback, which the kernel lets into no VRF");
+});

@@ -32,6 +32,10 @@ export function plan(input: Input, facts: Facts): Plan {
   const link = facts.links.get(key);
   if (link === undefined)
     throw new NetError("prev-result/invalid", { why: `there is no interface ${ifname} in the container` });
+  if (link.loopback)
+    throw new NetError("prev-result/invalid", {
+      why: `${ifname} is a loopback, which the kernel lets into no VRF`,
+    });
   const links = facts.linksOf.get("container") ?? [];
   const there = links.find((l) => l.name === config.name);
   refuseOtherMaster(link, there, links);

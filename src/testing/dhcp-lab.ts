@@ -6,6 +6,7 @@ import { heddleBinary, type PluginCall, type PluginOutcome, runPlugin } from "./
 import { type LineLog, lineLog } from "./line-log.ts";
 import { testNetns, type TestNetns } from "./netns.ts";
 import { plainEnv, run } from "./run.ts";
+import { patience } from "./slowdown.ts";
 import { tempDir } from "./temp-dir.ts";
 
 export interface TestDaemon extends AsyncDisposable {
@@ -117,7 +118,8 @@ export async function startDaemon(
     child.kill(signal);
     return child.exited;
   };
-  const said: TestDaemon["said"] = (text, withinMs) => log.line((l) => l.includes(text), withinMs);
+  const said: TestDaemon["said"] = (text, withinMs) =>
+    log.line((l) => l.includes(text), withinMs ?? patience(20_000));
   await said("listens on");
   return {
     pid: child.pid,

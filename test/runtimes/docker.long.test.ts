@@ -155,6 +155,39 @@ for (const version of versions) {
     );
 
     dockerTest(
+      "opens ports of every kind",
+      async () => {
+        await using site = await dockerSite(tree, heddle);
+        const { docker, on } = site;
+        await using machine = await outside(on);
+        const pinned = ["-o", `com.docker.network.bridge.host_binding_ipv4=${UPLINK.ground}`];
+        await docker("network", "create", "-d", "heddle", "--subnet", "10.77.0.0/24", "web");
+        await docker("network", "create", "-d", "heddle", "--subnet", "10.78.0.0/24", ...pinned, "pinned");
+        const from = (port: number, address: string = UPLINK.ground) => asked(machine.path, address, port);
+        const local = (port: number) => asked(on.net, "127.0.0.1", port);
+        await start(site, "one", "--network", "web", "-p", "127.0.0.1:8081:80", "-p", "8090-8099:80");
+        expect([await local(8081), await from(8081)]).toEqual(["10.77.0.1", undefined]);
+        expect(await from(8090)).toBe(UPLINK.outside);
+        await start(site, "two", "--network", "web", "-p", "8090-8099:80");
+        expect(await from(8091)).toBe(UPLINK.outside);
+        await start(site, "three", "--network", "web", "-p", "80");
+        const chosen = site.log("plugin").findLast((line) => line.includes(" of the host leads to port 80"));
+        expect(await from(Number(/port (\d+)\/tcp/.exec(chosen ?? "")?.[1]))).toBe(UPLINK.outside);
+        await start(site, "four", "--network", "pinned", "-p", "8082:80", "-p", "5353:5353/udp");
+        expect(await from(8082)).toBe(UPLINK.outside);
+        expect((await on.exec(["nft", "list", "map", "inet", "heddle", "hostip_ports4"])).stdout).toMatch(
+          /192\.0\.2\.1 \. udp \. 5353 .* 10\.78\.0\.2 \. 5353/,
+        );
+        // A name for a container of one network does not open the way from another one.
+        await site.refused("exec", "four", "nc", "-w", "1", "10.77.0.2", "80");
+        await docker("rm", "-f", "one", "two", "three", "four");
+        await docker("network", "rm", "web", "pinned");
+        await nothingLeft(on);
+      },
+      LIMIT_MS,
+    );
+
+    dockerTest(
       "goes on with containers that live while Docker is away",
       async () => {
         await using site = await dockerSite(tree, heddle, "--live-restore");

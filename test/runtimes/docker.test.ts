@@ -4,10 +4,12 @@
  */
 import { describe, expect } from "bun:test";
 import { heddleOfFile } from "../../src/testing/executable.ts";
+import { plainEnv } from "../../src/testing/run.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { dockerSite, dockerTree } from "./docker.ts";
 import { type Ground, groundTest } from "./ground.ts";
 import { IMAGE } from "./image.ts";
+import { stepsOf } from "./manual.ts";
 import { asked, outside, UPLINK } from "./traffic.ts";
 
 const heddle = heddleOfFile();
@@ -26,20 +28,9 @@ describe("Docker 20.10", () => {
       const { on, docker } = site;
       await using machine = await outside(on);
       const before = await withoutLayout(on);
-      await docker("network", "create", "-d", "heddle", "--subnet", "10.77.0.0/24", "web");
-      await docker(
-        "run",
-        "-d",
-        "--stop-timeout",
-        "0",
-        "--name",
-        "one",
-        "--network",
-        "web",
-        "-p",
-        "8080:80",
-        IMAGE,
-      );
+      for (const step of stepsOf("Docker"))
+        if ("commands" in step)
+          await on.exec(["sh", "-e", "-c", step.commands], { env: { ...plainEnv, IMAGE } });
       await docker(
         "run",
         "-d",
@@ -60,6 +51,7 @@ describe("Docker 20.10", () => {
       expect(await asked(on.net, "127.0.0.1", 8080)).toBe("10.77.0.1");
       await site.restart("plugin", "SIGKILL");
       expect(await asked(machine.path, UPLINK.ground, 8080)).toBe(UPLINK.outside);
+      await docker("stop", "--time", "0", "one");
       await site.restart("docker", "SIGTERM");
       expect(await docker("network", "ls", "--filter", "driver=heddle", "--format", "{{.Name}}")).toBe("web");
       await docker("start", "one");

@@ -1,5 +1,6 @@
 import { NetError } from "../errors.ts";
 import { type Mac, parseMac } from "../net/mac.ts";
+import { OWN_NETNS } from "../netstate/alive.ts";
 import { MARK_PREFIX } from "../netstate/owner.ts";
 import { type AttachmentRecord, listRecords, recordedAt } from "../netstate/record.ts";
 import { statPath } from "../sys/files.ts";
@@ -42,7 +43,9 @@ export const attachmentKey = ({ network, containerId, ifname }: CacheKey): strin
  * @throws sys/call if a directory is there and cannot be read
  */
 export function listAttachments(cacheDir: string = DEFAULT_CACHE_DIR): readonly KnownAttachment[] {
-  const records = Map.groupBy(listRecords(MARK_PREFIX), (r) => attachmentKey(r.owner));
+  // What a network of Docker has for itself belongs to no container.
+  const found = listRecords(MARK_PREFIX).filter((r) => r.owner.containerId !== "");
+  const records = Map.groupBy(found, (r) => attachmentKey(r.owner));
   const cached = new Map(listCache(cacheDir).map((entry) => [attachmentKey(entry.key), entry]));
   return [...new Set([...records.keys(), ...cached.keys()])]
     .map((key) => known(key, records.get(key) ?? [], cached.get(key)))
@@ -65,7 +68,8 @@ function known(
     // The clock of files is coarse: records of one ADD may have the same time.
     .toSorted((a, b) => a.at - b.at || a.place - b.place);
   const { network, containerId, ifname } = timed[0]?.record.owner ?? (cached as CachedAttachment).key;
-  const netns = timed[0]?.record.netns.path ?? cached?.netns;
+  const bound = timed[0]?.record.netns.path ?? cached?.netns;
+  const netns = bound === OWN_NETNS ? undefined : bound;
   const since = timed[0]?.at ?? (cached && writtenAt(cached));
   const result = cached && resultOf(cached);
   return {

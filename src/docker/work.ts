@@ -5,7 +5,7 @@
 import { clear } from "../cni/detach.ts";
 import { NetError } from "../errors.ts";
 import { localMac } from "../net/mac.ts";
-import { identifyNetns } from "../netstate/alive.ts";
+import { identifyNetns, OWN_NETNS } from "../netstate/alive.ts";
 import { type ApplyContext, openContext } from "../netstate/context.ts";
 import { type Facts, type Needs, readFacts } from "../netstate/facts.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
@@ -120,9 +120,9 @@ async function ensure(
 
 /** Everything is bound to the host's namespace: Docker's sandbox may not be there yet. */
 function hostIdentity(): AttachmentRecord["netns"] {
-  const path = "/proc/self/ns/net";
-  const identity = identifyNetns(path);
-  if (identity === undefined) throw new NetError("netns/invalid", { path, why: "there is no procfs" });
+  const identity = identifyNetns(OWN_NETNS);
+  if (identity === undefined)
+    throw new NetError("netns/invalid", { path: OWN_NETNS, why: "there is no procfs" });
   return identity;
 }
 

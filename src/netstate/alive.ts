@@ -16,6 +16,9 @@ export function isAlive(record: AttachmentRecord): boolean {
   return identifyNetns(record.netns.path)?.cookie === record.netns.cookie;
 }
 
+/** This process's own namespace: of what is bound to the host, since a runtime puts its interface elsewhere by itself. */
+export const OWN_NETNS = "/proc/self/ns/net";
+
 /** Who a namespace is, or undefined if there is none at the path: nothing, or the file that was its mount point. */
 export function identifyNetns(path: string): NetnsIdentity | undefined {
   using netns = tryOpenNetns(path);

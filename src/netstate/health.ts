@@ -2,7 +2,7 @@ import { isNetError, NetError } from "../errors.ts";
 import type { Backend } from "../firewall/model.ts";
 import type { Mac } from "../net/mac.ts";
 import { statPath } from "../sys/files.ts";
-import { identifyNetns, isAlive } from "./alive.ts";
+import { identifyNetns, isAlive, OWN_NETNS } from "./alive.ts";
 import { type Context, openContext } from "./context.ts";
 import { differences, loadKinds } from "./interpret.ts";
 import type { NetObject, NetState } from "./model.ts";
@@ -92,13 +92,19 @@ async function examine(
     if (record.state === undefined) continue;
     const context = openContext(markOf(record.owner), spaces, firewalls);
     const last = mac === undefined ? undefined : { name: record.owner.ifname, mac };
-    const state = asLeft(record.state, records.slice(at + 1), last, spaces);
+    const stays = netns === OWN_NETNS ? withoutLent(record.state) : record.state;
+    const state = asLeft(stays, records.slice(at + 1), last, spaces);
     for (const e of differences(state, context, most - findings.length))
       findings.push({ component: record.owner.component, ...findingOf(e) });
     if (findings.length >= most) break;
   }
   return findings;
 }
+
+/** A runtime that moves interfaces by itself has moved the link that was made for the container. */
+const withoutLent = ({ objects }: NetState): NetState => ({
+  objects: objects.filter((o) => o.kind !== "link" || o.place !== "host" || o.possession !== "exclusive"),
+});
 
 function open(netns: string): Spaces | undefined {
   try {

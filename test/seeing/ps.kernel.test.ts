@@ -3,6 +3,7 @@ import { describe, expect } from "bun:test";
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Entry } from "../../src/cli/ps/entry.ts";
+import type { Description } from "../../src/cli/show/description.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { run } from "../../src/testing/run.ts";
@@ -176,6 +177,13 @@ describe("heddle ps", () => {
       ["no record", ["portmap"], null],
     ]);
     expect(await ps(site, "--network", "web")).toEqual([]);
+    const bridge = lost.find((e) => e.plugins.includes("bridge"));
+    const shown = await site.json<Description>("show", bridge?.key ?? "");
+    expect([shown.containerId, shown.path.map((s) => s.link?.kind)]).toEqual([
+      null,
+      ["veth", "bridge", "veth"],
+    ]);
+    expect(shown.rules.map((r) => r.text)).toEqual(["10.88.0.2 : goto masq_10.88.0.0/24"]);
   });
 
   hostTest("does not take what a call is at work on for broken", async () => {

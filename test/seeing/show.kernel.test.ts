@@ -120,6 +120,33 @@ describe("heddle show", () => {
     expect([lanes.rules, lanes.forwarding]).toEqual([[], {}]);
   });
 
+  hostTest("shows both families", async () => {
+    await using site = await seeingSite(heddle);
+    await site.host.exec(["ip", "address", "add", "fd95::1/64", "dev", "up0", "nodad"]);
+    await site.host.exec(["ip", "-6", "route", "add", "default", "via", "fd95::2"]);
+    await site.attach("plain", { ports: [TCP] });
+    const shown = await show(site, "plain");
+    expect([shown.state, shown.findings]).toEqual(["ok", []]);
+    expect(addresses(shown)).toEqual([
+      ["10.90.0.2/16", "fd90::2/64"],
+      [],
+      ["10.90.0.1/16", "fd90::1/64"],
+      ["10.95.0.1/24", "fd95::1/64"],
+    ]);
+    expect(shown.forwarding).toEqual({ ipv4: true, ipv6: true });
+    expect(shown.ports).toMatchObject([{ hostPort: 8080, live: true }]);
+    expect(shown.rules.map((r) => r.text)).toContain("tcp . 8080 : fd90::2 . 80");
+    await hostSays(site, shown);
+  });
+
+  hostTest("shows a list that is packed into one plugin as the plugins in it", async () => {
+    await using site = await seeingSite(heddle);
+    await site.attach("packed", { ports: [TCP] });
+    const shown = await show(site, "packed");
+    expect([shown.state, shown.plugins]).toEqual(["ok", ["bridge", "portmap"]]);
+    expect(new Set(shown.rules.map((r) => r.plugin))).toEqual(new Set(["bridge", "portmap"]));
+  });
+
   hostTest("shows rules of iptables with the chains that lead to them", async () => {
     await using site = await seeingSite(heddle);
     await site.attach("tables", { ports: [TCP] });

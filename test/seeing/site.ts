@@ -27,10 +27,22 @@ export interface Site extends AsyncDisposable {
 
 const DNS = { nameservers: ["10.95.0.2"], search: ["example.org"] };
 
-function networks(ipam: (subnet: string) => Json): Readonly<Record<string, readonly Json[]>> {
+type Ipam = (subnet: string, subnet6?: string) => Json;
+
+function networks(ipam: Ipam): Readonly<Record<string, readonly Json[]>> {
   const webIpam = { ...ipam("10.88.0.0/24"), routes: [{ dst: "0.0.0.0/0" }] };
   const web = { type: "bridge", bridge: "web0", isGateway: true, ipMasq: true, ipam: webIpam, dns: DNS };
   const portmap = { type: "portmap", capabilities: { portMappings: true } };
+  const plain = [
+    {
+      type: "bridge",
+      bridge: "plain0",
+      isGateway: true,
+      ipMasq: true,
+      ipam: ipam("10.90.0.0/16", "fd90::/64"),
+    },
+    portmap,
+  ];
   return {
     web: [
       web,
@@ -44,7 +56,14 @@ function networks(ipam: (subnet: string) => Json): Readonly<Record<string, reado
       },
       { type: "tuning", mac: "0a:58:0a:58:00:99" },
     ],
-    plain: [{ type: "bridge", bridge: "plain0", isGateway: true, ipam: ipam("10.90.0.0/16") }, portmap],
+    plain,
+    packed: [
+      {
+        type: "heddle-chain",
+        capabilities: { portMappings: true },
+        plugins: [{ ...plain[0], bridge: "packed0", ipam: ipam("10.91.0.0/16") }, portmap],
+      },
+    ],
     tables: [
       { ...web, bridge: "tables0", ipMasqBackend: "iptables", ipam: ipam("10.89.0.0/24") },
       { ...portmap, backend: "iptables" },
@@ -70,11 +89,12 @@ export async function seeingSite(heddle: HeddleBinary): Promise<Site> {
   await machine.exec(["ip", "link", "set", "lan", "up"]);
   await machine.exec(["ip", "address", "add", "10.95.0.2/24", "dev", "lan"]);
   await host.exec(["ip", "route", "add", "default", "via", "10.95.0.2"]);
-  const ipam = (subnet: string): Json => ({
+  const ipam: Ipam = (subnet, subnet6) => ({
     type: "host-local",
     dataDir: join(host.dir, "ipam"),
     ranges: [
       [subnet.startsWith("10.95") ? { subnet, rangeStart: "10.95.0.16", gateway: "10.95.0.2" } : { subnet }],
+      ...(subnet6 === undefined ? [] : [[{ subnet: subnet6 }]]),
     ],
   });
   const confDir = join(host.dir, "net.d");

@@ -1,10 +1,10 @@
-import { attachmentKey, type KnownAttachment, lastMac, listAttachments } from "../../cni/attachments.ts";
+import { type KnownAttachment, lastMac, listAttachments } from "../../cni/attachments.ts";
 import { liveNetns } from "../../cni/cache.ts";
 import { compareFirewalls } from "../../netstate/compare-firewalls.ts";
 import { backendsOf, healthOf } from "../../netstate/health.ts";
-import { markOf, markPrefix } from "../../netstate/owner.ts";
 import { listUnrecorded } from "../../netstate/unrecorded.ts";
 import { addressesOf, type Entry, portsOf } from "./entry.ts";
+import { type LostAttachment, lostAttachments, marksWithoutRecord, whyLost } from "./lost.ts";
 
 /** Reads what is attached, and how each of it is: the records and the cache, then the kernel. */
 export interface Asked {
@@ -34,10 +34,7 @@ export async function gatherEntries(
     tell(entries.length, list.length);
     entries.push(await entryOf(a, comparing.firewalls, left));
   }
-  const cachedMarks = new Set(everything.flatMap(marksWithoutRecord));
-  const lost = [...left]
-    .filter(([mark]) => !cachedMarks.has(mark))
-    .map(([mark, what]) => lostEntry(mark, what, everything));
+  const lost = lostAttachments(left, everything).map(lostEntry);
   return [
     ...entries,
     ...lost.filter(
@@ -86,40 +83,22 @@ function withoutRecord(a: KnownAttachment, left: Left): Pick<Entry, "state" | "w
   if (a.cached !== undefined && a.netns !== undefined && liveNetns(a.cached) === undefined)
     return { state: "dead", why: `its namespace ${a.netns} is gone`, findings: [] };
   const found = marksWithoutRecord(a).flatMap((mark) => left.get(mark) ?? []);
-  const why =
-    found.length > 0
-      ? `its record is lost; its own in the kernel: ${found.join(", ")}`
-      : "made by other plugins, or its record is lost";
+  const why = found.length > 0 ? whyLost(found) : "made by other plugins, or its record is lost";
   return { state: "no record", why, findings: [] };
 }
 
-/** The marks that an attachment of the cache would have. */
-const marksWithoutRecord = (a: KnownAttachment): readonly string[] =>
-  a.records.length > 0
-    ? []
-    : a.plugins.map((component) =>
-        markOf({ component, network: a.network, containerId: a.containerId, ifname: a.ifname }),
-      );
-
-/** `heddle-COMPONENT-NETWORK-ATTACHMENT`, the last two hashes. */
-const MARK = /^heddle-(.+)-[0-9a-f]{12}-([0-9a-f]{12})[0-9a-f]{4}$/;
-
-/** What only the kernel knows. Its network is one that other attachments are on, if it is known at all. */
-function lostEntry(mark: string, what: readonly string[], known: readonly KnownAttachment[]): Entry {
-  const [, component = mark, digits] = MARK.exec(mark) ?? [];
-  const networks = new Set(known.map((a) => a.network));
-  return {
-    key: digits ?? attachmentKey({ network: "", containerId: mark, ifname: "" }),
-    network: [...networks].find((n) => mark.startsWith(markPrefix(component, n))) ?? null,
-    containerId: null,
-    ifname: null,
-    netns: null,
-    plugins: [component],
-    addresses: [],
-    ports: [],
-    since: null,
-    state: "no record",
-    why: `its record is lost; its own in the kernel: ${what.join(", ")}`,
-    findings: [],
-  };
-}
+/** What only the kernel knows. */
+const lostEntry = ({ key, component, network, what }: LostAttachment): Entry => ({
+  key,
+  network: network ?? null,
+  containerId: null,
+  ifname: null,
+  netns: null,
+  plugins: [component],
+  addresses: [],
+  ports: [],
+  since: null,
+  state: "no record",
+  why: whyLost(what),
+  findings: [],
+});

@@ -7,9 +7,10 @@ import type { Port, State } from "../ps/entry.ts";
  */
 export interface Description {
   readonly key: string;
-  readonly network: string;
-  readonly containerId: string;
-  readonly ifname: string;
+  /** Null, as the next two, if only the kernel knows of it. */
+  readonly network: string | null;
+  readonly containerId: string | null;
+  readonly ifname: string | null;
   readonly netns: string | null;
   readonly plugins: readonly string[];
   readonly since: string | null;

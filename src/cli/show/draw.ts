@@ -48,7 +48,10 @@ function heading(d: Description, now: number, width: number): readonly string[] 
   const since = d.since === null ? "" : `, attached ${age(now - Date.parse(d.since))} ago`;
   const why = d.why === null ? "" : `: ${d.why}`;
   return [
-    ...wrap(`${d.ifname} of container ${d.containerId} on network ${d.network}`, width),
+    ...wrap(
+      `${d.ifname ?? "an interface"} of ${named("container", d.containerId)} on ${named("network", d.network)}`,
+      width,
+    ),
     ...wrap(`key ${d.key}, by ${d.plugins.join(", ")}${since}`, width),
     ...wrap(`${d.state}${why}`, width),
     ...d.findings.flatMap((f) =>
@@ -56,6 +59,9 @@ function heading(d: Description, now: number, width: number): readonly string[] 
     ),
   ];
 }
+
+const named = (what: string, name: string | null): string =>
+  name === null ? `an unknown ${what}` : `${what} ${name}`;
 
 interface Box {
   readonly title: string;

@@ -2,7 +2,7 @@ import { type KnownAttachment, lastMac } from "../../cni/attachments.ts";
 import { liveNetns } from "../../cni/cache.ts";
 import { isNetError } from "../../errors.ts";
 import type { SeenRule } from "../../firewall/seen.ts";
-import { isAlive } from "../../netstate/alive.ts";
+import { isAlive, OWN_NETNS } from "../../netstate/alive.ts";
 import { compareFirewalls, type ComparedFirewalls } from "../../netstate/compare-firewalls.ts";
 import { backendsOf, healthOf } from "../../netstate/health.ts";
 import type { NetObject } from "../../netstate/model.ts";
@@ -11,6 +11,7 @@ import { seeRules } from "../../netstate/seen-rules.ts";
 import { openSpaces, type Spaces } from "../../netstate/spaces.ts";
 import { readSysctl } from "../../sys/sysctl.ts";
 import { portsOf, type Port } from "../ps/entry.ts";
+import { type LostAttachment, whyLost } from "../ps/lost.ts";
 import type { Description, Dns, ShownRule, Station } from "./description.ts";
 import { followPath } from "./path.ts";
 
@@ -44,6 +45,31 @@ export async function describeAttachment(a: KnownAttachment): Promise<Descriptio
     ports: portsOf(a).map((p) => ({ ...p, live: seen.some((rule) => maps(rule, p)) })),
     rules: seen.map((rule) => shown(rule, marks)),
     forwarding: forwardingFor(path),
+  };
+}
+
+/** Describes what carries a mark that neither a record nor the cache knows. */
+export async function describeLost(lost: LostAttachment): Promise<Description> {
+  using comparing = await compareFirewalls(new Set());
+  using spaces = openSpaces(undefined);
+  const marks = new Map([[lost.mark, lost.component]]);
+  const path = followPath({ spaces, ifname: "", marks: [lost.mark], gateways: [] });
+  return {
+    key: lost.key,
+    network: lost.network ?? null,
+    containerId: null,
+    ifname: null,
+    netns: null,
+    plugins: [lost.component],
+    since: null,
+    state: "no record",
+    why: whyLost(lost.what),
+    findings: [],
+    dns: null,
+    path,
+    ports: [],
+    rules: seeRules([], new Set(marks.keys()), comparing).map((rule) => shown(rule, marks)),
+    forwarding: {},
   };
 }
 
@@ -85,7 +111,7 @@ function openFor({ records, cached }: KnownAttachment): Spaces {
   const [first] = records;
   const alive = first === undefined ? cached && liveNetns(cached) : isAlive(first) && first.netns.path;
   try {
-    return openSpaces(alive || undefined);
+    return openSpaces(alive && alive !== OWN_NETNS ? alive : undefined);
   } catch (e) {
     if (isNetError(e, "netns/invalid")) return openSpaces(undefined);
     throw e;

@@ -1,6 +1,7 @@
 import { findLink, type Link } from "../../rtnl/link.ts";
 import { namespaceNumber } from "../../rtnl/nsid.ts";
 import { listRules, type RoutingRule } from "../../rtnl/rule.ts";
+import { OWN_NETNS } from "../../netstate/alive.ts";
 import { findHostEnd } from "../../netstate/host-end.ts";
 import { findUplink } from "../../netstate/routing-facts.ts";
 import type { Spaces } from "../../netstate/spaces.ts";
@@ -105,7 +106,7 @@ function ownLink({ host }: Spaces, marks: readonly string[]): Link | undefined {
 /** The link of the host that the container's hangs on. */
 function lowerInHost({ host, container }: Spaces, inside: Link): Link | undefined {
   if (container === undefined || inside.kind === "veth" || inside.peerIndex === undefined) return undefined;
-  using home = openNetns("/proc/self/ns/net");
+  using home = openNetns(OWN_NETNS);
   // Without a number the lower link is in the same namespace.
   if (inside.peerNetnsId === undefined || inside.peerNetnsId !== namespaceNumber(container.socket, home.fd))
     return undefined;

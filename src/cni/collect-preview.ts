@@ -29,7 +29,7 @@ export interface Preview {
 }
 
 export async function previewCollection(runtime: Runtime, confDir: string): Promise<readonly Preview[]> {
-  const dead = findDead(runtime);
+  const dead = await findDead(runtime);
   using comparing = await compareFirewalls(backendsOf(dead.flatMap((d) => d.records)));
   using spaces = openSpaces(undefined);
   return dead.map((d) => previewOf(d, runtime, confDir, comparing, spaces));

@@ -1,7 +1,8 @@
 import { failureOf } from "../errors.ts";
 import { isAlive } from "../netstate/alive.ts";
 import { MARK_PREFIX } from "../netstate/owner.ts";
-import { type AttachmentRecord, isBusy, listRecords } from "../netstate/record.ts";
+import { type AttachmentRecord, listRecords } from "../netstate/record.ts";
+import { lookSteadily } from "../netstate/steady.ts";
 import { type CacheKey, listCache, liveNetns } from "./cache.ts";
 import { clearRecord } from "./detach.ts";
 import type { NetworkList } from "./list.ts";
@@ -23,7 +24,7 @@ export interface Collected {
 
 export async function collectDead(runtime: Runtime, confDir: string): Promise<readonly Collected[]> {
   const done: Collected[] = [];
-  for (const { owner } of findDead(runtime)) {
+  for (const { owner } of await findDead(runtime)) {
     const { network, containerId, ifname } = owner;
     const failure = await failureOf(() => detachDead(runtime, confDir, owner));
     done.push({ network, containerId, ifname, ...(failure ? { failure } : {}) });
@@ -41,12 +42,17 @@ export interface Dead {
  * Every attachment whose container is gone and which nobody is at work on: those with a record, and those that the cache
  * alone knows.
  */
-export function findDead(runtime: Pick<Runtime, "cacheDir">): readonly Dead[] {
+export async function findDead(runtime: Pick<Runtime, "cacheDir">): Promise<readonly Dead[]> {
   const dead: Dead[] = [];
   const recorded = Map.groupBy(listRecords(MARK_PREFIX), (r) => keyOf(r.owner));
   for (const records of recorded.values()) {
-    const first = records.find((r) => !isAlive(r) && !isBusy(r.owner));
-    if (first !== undefined) dead.push({ owner: first.owner, records });
+    for (const { owner } of records) {
+      // The list is of a moment ago: what an ADD was making then may live by now.
+      const looked = await lookSteadily(owner, (record) => !isAlive(record));
+      if (looked.kind !== "seen" || !looked.value) continue;
+      dead.push({ owner, records });
+      break;
+    }
   }
   for (const entry of listCache(runtimeCacheDir(runtime))) {
     const ours = entry.netnsId !== undefined && !recorded.has(keyOf(entry.key));

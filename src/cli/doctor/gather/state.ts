@@ -2,13 +2,14 @@
 import { type CachedAttachment, listCache, liveNetns } from "../../../cni/cache.ts";
 import { isNetError } from "../../../errors.ts";
 import { type Context, openContext } from "../../../netstate/context.ts";
-import { compareFirewalls } from "../../../netstate/compare-firewalls.ts";
-import { backendsOf, whyDead } from "../../../netstate/health.ts";
-import { loadKinds, verify } from "../../../netstate/interpret.ts";
+import { type ComparedFirewalls, compareFirewalls } from "../../../netstate/compare-firewalls.ts";
+import { whyDead } from "../../../netstate/health.ts";
+import { verify } from "../../../netstate/interpret.ts";
 import type { NetObject } from "../../../netstate/model.ts";
 import { markOf, type Owner } from "../../../netstate/owner.ts";
-import { type AttachmentRecord, isBusy, listRecords, unreadableRecords } from "../../../netstate/record.ts";
+import { listRecords, unreadableRecords } from "../../../netstate/record.ts";
 import { openSpaces } from "../../../netstate/spaces.ts";
+import { lookSteadily } from "../../../netstate/steady.ts";
 import { listUnrecorded } from "../../../netstate/unrecorded.ts";
 import { listDir, readText, statPath, unlessErrno } from "../../../sys/files.ts";
 import { parseIp } from "../../../net/ip.ts";
@@ -62,6 +63,9 @@ export interface StatePlaces {
   readonly reservationDirs: Seen<readonly string[]>;
 }
 
+/** An attachment may be made anew, in another one, while the others are looked at. */
+const BACKENDS = new Set(["nftables", "iptables", "firewalld"] as const);
+
 export async function gatherState(
   places: StatePlaces,
   nowMs: number,
@@ -70,10 +74,10 @@ export async function gatherState(
   const records = look(() => listRecords("heddle-"));
   const attachments: RecordedAttachment[] = [];
   if (records.known) {
-    using comparing = await compareFirewalls(backendsOf(records.value));
+    using comparing = await compareFirewalls(BACKENDS);
     for (const record of records.value) {
       tell(attachments.length, records.value.length);
-      attachments.push(await attachmentOf(record, comparing.firewalls));
+      attachments.push(...(await attachmentOf(record.owner, comparing)));
     }
   }
   return {
@@ -90,19 +94,30 @@ export async function gatherState(
 }
 
 async function attachmentOf(
-  record: AttachmentRecord,
-  firewalls: Context["firewalls"],
-): Promise<RecordedAttachment> {
-  const { owner } = record;
-  const objects = record.state?.objects ?? [];
-  const base = { owner, mark: markOf(owner), objects };
-  const why = whyDead(record);
-  if (why !== undefined) return isBusy(owner) ? { ...base, state: "busy" } : { ...base, state: "dead", why };
-  const firewall = await compareFirewall(owner, objects, firewalls);
-  // It may have gone while it was compared.
-  return whyDead(record) !== undefined || isBusy(owner)
-    ? { ...base, state: "busy" }
-    : { ...base, state: "live", firewall };
+  owner: Owner,
+  { firewalls }: ComparedFirewalls,
+): Promise<readonly RecordedAttachment[]> {
+  const first = await lookAt(owner, firewalls);
+  if (!first.some(hasLost)) return first;
+  // What was listed once may be older than the attachment.
+  using again = await compareFirewalls(BACKENDS);
+  return lookAt(owner, again.firewalls);
+}
+
+const hasLost = ({ firewall }: RecordedAttachment): boolean =>
+  firewall?.known === true && firewall.value !== undefined;
+
+async function lookAt(owner: Owner, firewalls: Context["firewalls"]): Promise<readonly RecordedAttachment[]> {
+  const looked = await lookSteadily(owner, (record) => {
+    const objects = record.state?.objects ?? [];
+    const why = whyDead(record);
+    return why === undefined
+      ? { state: "live" as const, objects, firewall: compareFirewall(owner, objects, firewalls) }
+      : { state: "dead" as const, objects, why };
+  });
+  const base = { owner, mark: markOf(owner) };
+  if (looked.kind === "gone") return [];
+  return [looked.kind === "busy" ? { ...base, state: "busy", objects: [] } : { ...base, ...looked.value }];
 }
 
 /** An ADD writes the first line at once after it has made the file. */
@@ -112,16 +127,15 @@ const ageOf = (path: string, nowMs: number): number =>
   nowMs / 1000 - Number((statPath(path)?.mtimeNs ?? BigInt(nowMs) * 1_000_000n) / 1_000_000_000n);
 
 /** Compares what was entered into the host's firewall for it; the rest of it is CHECK's. */
-async function compareFirewall(
+function compareFirewall(
   owner: Owner,
   objects: readonly NetObject[],
   firewalls: Context["firewalls"],
-): Promise<Seen<string | undefined>> {
+): Seen<string | undefined> {
   const state = { objects: objects.filter((o) => o.kind === "firewall") };
   if (state.objects.length === 0) return seen(undefined);
-  await loadKinds(state);
-  using spaces = openSpaces(undefined);
   return look(() => {
+    using spaces = openSpaces(undefined);
     try {
       verify(state, openContext(markOf(owner), spaces, firewalls));
       return undefined;

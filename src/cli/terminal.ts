@@ -34,22 +34,33 @@ export interface Progress {
   done(): void;
 }
 
-export function progress(what: string): Progress {
-  const started = performance.now();
-  let last = started + PATIENCE_MS - REDRAW_MS;
+/** Where progress is told, and by which clock; of this process unless told. */
+export interface ProgressOptions {
+  readonly isTerminal: boolean;
+  readonly now: () => number;
+  readonly write: (text: string) => void;
+}
+
+const here = (): ProgressOptions => ({
+  isTerminal: isatty(2),
+  now: () => performance.now(),
+  write: (text) => void writeAll(2, text),
+});
+
+export function progress(what: string, { isTerminal, now, write }: ProgressOptions = here()): Progress {
+  let last = now() + PATIENCE_MS - REDRAW_MS;
   let shown = false;
   const show = (text: string): void => {
-    const now = performance.now();
-    if (now - last < REDRAW_MS || !isatty(2)) return;
-    last = now;
+    if (!isTerminal || now() - last < REDRAW_MS) return;
+    last = now();
     shown = true;
-    writeAll(2, `\r${what} ${text}\u001b[K`);
+    write(`\r${what} ${text}\u001b[K`);
   };
   return {
     at: (done, of) => show(`${done} of ${of}`),
     step: show,
     done: () => {
-      if (shown) writeAll(2, "\r\u001b[K");
+      if (shown) write("\r\u001b[K");
     },
   };
 }

@@ -1,6 +1,6 @@
 /** `heddle ps` on a host of its own: what it lists, and that its health is what the kernel has. */
 import { describe, expect } from "bun:test";
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Entry } from "../../src/cli/ps/entry.ts";
 import type { Description } from "../../src/cli/show/description.ts";
@@ -154,6 +154,16 @@ describe("heddle ps", () => {
     } finally {
       await run(["ip", "netns", "delete", name]);
     }
+  });
+
+  hostTest("takes an ADD that was killed for dead", async () => {
+    await using site = await seeingSite(heddle);
+    await site.attach("point");
+    const records = join(site.host.dir, "run", "attachments");
+    const [mark = ""] = readdirSync(records);
+    renameSync(join(records, mark), join(records, `${mark}.pending`));
+    const killed = await only(site);
+    expect([killed.state, killed.why]).toEqual(["dead", "its ADD was ended before it was done"]);
   });
 
   hostTest("shows what is left where the record is lost, by the cache and by the kernel", async () => {

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { peerDir } from "../../scripts/peer.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { patience } from "../../src/testing/slowdown.ts";
+import { connectFrom, serveIn } from "../../src/testing/traffic.ts";
 import {
   CONFLIST,
   type ContainerdSite,
@@ -21,12 +22,15 @@ import {
 import { groundTest } from "./ground.ts";
 import { IMAGE } from "./image.ts";
 import { nothingLeft, owned } from "./left.ts";
+import { manual } from "./manual.ts";
 import { addressesOf, endPod, networkReady, podIds, runPod } from "./pods.ts";
 import { asked, outside, UPLINK } from "./traffic.ts";
 
 const heddle = heddleOfFile();
 const versions = Object.keys(containerds) as ContainerdVersion[];
 const LIMIT_MS = patience(120_000);
+/** What `docs/runtimes.md` tells an operator to allow where FORWARD drops. */
+const ADMISSION = "iptables -I CNI-ADMIN -m conntrack --ctstate DNAT -j ACCEPT";
 const WEB = [{ hostPort: 8080, containerPort: 80 }];
 
 const namespaces = ({ on }: ContainerdSite): readonly string[] => readdirSync(on.path("/run/netns"));
@@ -229,6 +233,39 @@ for (const version of versions) {
       await site.on.exec(["heddle", "gc"]);
       await nothingLeft(site.on);
     });
+
+    longTest("serves again by `heddle reload` after somebody flushed all firewall rules", async (site) => {
+      await using machine = await outside(site.on);
+      const pod = await runPod(site.cri(), "web", WEB);
+      const serves = () => asked(machine.path, UPLINK.ground, 8080);
+      await site.on.exec(["nft", "flush", "ruleset"]);
+      expect(await serves()).toBeUndefined();
+      await site.on.exec(["heddle", "reload"]);
+      expect(await serves()).toBe(UPLINK.outside);
+      await endPod(site.cri(), pod.id);
+      await nothingLeft(site.on);
+    });
+
+    longTest(
+      "on a host that forwards nothing lets pods out, and in what the operator lets in",
+      async (site) => {
+        await using machine = await outside(site.on);
+        await using _server = await serveIn(machine.path, UPLINK.outside, 8080);
+        for (const program of ["iptables", "ip6tables"])
+          await site.on.exec([program, "-P", "FORWARD", "DROP"]);
+        const pod = await runPod(site.cri(), "web", WEB);
+        const [name = ""] = namespaces(site);
+        const out = await connectFrom(site.on.path(`/run/netns/${name}`), UPLINK.outside, 8080);
+        expect(out.stdout.trim()).toBe(UPLINK.ground);
+        expect(await asked(machine.path, UPLINK.ground, 8080)).toBeUndefined();
+        expect(manual()).toContain(`\`${ADMISSION}\``);
+        await site.on.exec(ADMISSION.split(" "));
+        expect(await asked(machine.path, UPLINK.ground, 8080)).toBe(UPLINK.outside);
+        await endPod(site.cri(), pod.id);
+        await nothingLeft(site.on);
+        expect((await site.on.exec(["iptables-save"])).stdout).not.toContain(pod.ip);
+      },
+    );
 
     longTest("runs pods on a list that is packed into one plugin", async (site) => {
       await site.on.exec(["heddle", "cni", "pack", CONFLIST, "--output", CONFLIST]);

@@ -8,9 +8,12 @@ import type { Ground } from "./ground.ts";
 
 export type Step = { readonly file: string; readonly content: string } | { readonly commands: string };
 
+/** The whole page. */
+export const manual = (): string => readFileSync(inProject("docs/runtimes.md"), "utf8");
+
 /** The steps of the section with this heading, in the page's order. */
 export function stepsOf(heading: string): readonly Step[] {
-  const sections = readFileSync(inProject("docs/runtimes.md"), "utf8").split(/^## /m);
+  const sections = manual().split(/^## /m);
   const section = sections.find((text) => text.startsWith(`${heading}\n`));
   if (section === undefined) throw new Error(`docs/runtimes.md has no section ${heading}`);
   const blocks = section.matchAll(/^<!-- (?:file (\S+)|run) -->\n\n```\w+\n([^]*?)^```$/gm);

@@ -129,6 +129,12 @@ describe("calls about the driver", () => {
       expect((await reply("POST", "/NetworkDriver.Join", body)).status).toBe(400);
   });
 
+  test("that Docker asks again and has lost are told from bad ones", async () => {
+    using on = desk();
+    expect((await on.ask(`${N}.Join`))["Err"]).toContain("Docker lost this request");
+    expect((await on.ask(`${I}.RequestAddress`))["Error"]).toContain("try again");
+  });
+
   test("of the IPAM driver fail under another key", async () => {
     using on = desk();
     expect(await on.ask(`${I}.RequestAddress`, {})).toEqual({ Error: "PoolID: is missing" });

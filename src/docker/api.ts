@@ -77,6 +77,17 @@ const calls: Readonly<Record<string, Call>> = {
   "/IpamDriver.ReleaseAddress": releaseAddress,
 };
 
+/** Calls that Docker makes without a body. */
+const BARE: readonly string[] = [
+  "/Plugin.Activate",
+  "/NetworkDriver.GetCapabilities",
+  "/IpamDriver.GetCapabilities",
+  "/IpamDriver.GetDefaultAddressSpaces",
+];
+/** Docker's client asks again when it got no answer, and has nothing to send then but the head of its request. */
+const EMPTY =
+  "Docker lost this request when the plugin ended in the middle of it, and sent an empty one; try again";
+
 /** The key of an error's text, which differs by driver. */
 const errorKey = (path: string): "Err" | "Error" => (path.startsWith("/IpamDriver.") ? "Error" : "Err");
 
@@ -85,9 +96,10 @@ export async function handle(book: Book, { method, path, body }: HttpRequest): P
   const call = Object.hasOwn(calls, path) ? calls[path] : undefined;
   if (call === undefined) return { status: 404, body: { Err: `heddle has no call ${path}` } };
   if (method !== "POST") return { status: 405, body: { Err: `call ${path} with POST` } };
+  if (body === "" && !BARE.includes(path)) return { status: 200, body: { [errorKey(path)]: EMPTY } };
   let request: JsonObject;
   try {
-    request = body.trim() === "" ? {} : anyObject(parseJson(body, "the request"), "the request");
+    request = body === "" ? {} : anyObject(parseJson(body, "the request"), "the request");
   } catch (e) {
     return { status: 400, body: { Err: failureText(e) } };
   }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { coloured, progress } from "./terminal.ts";
+import { coloured, printable, progress } from "./terminal.ts";
 
 describe("progress", () => {
   const told = (isTerminal: boolean, times: readonly number[]): readonly string[] => {
@@ -35,4 +35,8 @@ describe("progress", () => {
 test("text is coloured where colours are, and ends so", () => {
   expect(coloured({ colours: true }, "red", "broken")).toBe("\u001b[31mbroken\u001b[0m");
   expect(coloured({ colours: false }, "red", "broken")).toBe("broken");
+});
+
+test("what a terminal would obey is not printed", () => {
+  expect(printable("a\u001b[2Jb\nc\u009bd\u007f é → │")).toBe("a?[2Jb?c?d? é → │");
 });

@@ -23,6 +23,12 @@ export type Colour = keyof typeof numbers;
 export const coloured = ({ colours }: Pick<Terminal, "colours">, colour: Colour, text: string): string =>
   colours ? `\u001b[${numbers[colour]}m${text}\u001b[0m` : text;
 
+/**
+ * The text without control characters: names of the network's search domains, and comments of rules, come from others, and
+ * a terminal obeys them.
+ */
+export const printable = (text: string): string => text.replaceAll(/\p{Cc}/gu, "?");
+
 const REDRAW_MS = 100;
 const PATIENCE_MS = 1_000;
 

@@ -19,7 +19,7 @@ export type Health =
   | { readonly state: "ok" }
   | { readonly state: "broken"; readonly findings: readonly Finding[] }
   | { readonly state: "dead"; readonly why: string }
-  /** A call for it is at work at this moment. */
+  /** A call for it is at work, or has just taken it away. */
   | { readonly state: "busy" };
 
 /** One difference between the kernel and the record of a plugin. */
@@ -71,11 +71,9 @@ export async function healthOf(
   const findings = await examine(records, options);
   if (findings.length === 0) return { state: "ok" };
   // It may have begun to go, and what is found be half of it.
-  if (busy()) return { state: "busy" };
-  const gone = records.find((r) => peekRecord(markOf(r.owner)) === undefined || !isAlive(r));
-  return gone === undefined
-    ? { state: "broken", findings }
-    : { state: "dead", why: whyDead(gone) ?? "it was detached at this moment" };
+  if (busy() || records.some((r) => peekRecord(markOf(r.owner)) === undefined)) return { state: "busy" };
+  const gone = records.map(whyDead).find((w) => w !== undefined);
+  return gone === undefined ? { state: "broken", findings } : { state: "dead", why: gone };
 }
 
 async function examine(

@@ -1,4 +1,4 @@
-import { coloured, type Colour, type Terminal } from "../terminal.ts";
+import { coloured, type Colour, printable, type Terminal } from "../terminal.ts";
 import { type Entry, showPort, type State } from "./entry.ts";
 
 /** Attachments as a table for people. On a terminal each is one line: long cells are cut, the widest first. */
@@ -37,7 +37,9 @@ export function psTable(entries: readonly Entry[], terminal: Terminal, now: numb
   return [line(HEADS), ...rows.map((row, i) => line(row, colourOf[entries[i]?.state ?? "ok"]))].join("\n");
 }
 
-const cells = (e: Entry, now: number): readonly string[] => [
+const cells = (e: Entry, now: number): readonly string[] => rawCells(e, now).map(printable);
+
+const rawCells = (e: Entry, now: number): readonly string[] => [
   e.key,
   e.network ?? "-",
   e.containerId ?? "-",

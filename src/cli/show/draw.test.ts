@@ -246,6 +246,13 @@ firewall
     },
   );
 
+  test("prints nothing that a terminal would obey", () => {
+    const dns = { nameservers: ["10.0.0.1"], search: ["evil\u001b[2J.example"] };
+    const text = drawn(description({ dns, path: [station("container", "start", link("eth0"))] }));
+    expect(text).toContain("search evil?[2J.example");
+    expect(text).not.toContain("\u001b");
+  });
+
   test("draws twenty routes and counts the rest", () => {
     const routes = Array.from({ length: 25 }, (_, i) => route(`10.${i}.0.0/16`));
     const text = drawn(description({ path: [station("container", "start", link("eth0"), { routes })] }));

@@ -1,5 +1,6 @@
 import { age } from "../ps/table.ts";
 import { showPort } from "../ps/entry.ts";
+import { printable } from "../terminal.ts";
 import type { Description, Limit, ShownLink, ShownRule, Station } from "./description.ts";
 
 /**
@@ -15,7 +16,10 @@ export interface DrawOptions {
 /** A line with a word in front, such as an address or a route. */
 type Row = readonly [label: string, text: string];
 
-export function draw(d: Description, { width, now }: DrawOptions): readonly string[] {
+export const draw = (d: Description, options: DrawOptions): readonly string[] =>
+  drawn(d, options).map(printable);
+
+function drawn(d: Description, { width, now }: DrawOptions): readonly string[] {
   const inner = width - 4;
   const boxes = d.path.map((s) => boxOf(s, d));
   const rows = boxes.flatMap((box) => box.rows);

@@ -1,5 +1,6 @@
 import { type Entry, showPort } from "../ps/entry.ts";
 import { explanation } from "../ps/table.ts";
+import { printable } from "../terminal.ts";
 
 /** What came, went or changed between two looks at a host, and how that is said. Pure. */
 export interface Change {
@@ -58,5 +59,5 @@ export function lineOf({ at, event, before, attachment: e }: Change): string {
   const name = `${e.ifname ?? "an interface"} of ${e.containerId ?? "somebody"} on ${e.network ?? "some network"}`;
   const fine = e.state === "ok" && (before === null || before === "ok");
   const what = event === "detached" || fine ? given(e) : condition(e);
-  return `${time}  ${event.padEnd(8)}  ${e.key}  ${name}${what === "" ? "" : `: ${what}`}`;
+  return printable(`${time}  ${event.padEnd(8)}  ${e.key}  ${name}${what === "" ? "" : `: ${what}`}`);
 }

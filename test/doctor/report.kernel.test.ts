@@ -154,6 +154,29 @@ describe("without root, heddle doctor", () => {
     },
   );
 
+  hostTest("does not take a file that it may not read for a wrong one, nor the rest for all", async () => {
+    await using on = await doctorHost(heddle);
+    on.put("/etc/cni/net.d/05-secret.conflist", JSON.stringify(myList()), { mode: 0o600 });
+    const report = await asNobody(on);
+    expect(report.findings.filter((f) => f.severity === "problem")).toEqual([]);
+    expect(said(report, "config-invalid")).toEqual([
+      expect.stringMatching(/^unknown \/etc\/cni\/net\.d\/05-secret\.conflist: cannot tell because .*EACCES/),
+    ]);
+    for (const id of ["subnet-taken", "plugin-missing", "addresses-free", "network-first"])
+      expect([id, said(report, id)]).toEqual([id, [expect.stringMatching(/^unknown .*EACCES/)]]);
+  });
+
+  hostTest("goes on where one file of several cannot be looked at", async () => {
+    await using on = await doctorHost(heddle);
+    // Further plugins of the list would stand there.
+    on.put("/etc/cni/net.d/mynet/99-more.conf", "{}");
+    await on.exec("chmod", "700", "/etc/cni/net.d/mynet");
+    const report = await asNobody(on);
+    expect(said(report, "config-invalid")).toEqual([
+      expect.stringMatching(/^unknown \/etc\/cni\/net\.d\/10-mynet\.conflist: cannot tell because .*EACCES/),
+    ]);
+  });
+
   hostTest("takes nothing that it cannot see for a problem, nor for nothing", async () => {
     await using on = await doctorHost(heddle);
     await on.exec("nft", "flush", "ruleset");

@@ -50,9 +50,12 @@ export interface Where {
   readonly stateDir: string;
 }
 
-/** The networks that could be read; of a file that cannot, validation tells. */
-export const networksOf = ({ files }: ConfigFacts): Seen<readonly ConfNetwork[]> =>
-  files.known ? seen(files.value.flatMap((f) => (f.network ? [f.network] : []))) : files;
+/** The networks of valid files; unseen if there is a file that may hold another one and cannot be looked at. */
+export function networksOf({ files }: ConfigFacts): Seen<readonly ConfNetwork[]> {
+  if (!files.known) return files;
+  for (const { findings } of files.value) if (!findings.known) return findings;
+  return seen(files.value.flatMap((f) => (f.network ? [f.network] : [])));
+}
 
 const RESERVATIONS = "/var/lib/cni/networks";
 

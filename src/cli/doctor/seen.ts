@@ -19,6 +19,15 @@ export function look<T>(work: () => T): Seen<T> {
   }
 }
 
+/** As `look`, for what has to be waited for. */
+export async function lookLater<T>(work: () => Promise<T>): Promise<Seen<T>> {
+  try {
+    return seen(await work());
+  } catch (e) {
+    return unseen(whyOf(e));
+  }
+}
+
 /** All of them, or why the first that is out of sight is. */
 export function allSeen<T extends Readonly<Record<string, Seen<unknown>>>>(
   facts: T,

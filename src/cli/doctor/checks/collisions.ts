@@ -99,18 +99,18 @@ function priorities({ ruleSet }: Facts): readonly Finding[] {
 }
 
 function protocols({ net, state }: Facts): readonly Finding[] {
-  const named = net.protocolNames.get(ROUTE_PROTOCOL);
-  const taken =
-    named === undefined || named === "heddle"
-      ? []
-      : [
-          warning(
-            "protocol-taken",
-            named,
-            `route protocol ${ROUTE_PROTOCOL} is called ${named} in the host's rt_protos`,
-            `give ${named} another number in its own configuration and in /etc/iproute2/rt_protos.d`,
-          ),
-        ];
+  const taken = whenSeen("protocol-taken", net.protocolNames, (names) => {
+    const named = names.get(ROUTE_PROTOCOL);
+    if (named === undefined || named === "heddle") return [];
+    return [
+      warning(
+        "protocol-taken",
+        named,
+        `route protocol ${ROUTE_PROTOCOL} is called ${named} in the host's rt_protos`,
+        `give ${named} another number in its own configuration and in /etc/iproute2/rt_protos.d`,
+      ),
+    ];
+  });
   const used = whenSeen(
     "protocol-taken",
     allSeen({ routes: net.routes, rules: net.rules, attachments: state.attachments }),

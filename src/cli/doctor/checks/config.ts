@@ -58,8 +58,9 @@ export const config: Check<Facts> = {
   },
 };
 
-function invalid({ findings }: ConfFile): readonly Finding[] {
-  return findings.map(({ file, line, column, severity, message }) =>
+function invalid({ file: of, findings }: ConfFile): readonly Finding[] {
+  if (!findings.known) return [cannotTell("config-invalid", findings.why, of)];
+  return findings.value.map(({ file, line, column, severity, message }) =>
     (severity === "error" ? problem : warning)(
       "config-invalid",
       file,
@@ -94,6 +95,7 @@ function firstOf(files: readonly ConfFile[]): readonly Finding[] {
   const [first] = files;
   if (first === undefined || files.length < 2) return [];
   const name = basename(first.file);
+  if (!first.findings.known) return [cannotTell("network-first", first.findings.why, name)];
   const usable = files.find((f) => f.network !== undefined);
   if (usable === first)
     return [

@@ -17,10 +17,10 @@ import { capacity, setText } from "../../../plugins/ipam/host-local/ranges.ts";
 import { parseConfig as parseBridge } from "../../../plugins/main/bridge/config.ts";
 import { parseConfig as parseFirewall } from "../../../plugins/meta/firewall/config.ts";
 import { parseConfig as parsePortmap } from "../../../plugins/meta/portmap/config.ts";
-import { listDir, statPath } from "../../../sys/files.ts";
+import { listDir, readText, statPath, unlessErrno } from "../../../sys/files.ts";
 import { type FindingJson, toJson } from "../../validate/finding.ts";
 import { checkPath } from "../../validate/run.ts";
-import { look, type Seen } from "../seen.ts";
+import { look, lookLater, type Seen } from "../seen.ts";
 
 export interface ConfigFacts {
   readonly dir: string;
@@ -33,7 +33,7 @@ export interface ConfigFacts {
 export interface ConfFile {
   readonly file: string;
   /** Without what is said of plugins of others: `plugins` of the network tells. */
-  readonly findings: readonly FindingJson[];
+  readonly findings: Seen<readonly FindingJson[]>;
   /** Absent if the file cannot be read as a network. */
   readonly network?: ConfNetwork;
 }
@@ -78,9 +78,12 @@ export async function gatherConfig(dir: string): Promise<ConfigFacts> {
   if (!names.known) return { dir, files: names, ignored: names };
   const files: ConfFile[] = [];
   for (const file of names.value) {
-    const checked = await checkPath(file, []);
-    const findings = checked.flatMap(toJson).filter((f) => !f.message.includes(STRANGER));
-    const network = networkOf(file);
+    const findings = await lookLater(async () => {
+      // Validation takes a file that it may not read for a wrong one, as one that is not there.
+      unlessErrno(["ENOENT", "EISDIR", "ELOOP"], () => readText(file));
+      return (await checkPath(file, [])).flatMap(toJson).filter((f) => !f.message.includes(STRANGER));
+    });
+    const network = findings.known ? networkOf(file) : undefined;
     files.push({ file, findings, ...(network ? { network } : {}) });
   }
   const ignored = look(() =>

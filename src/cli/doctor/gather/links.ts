@@ -19,7 +19,7 @@ export interface LinkFacts {
   /** The settings of sysctl files, the last of each key. */
   readonly sysctlFiles: Seen<ReadonlyMap<string, SysctlSetting>>;
   /** Names of route protocols as the host's files have them (/etc/iproute2/rt_protos). */
-  readonly protocolNames: ReadonlyMap<number, string>;
+  readonly protocolNames: Seen<ReadonlyMap<number, string>>;
 }
 
 export interface SysctlSetting {
@@ -52,7 +52,7 @@ export function gatherLinks(isOfInterest: (link: Link) => boolean): LinkFacts {
     rules: withSocket(allRules),
     sysctls: sysctlsOf(allSeen({ links, uplink }), isOfInterest),
     sysctlFiles: look(sysctlFiles),
-    protocolNames: protocolNames(),
+    protocolNames: look(protocolNames),
   };
 }
 
@@ -125,8 +125,8 @@ function protocolNames(): ReadonlyMap<number, string> {
     ...namesOf(`${dir}/rt_protos.d`).map((name) => `${dir}/rt_protos.d/${name}`),
   ]);
   for (const file of files) {
-    const text = look(() => unlessErrno(["ENOENT"], () => readText(file)) ?? "");
-    for (const [, number, name] of (text.known ? text.value : "").matchAll(/^\s*(\d+)\s+(\S+)/gm))
+    const text = unlessErrno(["ENOENT", "ENOTDIR"], () => readText(file)) ?? "";
+    for (const [, number, name] of text.matchAll(/^\s*(\d+)\s+(\S+)/gm))
       names.set(Number(number), name ?? "");
   }
   return names;

@@ -1,7 +1,7 @@
 /** What attachments have left or hold: records, reservations, cached results, and whether what is recorded is in place. */
 import { type CachedAttachment, listCache, liveNetns } from "../../../cni/cache.ts";
 import { isNetError } from "../../../errors.ts";
-import { type Context, openContext } from "../../../netstate/context.ts";
+import { openContext } from "../../../netstate/context.ts";
 import { type ComparedFirewalls, compareFirewalls } from "../../../netstate/compare-firewalls.ts";
 import { whyDead } from "../../../netstate/health.ts";
 import { verify } from "../../../netstate/interpret.ts";
@@ -13,7 +13,7 @@ import { lookSteadily } from "../../../netstate/steady.ts";
 import { listUnrecorded } from "../../../netstate/unrecorded.ts";
 import { listDir, readText, statPath, unlessErrno } from "../../../sys/files.ts";
 import { parseIp } from "../../../net/ip.ts";
-import { look, type Seen, seen } from "../seen.ts";
+import { look, lookLater, type Seen, seen } from "../seen.ts";
 
 export interface StateFacts {
   readonly attachments: Seen<readonly RecordedAttachment[]>;
@@ -63,25 +63,13 @@ export interface StatePlaces {
   readonly reservationDirs: Seen<readonly string[]>;
 }
 
-/** An attachment may be made anew, in another one, while the others are looked at. */
-const BACKENDS = new Set(["nftables", "iptables", "firewalld"] as const);
-
 export async function gatherState(
   places: StatePlaces,
   nowMs: number,
   tell: (done: number, of: number) => void,
 ): Promise<StateFacts> {
-  const records = look(() => listRecords("heddle-"));
-  const attachments: RecordedAttachment[] = [];
-  if (records.known) {
-    using comparing = await compareFirewalls(BACKENDS);
-    for (const record of records.value) {
-      tell(attachments.length, records.value.length);
-      attachments.push(...(await attachmentOf(record.owner, comparing)));
-    }
-  }
   return {
-    attachments: records.known ? seen(attachments) : records,
+    attachments: await lookLater(() => attachmentsOf(tell)),
     unrecorded: look(listUnrecorded),
     unreadable: look(() =>
       unreadableRecords("heddle-").filter((path) => ageOf(path, nowMs) > WRITTEN_SECONDS),
@@ -93,26 +81,46 @@ export async function gatherState(
   };
 }
 
+async function attachmentsOf(
+  tell: (done: number, of: number) => void,
+): Promise<readonly RecordedAttachment[]> {
+  const records = listRecords("heddle-");
+  const found: RecordedAttachment[] = [];
+  if (records.length === 0) return found;
+  const opened = await openFirewalls();
+  using _open = opened.known ? opened.value : undefined;
+  for (const [i, { owner }] of records.entries()) {
+    tell(i, records.length);
+    found.push(...(await attachmentOf(owner, opened)));
+  }
+  return found;
+}
+
+/** Of all backends: an attachment may be made anew, in another one, while the others are looked at. */
+const openFirewalls = (): Promise<Seen<ComparedFirewalls>> =>
+  lookLater(() => compareFirewalls(new Set(["nftables", "iptables", "firewalld"] as const)));
+
 async function attachmentOf(
   owner: Owner,
-  { firewalls }: ComparedFirewalls,
+  opened: Seen<ComparedFirewalls>,
 ): Promise<readonly RecordedAttachment[]> {
-  const first = await lookAt(owner, firewalls);
+  const first = await lookAt(owner, opened);
   if (!first.some(hasLost)) return first;
   // What was listed once may be older than the attachment.
-  using again = await compareFirewalls(BACKENDS);
-  return lookAt(owner, again.firewalls);
+  const again = await openFirewalls();
+  using _open = again.known ? again.value : undefined;
+  return lookAt(owner, again);
 }
 
 const hasLost = ({ firewall }: RecordedAttachment): boolean =>
   firewall?.known === true && firewall.value !== undefined;
 
-async function lookAt(owner: Owner, firewalls: Context["firewalls"]): Promise<readonly RecordedAttachment[]> {
+async function lookAt(owner: Owner, opened: Seen<ComparedFirewalls>): Promise<readonly RecordedAttachment[]> {
   const looked = await lookSteadily(owner, (record) => {
     const objects = record.state?.objects ?? [];
     const why = whyDead(record);
     return why === undefined
-      ? { state: "live" as const, objects, firewall: compareFirewall(owner, objects, firewalls) }
+      ? { state: "live" as const, objects, firewall: compareFirewall(owner, objects, opened) }
       : { state: "dead" as const, objects, why };
   });
   const base = { owner, mark: markOf(owner) };
@@ -130,10 +138,12 @@ const ageOf = (path: string, nowMs: number): number =>
 function compareFirewall(
   owner: Owner,
   objects: readonly NetObject[],
-  firewalls: Context["firewalls"],
+  opened: Seen<ComparedFirewalls>,
 ): Seen<string | undefined> {
   const state = { objects: objects.filter((o) => o.kind === "firewall") };
   if (state.objects.length === 0) return seen(undefined);
+  if (!opened.known) return opened;
+  const { firewalls } = opened.value;
   return look(() => {
     using spaces = openSpaces(undefined);
     try {

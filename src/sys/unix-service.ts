@@ -136,7 +136,9 @@ export function serveCallers(listener: UnixListener, { most, converse, log }: Se
     },
     async finish(withinMs) {
       leave();
-      if (open.size > 0) await Promise.race([empty.promise, Bun.sleep(withinMs)]);
+      const late = setTimeout(empty.resolve, withinMs);
+      if (open.size > 0) await empty.promise;
+      clearTimeout(late);
       closeAll();
     },
   };

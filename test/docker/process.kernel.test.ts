@@ -190,6 +190,22 @@ describe("bad requests", () => {
   });
 });
 
+kernelTest("a plugin that is told to end answers what it was asked before", async () => {
+  await using lab = await dockerLab();
+  await using plugin = await lab.plugin();
+  const asked = [
+    lab.ask("NetworkDriver.CreateNetwork", createNetwork()),
+    lab.ask("Plugin.Activate"),
+    lab.ask("NetworkDriver.DeleteNetwork", { NetworkID: "ab" }),
+  ];
+  // The last of them is known to be there when an answer to a later one comes.
+  await lab.ask("IpamDriver.GetCapabilities");
+  const code = plugin.stop("SIGTERM");
+  expect(await Promise.all(asked)).toEqual([{}, expect.anything(), {}]);
+  expect(await code).toBe(0);
+  expect(await lab.links()).toContain("br-0f0f0f0f0f0f");
+});
+
 describe("a kill", () => {
   kernelTest(
     "of the plugin in the middle of calls leaves what Docker can ask for again, or remove",

@@ -40,7 +40,7 @@ async function startedByAnother() {
     await on.exec(["mkdir", "-p", "/sys/fs/cgroup/pids/runtime/container"], { mustSucceed: false });
     console.log("ready " + on.pid + " " + daemon.pid);
     await Bun.sleep(1e9);`;
-  const other = startProcess([process.execPath, "-e", script, tree ?? "", heddle.path]);
+  const other = startProcess([process.execPath, "--no-orphans", "-e", script, tree ?? "", heddle.path]);
   let text = "";
   for await (const chunk of other.stdout) {
     text += Buffer.from(chunk).toString();

@@ -63,7 +63,10 @@ const NAMESPACES = "/run/netns";
 export async function ground(tree: string | undefined, heddle: HeddleBinary): Promise<Ground> {
   const base = await baseTree();
   if (tree === undefined || base === undefined) throw new Error("a ground needs packages of Debian");
-  const keeper = Bun.spawn([process.execPath, join(import.meta.dir, "keeper.ts"), tree, base, heddle.path], {
+  // The runner of tests takes everything that it has started along; the keeper has to outlive it for a moment.
+  const outliving = ["setpriv", "--pdeathsig", "clear"];
+  const keeping = [process.execPath, join(import.meta.dir, "keeper.ts"), tree, base, heddle.path];
+  const keeper = Bun.spawn([...outliving, ...keeping], {
     env: plainEnv,
     stdin: "pipe",
     stdout: "pipe",

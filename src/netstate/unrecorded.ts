@@ -4,7 +4,6 @@ import { openNetlink } from "../netlink/socket.ts";
 import { openRuleSet } from "../nft/available.ts";
 import { listLinks } from "../rtnl/link.ts";
 import type { Mark } from "../firewall/model.ts";
-import { MARK_PREFIX } from "./owner.ts";
 import { peekRecord } from "./record.ts";
 
 /**
@@ -25,6 +24,9 @@ export function listUnrecorded(): ReadonlyMap<Mark, readonly string[]> {
   );
 }
 
+/** Marks of attachments. Names of what attachments share begin the same: `heddle-vlan-gateway-BRIDGE.VLAN`. */
+const isMark = (name: string): boolean => /^heddle-.+-[0-9a-f]{12}-[0-9a-f]{16}$/.test(name);
+
 function readMarks(): ReadonlyMap<Mark, readonly string[]> {
   const found = new Map<Mark, string[]>();
   const note = (mark: Mark, what: string): void => {
@@ -32,10 +34,10 @@ function readMarks(): ReadonlyMap<Mark, readonly string[]> {
   };
   using socket = openNetlink("route");
   for (const { name, altNames } of listLinks(socket))
-    for (const mark of altNames.filter((n) => n.startsWith(MARK_PREFIX))) note(mark, `link ${name}`);
+    for (const mark of altNames.filter(isMark)) note(mark, `link ${name}`);
   using rules = openRuleSet();
   if (rules === undefined) return found;
-  for (const { table, set, element } of listMarked(rules, (m) => m.startsWith(MARK_PREFIX)))
+  for (const { table, set, element } of listMarked(rules, isMark))
     note(element.comment ?? "", `nftables ${table.family} ${set.name} ${showData(element.key)}`);
   return found;
 }

@@ -268,6 +268,14 @@ describe("the doctor reports", () => {
       expect(report.code).toBe(report.findings.some((f) => f.severity === "problem") ? 1 : 0);
     });
 
+  hostTest("no link-orphan for what attachments share", async () => {
+    await using on = await doctorHost(heddle);
+    await on.exec("ip", "link", "property", "add", "dev", "wire0", "altname", "heddle-vlan-gateway-mynet0.5");
+    expect(said(await on.doctor(), "link-orphan")).toEqual([]);
+    const { stdout } = await on.heddle("ps", "--json");
+    expect(stdout).not.toContain("vlan-gateway");
+  });
+
   hostTest("rule-orphan of iptables, too", async () => {
     await using on = await doctorHost(heddle, myList({ ipMasqBackend: "iptables" }));
     expect(said(await on.doctor(), "rule-orphan")).toEqual([]);

@@ -49,9 +49,6 @@ export const leftovers: Check<Facts> = {
 /** As many commands of one kind are given. */
 const MOST = 5;
 
-/** Marks of attachments; other altnames of ours begin the same (docs/limits.md). */
-const MARK = /^heddle-.+-[0-9a-f]{12}-[0-9a-f]{16}$/;
-
 const rulesOf = (where: string, marks: readonly string[]): readonly Finding[] =>
   marks.length === 0
     ? []
@@ -65,7 +62,7 @@ const rulesOf = (where: string, marks: readonly string[]): readonly Finding[] =>
       ];
 
 function unrecorded(lost: ReadonlyMap<string, readonly string[]>): readonly Finding[] {
-  const marks = [...lost].filter(([mark]) => MARK.test(mark));
+  const marks = [...lost];
   const links = marks.flatMap(([mark, what]) =>
     what.filter((w) => w.startsWith("link ")).map((w) => ({ mark, name: w.slice("link ".length) })),
   );

@@ -7,6 +7,7 @@ import {
   connect,
   createNetwork,
   disconnect,
+  type DockerLab,
   dockerLab,
   endpointKey,
   PORTMAP,
@@ -14,8 +15,8 @@ import {
   removeNetwork,
 } from "../../src/testing/docker-lab.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
-import { kernelTest } from "../../src/testing/needs.ts";
-import { testNetns } from "../../src/testing/netns.ts";
+import { kernelTest, testWith } from "../../src/testing/needs.ts";
+import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
 import { run } from "../../src/testing/run.ts";
 import { connectFrom, inside, serveIn } from "../../src/testing/traffic.ts";
 
@@ -23,6 +24,19 @@ heddleOfFile();
 
 const BRIDGE = "br-0f0f0f0f0f0f";
 const DUAL = { IPv6Data: [{ Pool: "fd77::/64", Gateway: "fd77::1/64" }] };
+
+/** A neighbour of the host, which has 192.0.2.2 and the host 192.0.2.1. */
+async function uplink({ host }: DockerLab, world: TestNetns): Promise<void> {
+  const pair = ["type", "veth", "peer", "name", "eth0", "netns", world.name];
+  await host.exec(["ip", "link", "add", "up0", ...pair]);
+  for (const [at, name, n] of [
+    [host, "up0", 1],
+    [world, "eth0", 2],
+  ] as const)
+    await at.exec(["ip", "-batch", "-"], {
+      stdin: `addr add 192.0.2.${n}/24 dev ${name}\naddr add 2001:db8::${n}/64 dev ${name} nodad\nlink set ${name} up\n`,
+    });
+}
 
 describe("a network of mode bridge", () => {
   kernelTest(
@@ -68,26 +82,7 @@ describe("a network of mode bridge", () => {
     await using lab = await dockerLab();
     await using one = await testNetns();
     await using world = await testNetns();
-    await lab.host.exec([
-      "ip",
-      "link",
-      "add",
-      "up0",
-      "type",
-      "veth",
-      "peer",
-      "name",
-      "eth0",
-      "netns",
-      world.name,
-    ]);
-    for (const [at, name, n] of [
-      [lab.host, "up0", 1],
-      [world, "eth0", 2],
-    ] as const)
-      await at.exec(["ip", "-batch", "-"], {
-        stdin: `addr add 192.0.2.${n}/24 dev ${name}\naddr add 2001:db8::${n}/64 dev ${name} nodad\nlink set ${name} up\n`,
-      });
+    await uplink(lab, world);
     await using _plugin = await lab.plugin();
     await lab.call("NetworkDriver.CreateNetwork", createNetwork({}, DUAL));
     const a = await connect(lab, one, "a1", "10.77.0.2/24", "fd77::2/64");
@@ -104,6 +99,36 @@ describe("a network of mode bridge", () => {
     await removeNetwork(lab);
     expect(await lab.links()).toEqual(["lo", "up0"]);
   });
+
+  testWith({ root: true, programs: ["ip", "iptables"] })(
+    "is reached and reaches the world where FORWARD drops, as Docker makes it",
+    async () => {
+      await using lab = await dockerLab();
+      await using one = await testNetns();
+      await using world = await testNetns();
+      await uplink(lab, world);
+      await lab.host.exec(["iptables", "-P", "FORWARD", "DROP"]);
+      const allowed = async () =>
+        (await lab.host.exec(["iptables", "-S"])).stdout.match(/10\.77\.0\.2/g)?.length ?? 0;
+      await using _plugin = await lab.plugin();
+      await lab.call("NetworkDriver.CreateNetwork", createNetwork());
+      const a = await connect(lab, one, "a1", "10.77.0.2/24");
+      await using _out = await serveIn(world.path, "192.0.2.2", 80);
+      await using _in = await serveIn(one.path, "0.0.0.0", 80);
+      expect((await connectFrom(one.path, "192.0.2.2", 80)).stdout.trim()).toBe("192.0.2.1");
+      const before = await allowed();
+      await publish(lab, a, binding(8080));
+      expect((await connectFrom(world.path, "192.0.2.1", 8080)).stdout.trim()).toBe("192.0.2.2");
+      // What was not asked for stays closed, also to who knows the way.
+      await world.exec(["ip", "route", "add", "10.77.0.0/24", "via", "192.0.2.1"]);
+      expect((await connectFrom(world.path, "10.77.0.2", 80)).code).not.toBe(0);
+      await lab.call("NetworkDriver.RevokeExternalConnectivity", endpointKey("a1"));
+      expect(await allowed()).toBe(before);
+      expect((await connectFrom(world.path, "192.0.2.1", 8080)).code).not.toBe(0);
+      await disconnect(lab, one, a);
+      expect(await allowed()).toBe(0);
+    },
+  );
 
   kernelTest("that is internal lets nobody out, and its containers speak to one another", async () => {
     await using lab = await dockerLab();

@@ -3,6 +3,8 @@
  */
 import { describe, expect } from "bun:test";
 import { join } from "node:path";
+import type { Entry } from "../../src/cli/ps/entry.ts";
+import type { Description } from "../../src/cli/show/description.ts";
 import { openSystemBus } from "../../src/dbus/bus.ts";
 import { FIREWALLD } from "../../src/firewall/firewalld.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
@@ -29,6 +31,8 @@ interface Daemon extends AsyncDisposable {
   readonly firewalld: TestProcess;
   /** Asks firewalld about zones, as a person would with firewall-cmd. */
   zone(member: string, ...args: readonly string[]): unknown;
+  /** What `heddle` prints as JSON. */
+  json(...argv: readonly string[]): Promise<unknown>;
   /** What is on the host but for firewalld's own chains, which it makes as zones get their first source. */
   ours(): Promise<readonly string[]>;
 }
@@ -53,6 +57,8 @@ async function withFirewalld(): Promise<Daemon> {
       });
       return reply?.kind === "return" ? reply.values[0] : reply?.message;
     },
+    json: async (...argv) =>
+      JSON.parse((await on.host.cli([...argv, "--json"], busEnv(dir.path))).stdout) as unknown,
     ours: async () => (await on.host.snapshot()).filter((line) => !line.includes("table inet firewalld")),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
@@ -79,6 +85,12 @@ describe("where firewalld runs", () => {
       expect(await reachesOut(bare, d.on)).toEqual([true, true]);
       expect((await d.on.firewall("CHECK", bare)).message).toBe("");
       expect((await d.on.host.exec(["nft", "list", "tables"])).stdout.trim()).toBe("table inet firewalld");
+      const [entry] = (await d.json("ps")) as readonly Entry[];
+      expect([entry?.state, entry?.plugins]).toEqual(["ok", ["bridge", "firewall"]]);
+      const { rules } = (await d.json("show", entry?.key ?? "")) as Description;
+      expect(rules.map((r) => [r.backend, r.where, r.text])).toEqual(
+        sourcesOf(bare).map((source) => ["firewalld", "zone trusted", `source ${source}`]),
+      );
       expect((await d.on.firewall("DEL", bare, { prevResult: undefined })).message).toBe("");
       expect(d.zone("getSources", "trusted")).toEqual([]);
       expect(await d.ours()).toEqual(before);

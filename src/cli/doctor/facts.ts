@@ -104,7 +104,9 @@ function reservationDirsOf(networks: readonly ConfNetwork[]): readonly string[] 
   return [
     ...new Set([
       ...networks.flatMap((n) => n.pools.map((p) => p.dir)),
-      ...usual.flatMap((e) => (e.isFile || e.name.startsWith(".") ? [] : [`${RESERVATIONS}/${e.name}`])),
+      ...usual
+        .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+        .flatMap((e) => (e.isFile || e.name.startsWith(".") ? [] : [`${RESERVATIONS}/${e.name}`])),
     ]),
   ];
 }

@@ -89,7 +89,9 @@ export async function gatherConfig(dir: string): Promise<ConfigFacts> {
   const ignored = look(() =>
     statPath(dir) === undefined
       ? []
-      : listDir(dir).flatMap((e) => (e.isFile && !READ.includes(extname(e.name)) ? [e.name] : [])),
+      : listDir(dir)
+          .flatMap((e) => (e.isFile && !READ.includes(extname(e.name)) ? [e.name] : []))
+          .toSorted(),
   );
   return { dir, files: { known: true, value: files }, ignored };
 }

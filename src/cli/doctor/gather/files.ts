@@ -60,7 +60,9 @@ const withOwnFiles = (dir: string): readonly FileFact[] => [
 ];
 
 const namesIn = (dir: string): readonly string[] =>
-  (unlessErrno(["ENOENT", "ENOTDIR"], () => listDir(dir)) ?? []).map(({ name }) => `${dir}/${name}`);
+  (unlessErrno(["ENOENT", "ENOTDIR"], () => listDir(dir)) ?? [])
+    .map(({ name }) => `${dir}/${name}`)
+    .toSorted();
 
 /** What a symbolic link leads to counts: that is what is read and executed. */
 function factOf(path: string): readonly FileFact[] {

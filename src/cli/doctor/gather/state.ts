@@ -72,7 +72,9 @@ export async function gatherState(
     attachments: await lookLater(() => attachmentsOf(tell)),
     unrecorded: look(listUnrecorded),
     unreadable: look(() =>
-      unreadableRecords("heddle-").filter((path) => ageOf(path, nowMs) > WRITTEN_SECONDS),
+      unreadableRecords("heddle-")
+        .filter((path) => ageOf(path, nowMs) > WRITTEN_SECONDS)
+        .toSorted(),
     ),
     reservations: places.reservationDirs.known
       ? reservationsOf(places.reservationDirs.value, nowMs)
@@ -84,7 +86,8 @@ export async function gatherState(
 async function attachmentsOf(
   tell: (done: number, of: number) => void,
 ): Promise<readonly RecordedAttachment[]> {
-  const records = listRecords("heddle-");
+  // The order of a directory is that of its file system.
+  const records = listRecords("heddle-").toSorted((a, b) => (nameOf(a.owner) < nameOf(b.owner) ? -1 : 1));
   const found: RecordedAttachment[] = [];
   if (records.length === 0) return found;
   const opened = await openFirewalls();
@@ -95,6 +98,8 @@ async function attachmentsOf(
   }
   return found;
 }
+
+const nameOf = (o: Owner): string => [o.network, o.containerId, o.ifname, o.component].join("/");
 
 /** Of all backends: an attachment may be made anew, in another one, while the others are looked at. */
 const openFirewalls = (): Promise<Seen<ComparedFirewalls>> =>
@@ -172,6 +177,7 @@ function reservationsIn(dir: string, nowMs: number): readonly Reservation[] {
   const names = unlessErrno(["ENOENT", "ENOTDIR"], () => listDir(dir)) ?? [];
   return names
     .filter((e) => e.isFile && parseIp(e.name).ok)
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
     .flatMap(({ name }): readonly Reservation[] => {
       const file = `${dir}/${name}`;
       const text = unlessErrno(["ENOENT"], () => readText(file));

@@ -42,13 +42,25 @@ async function buildRoot(pid: number, tree: string, program: string): Promise<vo
   await mount("--bind", tree, `${STAGE}/lower`);
   const layers = `lowerdir=${STAGE}/lower,upperdir=${STAGE}/upper,workdir=${STAGE}/work`;
   await mount("-t", "overlay", "-o", layers, "overlay", ROOT);
-  const dirs = ["proc", "sys", "dev", "run", "tmp", "var/lib", "mnt", "opt/cni/bin", "etc/cni/net.d"];
+  const dirs = [
+    "proc",
+    "sys",
+    "dev",
+    "run",
+    "tmp",
+    "var/lib",
+    "var/tmp",
+    "mnt",
+    "opt/cni/bin",
+    "etc/cni/net.d",
+  ];
   await inside("mkdir", "-p", ...dirs.map((dir) => `${ROOT}/${dir}`), `${ROOT}/usr/local/bin`);
   // Not the layers: runtimes put layers of their own there.
   for (const [dir, mode] of [
     ["run", "755"],
     ["var/lib", "755"],
     ["tmp", "1777"],
+    ["var/tmp", "1777"],
   ] as const)
     await mount("-t", "tmpfs", "-o", `mode=${mode}`, "tmpfs", `${ROOT}/${dir}`);
   await mountKernel(mount, inside);

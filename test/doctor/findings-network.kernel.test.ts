@@ -3,6 +3,7 @@ import { describe, expect } from "bun:test";
 import { readFileSync } from "node:fs";
 import { catalogue, type FindingId } from "../../src/cli/doctor/catalogue.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
+import { kernelHas } from "../../src/testing/features.ts";
 import { foreignRules } from "../../src/testing/foreign-rules.ts";
 import { kernelTestWith, testWith } from "../../src/testing/needs.ts";
 import { type DoctorHost, doctorHost, MY_BRIDGE, myList, NETWORK, said } from "./host.ts";
@@ -280,6 +281,17 @@ describe("the doctor reports", () => {
       expect(report.code).toBe(1);
     },
   );
+
+  hostTest("kernel-feature for the kinds of links that this kernel lacks, and for no other", async () => {
+    await using on = await doctorHost(heddle);
+    const kinds = ["dummy", "ipvlan", "macvlan", "macvtap", "vlan", "vrf"] as const;
+    const plugins = kinds.map((type) => ({ type }));
+    on.network("50-kinds.conflist", { cniVersion: "1.1.0", name: "kinds", plugins });
+    const lacking = kinds.filter((kind) => !kernelHas(kind));
+    expect(said(await on.doctor(), "kernel-feature")).toEqual(
+      lacking.map((kind) => `problem kinds: the kernel has no links of kind ${kind}`),
+    );
+  });
 
   kernelTestWith("br_netfilter")(
     "bridge-netfilter when frames of a bridge meet a chain that drops, and not before",

@@ -12,7 +12,7 @@ import { ensureBuilt } from "./build.ts";
 import { projectDir } from "./paths.ts";
 
 /** What the whole run may take before it is ended, in seconds. */
-const LIMIT_S = { usual: 15 * 60, all: 4 * 60 * 60 } as const;
+const LIMIT_S = { usual: 20 * 60, all: 4 * 60 * 60 } as const;
 /** The kernel serializes most network configuration, so more processes than this only wait for each other. */
 const PROCESSES = Math.min(4, Math.max(2, navigator.hardwareConcurrency));
 

@@ -7,7 +7,7 @@ export interface ExecutingOptions {
   readonly path: readonly string[];
   /** Default: `/var/lib/cni`. */
   readonly cacheDir?: string;
-  /** The variables that plugins inherit. Default: `PATH` of this process alone. */
+  /** The variables that plugins inherit. Default: those of this process. */
   readonly env?: Env;
   /** Takes what plugins write to standard error, and warnings. */
   readonly log?: (message: string) => void;
@@ -19,6 +19,6 @@ export interface ExecutingOptions {
 export const executing = ({ path, env, ...rest }: ExecutingOptions): Runtime => ({
   host: emptyHost,
   path: path.join(":"),
-  env: env ?? { PATH: process.env["PATH"] },
+  env: env ?? process.env,
   ...rest,
 });

@@ -113,7 +113,7 @@ describe("a project of heddle new-plugin", () => {
       writeFileSync(dir.in("net.d/10-mynet.conflist"), JSON.stringify(list));
       const call = (verb: string, mustSucceed = true) =>
         host.exec([heddle.path, "cni", verb, "mynet", container.path, "--cache-dir", dir.in("results")], {
-          env: { ...plainEnv, CNI_PATH: path, NETCONFPATH: dir.in("net.d") },
+          env: { ...plainEnv, CNI_PATH: path, NETCONFPATH: dir.in("net.d"), HEDDLE_RUN_DIR: dir.in("run") },
           mustSucceed,
         });
       const routes = async () => (await container.exec(["ip", "route", "show", "dev", "eth0"])).stdout;
@@ -150,7 +150,7 @@ describe("the page's examples", () => {
     const words = [dir.in("attach.d"), heddle.cniPath, container.path, dir.in("cache")];
     const { stdout } = await host.exec([bin("bun"), "src/attach.ts", ...words], {
       cwd: dir.in(NAME),
-      env: env(dir),
+      env: { ...env(dir), HEDDLE_RUN_DIR: dir.in("run") },
     });
     expect(stdout).toBe("attached: 192.0.2.2/26\ndetached\n");
   });

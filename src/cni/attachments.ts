@@ -43,10 +43,11 @@ export const attachmentKey = ({ network, containerId, ifname }: CacheKey): strin
  * @throws sys/call if a directory is there and cannot be read
  */
 export function listAttachments(cacheDir: string = DEFAULT_CACHE_DIR): readonly KnownAttachment[] {
+  // Before the records: a runtime remembers what has them already.
+  const cached = new Map(listCache(cacheDir).map((entry) => [attachmentKey(entry.key), entry]));
   // What a network of Docker has for itself belongs to no container.
   const found = listRecords(MARK_PREFIX).filter((r) => r.owner.containerId !== "");
   const records = Map.groupBy(found, (r) => attachmentKey(r.owner));
-  const cached = new Map(listCache(cacheDir).map((entry) => [attachmentKey(entry.key), entry]));
   return [...new Set([...records.keys(), ...cached.keys()])]
     .map((key) => known(key, records.get(key) ?? [], cached.get(key)))
     .toSorted(

@@ -93,16 +93,19 @@ describe("heddle watch", () => {
       await using site = await seeingSite(heddle);
       await using w = watching(site, "--network", "lanes");
       await site.attach("point");
+      // Attached or present: when it has begun to watch is not known before it speaks.
+      await site.attach("lanes");
+      await w.log.line((text) => text.includes("10.95.0.16/24"), PATIENCE_MS);
       const lanes = await site.attach("lanes");
-      const line = await w.log.line(() => true, PATIENCE_MS);
+      const line = await w.log.line((text) => text.includes("10.95.0.17/24"), PATIENCE_MS);
       expect(line).toMatch(
-        /^\d\d:\d\d:\d\d {2}attached {2}[0-9a-f]{12} {2}eth0 of cnitool-\S+ on lanes: 10\.95\.0\.16\/24$/,
+        /^\d\d:\d\d:\d\d {2}attached {2}[0-9a-f]{12} {2}eth0 of cnitool-\S+ on lanes: 10\.95\.0\.17\/24$/,
       );
       expect((await site.heddle("cni", "del", "lanes", lanes.path)).code).toBe(0);
       await w.log.line((text) => text.includes("detached"), PATIENCE_MS);
       w.child.kill("SIGTERM");
       expect(await w.child.exited).toBe(0);
-      expect(w.log.lines()).toHaveLength(2);
+      expect(w.log.lines()).toHaveLength(3);
     },
     LIMIT_MS,
   );

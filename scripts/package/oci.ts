@@ -36,11 +36,11 @@ export function imageArchive({ name, architecture, files, config: runConfig, by 
     "io.containerd.image.name": name,
     "org.opencontainers.image.ref.name": name.slice(name.lastIndexOf(":") + 1),
   };
-  const described1 = described(`${OCI}.manifest.v1+json`, manifest);
+  const entry = described(`${OCI}.manifest.v1+json`, manifest);
   const index = {
     schemaVersion: 2,
     mediaType: `${OCI}.index.v1+json`,
-    manifests: [{ ...described1, platform: { architecture, os: "linux" }, annotations }],
+    manifests: [{ ...entry, platform: { architecture, os: "linux" }, annotations }],
   };
   const forDocker = [{ Config: blobPath(config), RepoTags: [name], Layers: [blobPath(layer)] }];
   return tar([

@@ -4,7 +4,7 @@
  */
 import { NetError } from "../errors.ts";
 import type { UnixListener } from "../sys/unix-listener.ts";
-import { adoptConnection, type Connection, type Service, serveCallers } from "../sys/unix-service.ts";
+import { converse, serveCallers, type Service, type Speaker } from "../sys/unix-service.ts";
 import {
   decodeRequest,
   encodeFailure,
@@ -30,70 +30,39 @@ export interface ServerSetup {
 export const serveSocket = (listener: UnixListener, setup: ServerSetup): Service =>
   serveCallers(listener, {
     most: CONNECTIONS,
-    converse: (fd, over) => converse(fd, setup, over),
+    converse: (fd, over) => answerLine(fd, setup, over),
     log: setup.log,
   });
 
 /** One connection: a line in, lines out while it takes, the answer, the end. */
-function converse(fd: number, { handle, log }: ServerSetup, over: () => void): { close(): void } {
+function answerLine(fd: number, { handle, log }: ServerSetup, over: () => void): { close(): void } {
   const gone = new AbortController();
-  const chunks: Uint8Array[] = [];
-  let length = 0;
-  let asked = false;
-  let unsent: Uint8Array = new Uint8Array(0);
-  let last = false;
-  let connection: Connection | undefined;
-  const flush = (): void => {
-    if (connection === undefined) return;
-    if (unsent.length > 0) unsent = unsent.subarray(Math.max(0, connection.write(unsent)));
-    if (unsent.length === 0 && last) connection.end();
-  };
-  const send = (text: string, end: boolean): void => {
-    unsent = Buffer.concat([unsent, Buffer.from(text)]);
-    last ||= end;
-    flush();
-  };
-  const tooLate = setTimeout(() => connection?.terminate(), REQUEST_MS);
   let beat: ReturnType<typeof setInterval> | undefined;
-  const finish = (): void => {
-    clearTimeout(tooLate);
-    clearInterval(beat);
-    over();
-    gone.abort(new Error("the plugin went away"));
-  };
-  const answer = async (line: string): Promise<void> => {
-    beat = setInterval(() => send(HEARTBEAT, false), HEARTBEAT_MS);
+  const answer = async (line: string, speaker: Speaker): Promise<void> => {
+    beat = setInterval(() => speaker.say(HEARTBEAT), HEARTBEAT_MS);
     try {
-      send(encodeLeases(await handle(decodeRequest(line), gone.signal)), true);
+      speaker.end(encodeLeases(await handle(decodeRequest(line), gone.signal)));
     } catch (e) {
       if (!(e instanceof NetError) && !gone.signal.aborted) log(`a request failed: ${String(e)}`);
-      send(encodeFailure(e), true);
+      speaker.end(encodeFailure(e));
     } finally {
       clearInterval(beat);
     }
   };
-  const hear = (bytes: Uint8Array): void => {
-    if (asked) return;
-    chunks.push(bytes.slice());
-    length += bytes.length;
-    if (length > LINE_BYTES) return connection?.terminate();
-    if (!bytes.includes(0x0a)) return;
-    asked = true;
-    clearTimeout(tooLate);
-    const text = Buffer.concat(chunks).toString("utf8");
-    void answer(text.slice(0, text.indexOf("\n")));
-  };
-  void adoptConnection(fd, {
-    data: (socket, bytes) => {
-      connection = socket;
-      hear(bytes);
+  return converse(fd, {
+    withinMs: REQUEST_MS,
+    most: LINE_BYTES + 1,
+    hear: (heard, speaker) => {
+      const end = heard.indexOf(0x0a);
+      if (heard.length > LINE_BYTES) speaker.cutOff();
+      else if (end < 0) return false;
+      else void answer(Buffer.from(heard.subarray(0, end)).toString("utf8"), speaker);
+      return true;
     },
-    drain: flush,
-    close: finish,
-    error: finish,
-  }).then((socket) => {
-    connection = socket;
-    flush();
-  }, finish);
-  return { close: () => connection?.terminate() };
+    over: () => {
+      clearInterval(beat);
+      over();
+      gone.abort(new Error("the plugin went away"));
+    },
+  });
 }

@@ -14,7 +14,7 @@ import {
 } from "./unix-listener.ts";
 
 /** Bun's types do not know that a connection may be made of a descriptor, which the event loop then owns. */
-export interface Connection {
+interface Connection {
   /** How many bytes were taken; the rest after `drain`. */
   write(data: string | Uint8Array): number;
   end(): void;
@@ -28,7 +28,7 @@ interface Handlers {
 }
 
 /** Makes a connection of a descriptor that was accepted. */
-export const adoptConnection = (fd: number, socket: Handlers): Promise<Connection> =>
+const adoptConnection = (fd: number, socket: Handlers): Promise<Connection> =>
   (Bun.connect as unknown as (o: { fd: number; socket: Handlers }) => Promise<Connection>)({ fd, socket });
 
 /**
@@ -75,6 +75,73 @@ async function answers(path: string): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+/** How a conversation of one question goes on from the service's side. */
+export interface Speaker {
+  /** Says something, while the answer takes. */
+  say(text: string): void;
+  /** Says this last. */
+  end(text: string): void;
+  /** Ends without a word. */
+  cutOff(): void;
+}
+export interface OneQuestion {
+  /** A caller that has not asked by then is cut off, in milliseconds. */
+  readonly withinMs: number;
+  /** No more bytes than this are kept. */
+  readonly most: number;
+  /** Takes all that has come; true if the question is whole, after which nothing more is heard. */
+  readonly hear: (heard: Uint8Array, speaker: Speaker) => boolean;
+  /** Called once, when the conversation has ended. */
+  readonly over: () => void;
+}
+
+/** A conversation on a descriptor, which it owns from then on: one question, what is said meanwhile, the answer, the end. */
+export function converse(fd: number, { withinMs, most, hear, over }: OneQuestion): { close(): void } {
+  let heard: Uint8Array = new Uint8Array(0);
+  let asked = false;
+  let unsent: Uint8Array = new Uint8Array(0);
+  let last = false;
+  let connection: Connection | undefined;
+  const flush = (): void => {
+    if (connection === undefined) return;
+    if (unsent.length > 0) unsent = unsent.subarray(Math.max(0, connection.write(unsent)));
+    if (unsent.length === 0 && last) connection.end();
+  };
+  const send = (text: string, end: boolean): void => {
+    unsent = Buffer.concat([unsent, Buffer.from(text)]);
+    last ||= end;
+    flush();
+  };
+  const speaker: Speaker = {
+    say: (text) => send(text, false),
+    end: (text) => send(text, true),
+    cutOff: () => connection?.terminate(),
+  };
+  const tooLate = setTimeout(() => connection?.terminate(), withinMs);
+  const finish = (): void => {
+    clearTimeout(tooLate);
+    over();
+  };
+  void adoptConnection(fd, {
+    data: (socket, bytes) => {
+      connection = socket;
+      if (asked) return;
+      heard = Buffer.concat([heard, bytes], Math.min(heard.length + bytes.length, most));
+      asked = hear(heard, speaker);
+      if (!asked) return;
+      clearTimeout(tooLate);
+      heard = new Uint8Array(0);
+    },
+    drain: flush,
+    close: finish,
+    error: finish,
+  }).then((socket) => {
+    connection = socket;
+    flush();
+  }, finish);
+  return { close: () => connection?.terminate() };
 }
 
 export interface ServiceSetup {

@@ -1,6 +1,7 @@
 /** Small decoders for what Docker's calls have in common. Every text and list from outside has a bound. */
 import { type Decode, integer, invalid, list, object, parsed, text, withDefault } from "../cni/json.ts";
 import { type Ip, isUnspecified, parseIp, type IpPrefix, parsePrefix } from "../net/ip.ts";
+import { orNone } from "../plugins/shared/option-words.ts";
 import type { AskedPort, OpenPort } from "./model.ts";
 
 /** Docker's IDs have 64 characters; whoever tests may have shorter or longer ones. */
@@ -21,12 +22,6 @@ export const bounded = <T>(item: Decode<T>, most = ITEMS): Decode<readonly T[]> 
       ? invalid(at, `has ${value.length} items; there may be ${most}`)
       : all(value, at);
 };
-
-/** Go writes what is not set as an empty text. */
-export const orNone =
-  <T>(decode: Decode<T>): Decode<T | undefined> =>
-  (value, at) =>
-    value === "" ? undefined : decode(value, at);
 
 export const ip: Decode<Ip> = parsed(parseIp);
 export const ipPrefix: Decode<IpPrefix> = parsed(parsePrefix);

@@ -28,7 +28,8 @@ import {
   width,
 } from "../net/ip.ts";
 import { candidates, type Range } from "../plugins/ipam/host-local/ranges.ts";
-import { ip as readIp, ipPrefix, orNone } from "./decode.ts";
+import { orNone } from "../plugins/shared/option-words.ts";
+import { ip as readIp, ipPrefix } from "./decode.ts";
 
 /** Pools at a time, and addresses that are taken of one. */
 export const POOLS = 1024;

@@ -19,7 +19,8 @@ import {
 } from "../cni/json.ts";
 import { contains, type IpPrefix, isUnspecified, network as networkOf } from "../net/ip.ts";
 import { macToBytes, type Mac, parseMac } from "../net/mac.ts";
-import { bounded, id, ip, ipPrefix, orNone, portBinding } from "./decode.ts";
+import { orNone } from "../plugins/shared/option-words.ts";
+import { bounded, id, ip, ipPrefix, portBinding } from "./decode.ts";
 import type { AskedPort, Endpoint, Network, Subnet } from "./model.ts";
 import { readOptions } from "./options.ts";
 

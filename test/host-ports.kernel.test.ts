@@ -10,7 +10,7 @@ const heddle = heddleOfFile();
 const portTest = testWith({ root: true, programs: ["ip", "nft", "iptables-restore", "nsenter", "unshare"] });
 const PORT_TAKEN = 102;
 
-const portmap = (backend: string, address: string, hostIP?: string, protocol = "tcp") => ({
+const portmap = (backend: string, address: string, hostIP?: string, protocol = "tcp", ifname = "eth0") => ({
   cniVersion: "1.0.0",
   name: "ports",
   type: "portmap",
@@ -20,7 +20,7 @@ const portmap = (backend: string, address: string, hostIP?: string, protocol = "
   },
   prevResult: {
     cniVersion: "1.0.0",
-    interfaces: [{ name: "eth0", sandbox: "/run/netns/x" }],
+    interfaces: [{ name: ifname, sandbox: "/run/netns/x" }],
     ips: [{ address: `${address}/24`, interface: 0 }],
   },
 });
@@ -85,4 +85,70 @@ portTest("one port can be mapped for two protocols, in two backends", async () =
   const udp = { id: "second", netns: two, address: "10.9.0.3" };
   expect((await add(host, tcp, "nftables")).message).toBe("");
   expect((await call(host, udp, "ADD", portmap("iptables", udp.address, undefined, "udp"))).message).toBe("");
+});
+
+/** What `port` of the host leads to in the maps of nftables. */
+const leadsTo = async (host: CniHost, port: number): Promise<string | undefined> => {
+  const { stdout } = await host.exec(["nft", "list", "map", "inet", "heddle", "ports4"]);
+  return new RegExp(`tcp \\. ${port} .*: ([0-9.]+) \\.`).exec(stdout)?.[1];
+};
+
+portTest(
+  "a container in several networks has its port by the first, and by the next when that goes",
+  async () => {
+    await using host = await cniHost(heddle);
+    await using netns = await testNetns();
+    const nets = [2, 3, 4].map((n) => ({ name: `net${n}`, address: `10.9.${n}.2`, ifname: `eth${n}` }));
+    const conf = (net: (typeof nets)[number]) => ({
+      ...portmap("nftables", net.address, undefined, "tcp", net.ifname),
+      name: net.name,
+    });
+    const on = async (command: "ADD" | "CHECK" | "DEL", net: (typeof nets)[number]): Promise<string> => {
+      const request = { command, containerId: "one", netns: netns.path, ifname: net.ifname };
+      return (await host.call("portmap", request, { ...conf(net), cniVersion: "1.0.0" })).message;
+    };
+    const [first, second, third] = nets as [(typeof nets)[0], (typeof nets)[0], (typeof nets)[0]];
+    const bare = await host.snapshot();
+    for (const net of nets) expect(await on("ADD", net)).toBe("");
+    for (const net of nets) expect(await on("CHECK", net)).toBe("");
+    expect(await leadsTo(host, 8080)).toBe(first.address);
+    // Somebody else is still refused.
+    await using other = await testNetns();
+    expect((await add(host, { id: "other", netns: other, address: "10.9.0.9" }, "nftables")).error).toBe(
+      PORT_TAKEN,
+    );
+    expect(await on("DEL", first)).toBe("");
+    expect(await leadsTo(host, 8080)).toBe(second.address);
+    for (const net of [second, third]) expect(await on("CHECK", net)).toBe("");
+    // It comes back, and is the last in the row now.
+    expect(await on("ADD", first)).toBe("");
+    expect(await on("DEL", second)).toBe("");
+    expect(await leadsTo(host, 8080)).toBe(third.address);
+    expect(await on("DEL", third)).toBe("");
+    expect(await leadsTo(host, 8080)).toBe(first.address);
+    expect(await on("DEL", first)).toBe("");
+    expect(await leadsTo(host, 8080)).toBeUndefined();
+    expect((await host.snapshot()).filter((l) => l.includes("8080"))).toEqual(
+      bare.filter((l) => l.includes("8080")),
+    );
+  },
+);
+
+portTest("a port is not left to a network of a container that is dead", async () => {
+  await using host = await cniHost(heddle);
+  const on = (command: "ADD" | "DEL", net: number, path: string): Promise<PluginReply> =>
+    host.call(
+      "portmap",
+      { command, containerId: "one", netns: path, ifname: `eth${net}` },
+      { ...portmap("nftables", `10.9.${net}.2`, undefined, "tcp", `eth${net}`), name: `net${net}` },
+    );
+  let path = "";
+  {
+    await using netns = await testNetns();
+    ({ path } = netns);
+    for (const net of [1, 2]) expect((await on("ADD", net, path)).message).toBe("");
+  }
+  expect((await on("DEL", 1, path)).message).toBe("");
+  expect(await leadsTo(host, 8080)).toBeUndefined();
+  expect((await on("DEL", 2, path)).message).toBe("");
 });

@@ -35,6 +35,7 @@ export function openFirewalld(open: () => Bus | undefined = openSystemBus): Fire
         if (reply.kind === "return") undo.defer(() => zone.ask("removeSource", address));
       }
       undo.move();
+      return [];
     },
 
     refuseTaken: () => {},

@@ -15,7 +15,7 @@ import {
   type Words,
 } from "./iptables-rules.ts";
 import { joinWords, type SavedRule, type SavedTable } from "./iptables-save.ts";
-import type { Alive, FirewallState, IptablesOptions, Mark, PortMapping } from "./model.ts";
+import type { Alive, FirewallState, IptablesOptions, LivingOwner, Mark, PortMapping } from "./model.ts";
 
 /**
  * From what is wanted and what iptables-save shows to the text for iptables-restore. Pure, so that every decision
@@ -165,7 +165,7 @@ export function applyText(
     const owner = markOf(nat.get(name) ?? []);
     if (nat.has(name) && (owner === undefined || alive(owner) === undefined)) gone.add(name);
   }
-  for (const name of deadHolders(nat, rules.mappings, gone, alive)) gone.add(name);
+  for (const name of deadHolders(nat, rules.mappings, gone, claimantOf(state, alive))) gone.add(name);
   const chains = usual.map((c) =>
     nat.has(c.name) && !gone.has(c.name) ? renamed(c, furtherChain(c.name, mark)) : c,
   );
@@ -223,6 +223,7 @@ function clash(held: Held, m: PortMapping): boolean {
 /** Throws `port/taken` if a live owner holds one of the ports. */
 export const refuseHeld = (
   saved: Saved,
+  state: FirewallState,
   mappings: readonly PortMapping[],
   mark: Mark,
   alive: Alive,
@@ -232,16 +233,26 @@ export const refuseHeld = (
     nat,
     mappings,
     chainsOf(nat, (m) => m === mark),
-    alive,
+    claimantOf(state, alive),
   );
 };
 
-/** Chains that hold one of the ports for an owner who is dead. Throws `port/taken` if an owner lives. */
+/** The container that asks for ports. */
+interface Claimant {
+  readonly containerId: string;
+  readonly alive: Alive;
+}
+const claimantOf = ({ containerId }: FirewallState, alive: Alive): Claimant => ({ containerId, alive });
+
+/**
+ * Chains that hold one of the ports for an owner who is dead. Throws `port/taken` if an owner lives, unless that is the
+ * same container in another network: its chain comes first, and ours is behind it.
+ */
 function deadHolders(
   nat: SavedTable,
   mappings: readonly PortMapping[],
   gone: ReadonlySet<string>,
-  alive: Alive,
+  { containerId, alive }: Claimant,
 ): string[] {
   const dead: string[] = [];
   for (const [name, rules] of nat) {
@@ -250,11 +261,12 @@ function deadHolders(
     const taken = mappings.find((m) => held.some((h) => clash(h, m)));
     if (taken === undefined) continue;
     const mark = markOf(rules);
-    const owner = mark === undefined ? strangerOf(nat, name) : alive(mark);
+    const owner = mark === undefined ? strangerOf(nat, name, containerId) : alive(mark);
+    if (owner?.containerId === containerId) continue;
     if (owner !== undefined)
       throw new NetError("port/taken", {
         port: `${wantedHostIp(taken)?.text ?? "*"}:${taken.hostPort}/${taken.protocol}`,
-        owner,
+        owner: owner.name,
       });
     // A stranger's chain that nothing leads to holds no port, and is not ours to remove.
     if (mark !== undefined) dead.push(name);
@@ -263,9 +275,11 @@ function deadHolders(
 }
 
 /** Who made a chain without a mark, in the words of the rule that leads to it; undefined if none does. */
-function strangerOf(nat: SavedTable, chain: string): string | undefined {
+function strangerOf(nat: SavedTable, chain: string, containerId: string): LivingOwner | undefined {
   const entry = nat.get(shared.dnat)?.find((r) => r.target === chain);
   if (entry === undefined) return undefined;
   const comment = entry.words[entry.words.indexOf("--comment") + 1] ?? "";
-  return `another program (chain ${chain}, ${comment.replace(/^dnat /, "")})`;
+  const name = `another program (chain ${chain}, ${comment.replace(/^dnat /, "")})`;
+  // As the reference plugin ends its comment.
+  return { name, containerId: comment.endsWith(` id: "${containerId}"`) ? containerId : "" };
 }

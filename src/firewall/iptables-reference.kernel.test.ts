@@ -4,6 +4,7 @@ import { peerDir } from "../../scripts/peer.ts";
 import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
 import { iptablesIn, type Variant } from "../testing/iptables.ts";
+import { allLive } from "../testing/nftables.ts";
 import { describeWith } from "../testing/needs.ts";
 import { type TestNetns, testNetns } from "../testing/netns.ts";
 import { plainEnv } from "../testing/run.ts";
@@ -165,17 +166,19 @@ describe.each(["nft", "legacy"] as const)("beside the reference over iptables-%s
       await host.plugin("portmap", "ADD", portmap("iptables", result));
       const { backend } = iptablesIn(host.netns.name, variant, folder.in("lock"));
       const other = { ...ourState("local", {}), containerId: "other" };
-      expect(() => backend.apply(other, MARK, () => "")).toThrow("taken by another program");
+      expect(() => backend.apply(other, MARK, allLive)).toThrow("taken by another program");
+      // The reference's own network of the same container is none of its rivals.
+      backend.refuseTaken(ourState("local", {}), MARK, allLive);
       const free = { ...other, rules: other.rules.filter((r) => r.kind === "masquerade") };
-      backend.apply(free, MARK, () => "");
+      backend.apply(free, MARK, allLive);
       remove(host.netns, variant, "cid");
       const left = [...(await natOf(host.netns, variant, 4)), ...(await natOf(host.netns, variant, 6))].join(
         "\n",
       );
       expect(left).not.toContain("4704479eff9e2e5ed87fe");
-      backend.verify(free, MARK);
+      backend.verify(free, MARK, allLive);
       remove(host.netns, variant, "other");
-      backend.verify(free, MARK);
+      backend.verify(free, MARK, allLive);
     });
   });
 });

@@ -1,21 +1,17 @@
 import { describe, expect, test } from "bun:test";
 import { iptablesIn, type TestIptables, type Variant } from "../testing/iptables.ts";
+import { allLive, nobodyLives, sameContainer } from "../testing/nftables.ts";
 import { describeWith, whyNot } from "../testing/needs.ts";
 import { type TestNetns, testNetns } from "../testing/netns.ts";
-import { inNetns, openNetns } from "../sys/netns.ts";
-import { plainEnv, run } from "../testing/run.ts";
+import { run } from "../testing/run.ts";
 import { cidr as prefix, ip } from "../testing/address.ts";
 import { connectFrom, serveIn } from "../testing/traffic.ts";
 import { tempDir } from "../testing/temp-dir.ts";
-import { openIptables } from "./iptables.ts";
-import { mayHaveChains } from "./iptables-probe.ts";
 import type { FirewallRule, FirewallState, IptablesOptions } from "./model.ts";
 
 /** The iptables backend against the kernel's own tables, through both programs that a host may have. */
 const MARK = "heddle-portmap-0123456789ab-0123456789abcdef";
 const OTHER = "heddle-portmap-0123456789ab-fedcba9876543210";
-const allAlive = (mark: string): string => `container behind ${mark}`;
-const nobody = (): undefined => undefined;
 
 const masquerade = (address: string): FirewallRule => ({
   kind: "masquerade",
@@ -93,7 +89,7 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
     test("a masquerade is made by one process, removed by one, and leaves no chain", async () => {
       await using b = await bench(variant);
       const wanted = state([masquerade("10.99.0.2/24"), masquerade("10.98.0.2/16")]);
-      b.tables.backend.apply(wanted, MARK, nobody);
+      b.tables.backend.apply(wanted, MARK, nobodyLives);
       expect(b.tables.calls).toEqual(["iptables-restore"]);
       const chain = "CNI-4704479eff9e2e5ed87fef06";
       const comment = String.raw`-m comment --comment "name: \"mynet\" id: \"cid\""`;
@@ -105,7 +101,7 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
         `-A ${chain} -d 10.98.0.0/16 ${comment} -j ACCEPT`,
         `-A ${chain} ! -d 224.0.0.0/4 ${comment} -j MASQUERADE`,
       ]);
-      b.tables.backend.verify(wanted, MARK);
+      b.tables.backend.verify(wanted, MARK, nobodyLives);
       b.tables.calls.length = 0;
       b.tables.backend.remove(MARK, wanted);
       expect(b.tables.calls).toEqual(["iptables-restore"]);
@@ -122,14 +118,14 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
         mapping(8080),
         mapping(8080, { target: ip("fd00:99::2"), subnet: prefix("fd00:99::2/64") }),
       ]);
-      b.tables.backend.apply(wanted, MARK, nobody);
+      b.tables.backend.apply(wanted, MARK, nobodyLives);
       expect(b.tables.calls).toEqual([
         "iptables-save",
         "iptables-restore",
         "ip6tables-save",
         "ip6tables-restore",
       ]);
-      b.tables.backend.verify(wanted, MARK);
+      b.tables.backend.verify(wanted, MARK, nobodyLives);
       expect(await b.rules("nat", 6)).toContain(
         "-A CNI-DN-4704479eff9e2e5ed87fe -p tcp -m tcp --dport 8080 -j DNAT --to-destination [fd00:99::2]:80",
       );
@@ -142,14 +138,14 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
     test("applying again replaces, and adds no second jump anywhere", async () => {
       await using b = await bench(variant);
       const first = state([masquerade("10.99.0.2/24"), mapping(8080)]);
-      b.tables.backend.apply(first, MARK, allAlive);
+      b.tables.backend.apply(first, MARK, allLive);
       const before = await b.rules();
-      b.tables.backend.apply(first, MARK, allAlive);
+      b.tables.backend.apply(first, MARK, allLive);
       expect((await b.rules()).sort()).toEqual(before.sort());
       const second = state([mapping(8081)]);
-      b.tables.backend.apply(second, MARK, allAlive);
+      b.tables.backend.apply(second, MARK, allLive);
       expect((await b.rules()).join("\n")).not.toMatch(/8080|10\.99\.0\.2\/32/);
-      b.tables.backend.verify(second, MARK);
+      b.tables.backend.verify(second, MARK, nobodyLives);
       const guard = await b.rules("raw");
       expect(guard.map((l) => l.split(" ").sort().join(" "))).toEqual(
         ["-A PREROUTING -j CNI-HOSTPORT-GUARD", "-A CNI-HOSTPORT-GUARD -d 127.0.0.0/8 ! -i lo -j DROP"].map(
@@ -162,13 +158,13 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
       await using b = await bench(variant);
       const one = state([masquerade("10.99.0.2/24")]);
       const two = state([masquerade("10.97.0.2/24")]);
-      b.tables.backend.apply(one, MARK, allAlive);
-      b.tables.backend.apply(two, OTHER, allAlive);
-      b.tables.backend.verify(one, MARK);
-      b.tables.backend.verify(two, OTHER);
+      b.tables.backend.apply(one, MARK, allLive);
+      b.tables.backend.apply(two, OTHER, allLive);
+      b.tables.backend.verify(one, MARK, nobodyLives);
+      b.tables.backend.verify(two, OTHER, nobodyLives);
       b.tables.backend.remove(MARK, one);
-      b.tables.backend.verify(two, OTHER);
-      expect(() => b.tables.backend.verify(one, MARK)).toThrow("missing");
+      b.tables.backend.verify(two, OTHER, nobodyLives);
+      expect(() => b.tables.backend.verify(one, MARK, nobodyLives)).toThrow("missing");
       b.tables.backend.remove(OTHER, two);
       expect(await b.chains()).toEqual([]);
       expect(await b.rules()).toEqual([]);
@@ -176,18 +172,18 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
 
     test("a port of a live container is refused and nothing changes; that of a dead one is taken over", async () => {
       await using b = await bench(variant);
-      b.tables.backend.apply(state([mapping(8080, { hostIp: ip("127.0.0.1") })], "one"), MARK, allAlive);
+      b.tables.backend.apply(state([mapping(8080, { hostIp: ip("127.0.0.1") })], "one"), MARK, allLive);
       const before = await b.rules();
       const wanted = state([mapping(8080)], "two");
-      expect(() => b.tables.backend.apply(wanted, OTHER, allAlive)).toThrow(
+      expect(() => b.tables.backend.apply(wanted, OTHER, allLive)).toThrow(
         `taken by container behind ${MARK}`,
       );
       expect(await b.rules()).toEqual(before);
-      b.tables.backend.apply(state([mapping(8080, { hostIp: ip("127.0.0.2") })], "two"), OTHER, allAlive);
-      b.tables.backend.apply(state([mapping(8080, { protocol: "udp" })], "two"), OTHER, allAlive);
-      b.tables.backend.apply(wanted, OTHER, nobody);
+      b.tables.backend.apply(state([mapping(8080, { hostIp: ip("127.0.0.2") })], "two"), OTHER, allLive);
+      b.tables.backend.apply(state([mapping(8080, { protocol: "udp" })], "two"), OTHER, allLive);
+      b.tables.backend.apply(wanted, OTHER, nobodyLives);
       expect((await b.rules()).join("\n")).not.toContain(MARK);
-      b.tables.backend.verify(wanted, OTHER);
+      b.tables.backend.verify(wanted, OTHER, nobodyLives);
     });
 
     test("a family that cannot be made takes the other one back", async () => {
@@ -199,14 +195,14 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
           conditionsV6: ["--no-such-match"],
         },
       );
-      expect(() => b.tables.backend.apply(wrong, MARK, nobody)).toThrow("no-such-match");
+      expect(() => b.tables.backend.apply(wrong, MARK, nobodyLives)).toThrow("no-such-match");
       expect((await b.chains()).join()).not.toContain("CNI-DN");
       expect(await b.chains(6)).toEqual([]);
     });
 
     test("removal does not need the configuration that was used", async () => {
       await using b = await bench(variant);
-      b.tables.backend.apply(state([mapping(8080), mapping(53, { protocol: "udp" })]), MARK, nobody);
+      b.tables.backend.apply(state([mapping(8080), mapping(53, { protocol: "udp" })]), MARK, nobodyLives);
       await b.netns.exec([
         `iptables-${variant}`,
         "-t",
@@ -220,12 +216,33 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
       expect((await b.rules()).join("\n")).not.toContain("CNI-DN");
     });
 
+    test("a port of the same container in another network stays with the first, and the second is behind it", async () => {
+      await using b = await bench(variant);
+      const first = state([mapping(8080)]);
+      const second = {
+        ...state([mapping(8080, { target: ip("10.98.0.2"), subnet: prefix("10.98.0.0/16") })]),
+        network: "other",
+      };
+      b.tables.backend.apply(first, MARK, sameContainer);
+      b.tables.backend.refuseTaken(second, OTHER, sameContainer);
+      b.tables.backend.apply(second, OTHER, sameContainer);
+      const entries = (await b.rules()).filter((l) => l.startsWith("-A CNI-HOSTPORT-DNAT"));
+      expect(entries.map((l) => /mynet|other/.exec(l)?.[0])).toEqual(["mynet", "other"]);
+      for (const [one, mark] of [
+        [first, MARK],
+        [second, OTHER],
+      ] as const)
+        b.tables.backend.verify(one, mark, sameContainer);
+      b.tables.backend.remove(MARK, first);
+      b.tables.backend.verify(second, OTHER, sameContainer);
+    });
+
     test("prune removes what carries the prefix and is not valid, and nothing else", async () => {
       await using b = await bench(variant);
       const foreign = "heddle-portmap-ffffffffffff-0123456789abcdef";
-      b.tables.backend.apply(state([mapping(1)], "one"), MARK, allAlive);
-      b.tables.backend.apply(state([mapping(2)], "two"), OTHER, allAlive);
-      b.tables.backend.apply(state([mapping(3)], "three"), foreign, allAlive);
+      b.tables.backend.apply(state([mapping(1)], "one"), MARK, allLive);
+      b.tables.backend.apply(state([mapping(2)], "two"), OTHER, allLive);
+      b.tables.backend.apply(state([mapping(3)], "three"), foreign, allLive);
       b.tables.backend.prune("heddle-portmap-0123456789ab-", new Set([OTHER]));
       const marks = (await b.rules()).filter((l) => l.includes("heddle-")).map((l) => l.split(" ").at(-1));
       expect(marks.sort()).toEqual([OTHER, foreign].sort());
@@ -235,14 +252,14 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
       await using b = await bench(variant);
       const ports = Array.from({ length: 32 }, (_, i) => mapping(1000 + i));
       const wanted = state(ports, "cid", { conditionsV4: ["!", "-s", "192.0.2.0/24"], markMasqBit: 5 });
-      b.tables.backend.apply(wanted, MARK, nobody);
+      b.tables.backend.apply(wanted, MARK, nobodyLives);
       const entries = (await b.rules()).filter((l) => l.startsWith("-A CNI-HOSTPORT-DNAT"));
       expect(entries.map((l) => l.split("--dports ")[1]?.split(" ")[0]?.split(",").length)).toEqual([
         15, 15, 2,
       ]);
       expect(entries.every((l) => l.includes("! -s 192.0.2.0/24"))).toBeTrue();
       expect((await b.rules()).join("\n")).toContain("--set-xmark 0x20/0x20");
-      b.tables.backend.verify(wanted, MARK);
+      b.tables.backend.verify(wanted, MARK, nobodyLives);
       b.tables.backend.remove(MARK, wanted);
       expect((await b.chains()).join()).not.toContain("CNI-DN");
     });
@@ -254,8 +271,8 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
         { kind: "ingress-policy", bridge: "br0", address: ip("10.99.0.2"), isolated: true },
         { kind: "accept-forward", address: ip("fd00:99::2") },
       ]);
-      b.tables.backend.apply(wanted, MARK, nobody);
-      b.tables.backend.verify(wanted, MARK);
+      b.tables.backend.apply(wanted, MARK, nobodyLives);
+      b.tables.backend.verify(wanted, MARK, nobodyLives);
       expect(b.tables.calls.filter((c) => c.endsWith("restore"))).toEqual([
         "iptables-restore",
         "ip6tables-restore",
@@ -263,38 +280,42 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
       const once = [await b.rules("filter"), await b.rules("filter", 6)];
       expect(once[0]).toContain("-A CNI-FORWARD -s 10.99.0.2/32 -j ACCEPT");
       expect(once[1]?.join("\n")).not.toContain("ISOLATION");
-      b.tables.backend.apply(wanted, MARK, nobody);
+      b.tables.backend.apply(wanted, MARK, nobodyLives);
       expect([await b.rules("filter"), await b.rules("filter", 6)].map((r) => r.sort())).toEqual(
         once.map((r) => r.sort()),
       );
-      b.tables.backend.apply(wanted, OTHER, nobody);
+      b.tables.backend.apply(wanted, OTHER, nobodyLives);
       b.tables.backend.remove(MARK, wanted);
-      b.tables.backend.verify(wanted, OTHER);
+      b.tables.backend.verify(wanted, OTHER, nobodyLives);
       b.tables.backend.prune(OTHER.slice(0, -16), new Set());
       for (const family of [4, 6] as const)
         expect((await b.rules("filter", family)).join("\n")).not.toMatch(/10\.99|fd00|br0|heddle/);
-      expect(() => b.tables.backend.verify(wanted, OTHER)).toThrow("iptables filter CNI-FORWARD");
+      expect(() => b.tables.backend.verify(wanted, OTHER, nobodyLives)).toThrow(
+        "iptables filter CNI-FORWARD",
+      );
     });
 
     test("an external chain is used in place of ours, and has to exist", async () => {
       await using b = await bench(variant);
       const wanted = state([mapping(8080)], "cid", { externalSetMarkChain: "KUBE-MARK-MASQ" });
-      expect(() => b.tables.backend.apply(wanted, MARK, nobody)).toThrow("KUBE-MARK-MASQ");
+      expect(() => b.tables.backend.apply(wanted, MARK, nobodyLives)).toThrow("KUBE-MARK-MASQ");
       await b.netns.exec([`iptables-${variant}`, "-t", "nat", "-N", "KUBE-MARK-MASQ"]);
-      b.tables.backend.apply(wanted, MARK, nobody);
+      b.tables.backend.apply(wanted, MARK, nobodyLives);
       expect((await b.chains()).sort()).toEqual(["CNI-DN-4704479eff9e2e5ed87fe", "CNI-HOSTPORT-DNAT"]);
-      b.tables.backend.verify(wanted, MARK);
+      b.tables.backend.verify(wanted, MARK, nobodyLives);
     });
 
     test("CHECK names the rule that was changed", async () => {
       await using b = await bench(variant);
       const wanted = state([mapping(8080)]);
-      b.tables.backend.apply(wanted, MARK, nobody);
+      b.tables.backend.apply(wanted, MARK, nobodyLives);
       await b.netns.exec([`iptables-${variant}`, "-t", "nat", "-D", "CNI-DN-4704479eff9e2e5ed87fe", "4"]);
-      expect(() => b.tables.backend.verify(wanted, MARK)).toThrow("DNAT --to-destination 10.99.0.2:80");
-      b.tables.backend.apply(wanted, MARK, nobody);
+      expect(() => b.tables.backend.verify(wanted, MARK, nobodyLives)).toThrow(
+        "DNAT --to-destination 10.99.0.2:80",
+      );
+      b.tables.backend.apply(wanted, MARK, nobodyLives);
       await b.netns.exec([`iptables-${variant}`, "-t", "raw", "-F", "PREROUTING"]);
-      expect(() => b.tables.backend.verify(wanted, MARK)).toThrow("raw PREROUTING");
+      expect(() => b.tables.backend.verify(wanted, MARK, nobodyLives)).toThrow("raw PREROUTING");
     });
   });
 
@@ -315,7 +336,7 @@ describe.each(["nft", "legacy"] as const)("the iptables backend over iptables-%s
         mapping(8081, { hostIp: ip("127.0.0.1") }),
       ]);
       expect(await reaches(container, "192.0.2.2", 80)).toBe(false);
-      host.tables.backend.apply(wanted, MARK, nobody);
+      host.tables.backend.apply(wanted, MARK, nobodyLives);
       expect(await reaches(outside, "192.0.2.1", 8080)).toBe(true);
       expect(await reaches(host.netns, "127.0.0.1", 8080)).toBe(true);
       expect(await reaches(host.netns, "127.0.0.1", 8081)).toBe(true);
@@ -388,62 +409,3 @@ async function link(a: TestNetns, b: TestNetns, addressA: string, addressB: stri
   await a.exec(["ip", "link", "set", name, "up"]);
   await b.exec(["ip", "link", "set", "eth0", "up"]);
 }
-
-describeWith({ root: true, programs: ["ip", "iptables-restore"] })("many at once", () => {
-  test("the second interface of a container keeps one chain when it is applied again alone", async () => {
-    await using netns = await testNetns();
-    using folder = tempDir("iptables");
-    const { run: program } = iptablesIn(netns.name, "nft", folder.in("unused"));
-    using handle = openNetns(netns.path);
-    const backend = openIptables({
-      run: program,
-      lockPath: folder.in("lock"),
-      probe: (family, names) => inNetns(handle, () => mayHaveChains(family, names)),
-    });
-    const one = state([masquerade("10.99.0.2/24")]);
-    const two = state([masquerade("10.97.0.2/24")]);
-    backend.apply(one, MARK, allAlive);
-    backend.apply(two, OTHER, allAlive);
-    backend.remove(MARK, one);
-    backend.apply(two, OTHER, allAlive);
-    const marked = async (): Promise<number> =>
-      (await netns.exec(["iptables-nft-save", "-t", "nat"])).stdout.split(`--comment ${OTHER}`).length - 1;
-    expect(await marked()).toBe(1);
-    backend.remove(OTHER, two);
-    expect(await marked()).toBe(0);
-  });
-
-  test("of many that want one port exactly one gets it; the shared rules are made once, and all can go at once", async () => {
-    await using netns = await testNetns();
-    using folder = tempDir("iptables");
-    const script = (work: string): string => `
-      import { openIptables } from ${JSON.stringify(`${import.meta.dir}/iptables.ts`)};
-      import { parseIp, prefix } from ${JSON.stringify(`${import.meta.dir}/../net/ip.ts`)};
-      const n = Number(process.env.N);
-      const target = parseIp("10.99.0." + n).value;
-      const rule = { kind: "port-mapping", protocol: "tcp", target, targetPort: 80, subnet: prefix(target, 24), masquerade: "local" };
-      const state = { backend: "iptables", network: "mynet", containerId: "c" + n, rules: [{ ...rule, hostPort: 8080 }] };
-      const backend = openIptables({ lockPath: ${JSON.stringify(folder.in("lock"))} });
-      const mark = "heddle-portmap-0123456789ab-00000000000000" + n;
-      ${work}`;
-    const each = (work: string) =>
-      Promise.all(
-        Array.from({ length: 8 }, (_, i) =>
-          netns.exec([process.execPath, "-e", script(work)], { env: { ...plainEnv, N: String(10 + i) } }),
-        ),
-      );
-    const outcomes = await each(`
-      try { backend.apply(state, mark, (m) => m); console.log("got it"); }
-      catch (e) { console.log(e.code); }
-      backend.apply({ ...state, containerId: "d" + n, rules: [{ ...rule, hostPort: 9000 + n }] }, mark + "d", (m) => m);`);
-    const said = outcomes.map((o) => o.stdout.trim()).sort();
-    expect(said).toEqual(["got it", ...Array<string>(7).fill("port/taken")]);
-    const rules = (await netns.exec(["iptables-save", "-t", "nat"])).stdout.split("\n");
-    for (const chain of ["PREROUTING", "OUTPUT", "POSTROUTING", "CNI-HOSTPORT-MASQ", "CNI-HOSTPORT-SETMARK"])
-      expect(rules.filter((l) => l.startsWith(`-A ${chain} `)).length).toBe(1);
-    expect(rules.filter((l) => l.includes("-j DNAT")).length).toBe(9);
-    await each("for (const m of [mark, mark + 'd']) for (const _ of [1, 2]) backend.remove(m);");
-    const left = (await netns.exec(["iptables-save", "-t", "nat"])).stdout;
-    expect(left).not.toMatch(/DNAT --to|CNI-DN-|heddle-portmap/);
-  });
-});

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { type Family } from "../net/ip.ts";
+import { nobodyLives } from "../testing/nftables.ts";
 import { tempDir } from "../testing/temp-dir.ts";
 import { openIptables } from "./iptables.ts";
 import { furtherChain, masqueradeChain } from "./iptables-names.ts";
@@ -45,13 +46,12 @@ function scripted(answer: (program: string, stdin: string, n: number) => Output 
   });
   return { backend, calls, inputs, [Symbol.dispose]: () => folder[Symbol.dispose]() };
 }
-const nobody = (): undefined => undefined;
 
 describe("the iptables backend", () => {
   test("says which package is missing", () => {
     using t = scripted(() => undefined);
-    expect(() => t.backend.apply(state(masquerade), MARK, nobody)).toThrow("package iptables");
-    expect(() => t.backend.verify(state(masquerade), MARK)).toThrow("package iptables");
+    expect(() => t.backend.apply(state(masquerade), MARK, nobodyLives)).toThrow("package iptables");
+    expect(() => t.backend.verify(state(masquerade), MARK, nobodyLives)).toThrow("package iptables");
   });
 
   test("removes nothing, and says nothing, where the programs are missing", () => {
@@ -63,7 +63,7 @@ describe("the iptables backend", () => {
 
   test("reads the tables when the short way is refused, and throws if the long way is refused the same", () => {
     using t = scripted((program) => (program.endsWith("save") ? done : refused("line 3 failed: no room")));
-    expect(() => t.backend.apply(state(masquerade), MARK, nobody)).toThrow(
+    expect(() => t.backend.apply(state(masquerade), MARK, nobodyLives)).toThrow(
       "iptables-restore: line 3 failed: no room",
     );
     expect(t.calls).toEqual(["iptables-restore", "iptables-save", "iptables-restore", "iptables-save"]);
@@ -75,7 +75,7 @@ describe("the iptables backend", () => {
       if (program.endsWith("save")) return { ...done, stdout: n > 1 ? mine : "" };
       return n === 2 ? refused("Chain already exists") : done;
     });
-    t.backend.apply(state(mapping()), MARK, nobody);
+    t.backend.apply(state(mapping()), MARK, nobodyLives);
     expect(t.calls).toEqual(["iptables-save", "iptables-restore", "iptables-save", "iptables-restore"]);
     expect(t.inputs[1]).toContain("-N CNI-HOSTPORT-DNAT");
     expect(t.inputs[3]).not.toContain("-N CNI-HOSTPORT-DNAT");
@@ -85,7 +85,7 @@ describe("the iptables backend", () => {
     using t = scripted((program) =>
       program.endsWith("save") ? done : refused("Another app is holding the lock", 4),
     );
-    expect(() => t.backend.apply(state(masquerade), MARK, nobody)).toThrow(
+    expect(() => t.backend.apply(state(masquerade), MARK, nobodyLives)).toThrow(
       expect.objectContaining({ code: "try-again" }),
     );
   });
@@ -105,7 +105,7 @@ describe("the iptables backend", () => {
     using folder = tempDir("iptables");
     const asked: (readonly string[] | undefined)[] = [];
     const probe = (_: Family, names?: readonly string[]): boolean => asked.push(names) > 0;
-    openIptables({ run, lockPath: folder.in("lock"), probe }).apply(state(masquerade), MARK, nobody);
+    openIptables({ run, lockPath: folder.in("lock"), probe }).apply(state(masquerade), MARK, nobodyLives);
     expect(asked).toEqual([[furtherChain(masqueradeChain("mynet", "cid"), MARK)]]);
     expect(calls).toEqual(["iptables-save", "iptables-restore"]);
   });
@@ -129,8 +129,8 @@ describe("the iptables backend", () => {
     const run: Run = (program) => (program.startsWith("ip6") ? undefined : done);
     const backend = openIptables({ run, lockPath: folder.in("lock"), probe: () => false });
     const accept = (address: string): FirewallRule => ({ kind: "accept-forward", address: ip(address) });
-    backend.apply(state(accept("10.1.2.3")), MARK, nobody);
-    expect(() => backend.apply(state(accept("10.1.2.3"), accept("fd00::3")), MARK, nobody)).toThrow(
+    backend.apply(state(accept("10.1.2.3")), MARK, nobodyLives);
+    expect(() => backend.apply(state(accept("10.1.2.3"), accept("fd00::3")), MARK, nobodyLives)).toThrow(
       "the iptables backend for IPv6 is not available",
     );
   });
@@ -150,7 +150,7 @@ describe("the iptables backend", () => {
       family === 4 && table === "filter";
     const backend = openIptables({ run, lockPath: folder.in("lock"), probe });
     const accept = (address: string): FirewallRule => ({ kind: "accept-forward", address: ip(address) });
-    expect(() => backend.apply(state(accept("10.1.2.3"), accept("fd00::3")), MARK, nobody)).toThrow(
+    expect(() => backend.apply(state(accept("10.1.2.3"), accept("fd00::3")), MARK, nobodyLives)).toThrow(
       "no such table",
     );
     const [made = "", taken = ""] = loaded;
@@ -164,14 +164,14 @@ describe("the iptables backend", () => {
     using t = scripted(() => done);
     const check = { kind: "mac-check", link: "veth0", mac: "02:00:00:00:00:01" } as FirewallRule;
     for (const rule of [check, mapping({ hostIp: ip("fd00::1") })])
-      expect(() => t.backend.apply(state(masquerade, rule), MARK, nobody)).toThrow(TypeError);
+      expect(() => t.backend.apply(state(masquerade, rule), MARK, nobodyLives)).toThrow(TypeError);
     expect(t.calls).toEqual([]);
   });
 
   test("a condition cannot begin another line of iptables-restore", () => {
     using t = scripted(() => done);
     const evil = { ...state(mapping()), iptables: { conditionsV4: ["-s", "10.0.0.1\nCOMMIT\n*filter\n-F"] } };
-    expect(() => t.backend.apply(evil, MARK, nobody)).toThrow("conditionsV4: contains a line break");
+    expect(() => t.backend.apply(evil, MARK, nobodyLives)).toThrow("conditionsV4: contains a line break");
     expect(t.calls).toEqual([]);
     t.backend.remove(MARK, evil);
     expect(t.calls).toEqual(["iptables-save"]);

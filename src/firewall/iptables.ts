@@ -113,13 +113,15 @@ export function openIptables(options: IptablesBackendOptions = {}): FirewallBack
           throw e;
         }
       });
+      // Every attachment has its own chain, and the first that fits is taken.
+      return [];
     },
 
     refuseTaken(state, mark, alive) {
       for (const { family, rules } of wantedFamilies(state)) {
         if (rules.mappings.length === 0 || !tables.probe(family)) continue;
         const saved = savedTables(run, family, "nat");
-        if (saved !== undefined) refuseHeld(saved, rules.mappings, mark, alive);
+        if (saved !== undefined) refuseHeld(saved, state, rules.mappings, mark, alive);
       }
     },
 

@@ -83,22 +83,32 @@ export interface IptablesOptions {
  */
 export type Mark = string;
 
-/** Tells whether the attachment behind a mark is alive, and how to name it to people. */
-export type Alive = (mark: Mark) => string | undefined;
+/** A live attachment, or one that is being made. */
+export interface LivingOwner {
+  readonly containerId: string;
+  /** How to name it to people. */
+  readonly name: string;
+}
+
+/** Who is behind a mark; undefined if that attachment does not live. */
+export type Alive = (mark: Mark) => LivingOwner | undefined;
 
 export interface FirewallBackend {
   /**
    * Makes the rules, all or nothing. A host port of a live attachment is `port/taken`; that of a dead one is taken
    * over. Rules that are there already under the same mark are replaced.
+   *
+   * A container may be in several networks, and each of them is asked for its ports: the first keeps them. Returns the
+   * marks of those of the same container that hold a port of `state` alone; once they go, `apply` gives it to this one.
    */
-  apply(state: FirewallState, mark: Mark, alive: Alive): void;
+  apply(state: FirewallState, mark: Mark, alive: Alive): readonly Mark[];
   /**
    * Throws `port/taken` if a live attachment has a host port of `state` in this backend, whichever backend `state` is
    * for. Ports of dead attachments are left to `apply`, or do no harm.
    */
   refuseTaken(state: FirewallState, mark: Mark, alive: Alive): void;
-  /** Throws `check/differs` for the first rule that is missing or differs. */
-  verify(state: FirewallState, mark: Mark): void;
+  /** Throws `check/differs` for the first rule that is missing or differs. A port may be the same container's elsewhere. */
+  verify(state: FirewallState, mark: Mark, alive: Alive): void;
   /** Removes what `state` names and is still ours; without it, everything that carries the mark. Nothing there: fine. */
   remove(mark: Mark, state?: FirewallState): void;
   /** Removes everything whose mark begins with `prefix` and is not in `valid`. */

@@ -38,7 +38,7 @@ kernel("a mapping with conditions", () => {
       ),
     );
     b.firewall.apply(wanted, A, allLive);
-    b.firewall.verify(wanted, A);
+    b.firewall.verify(wanted, A, nobodyLives);
     const chain = `conditions4_${A}`;
     const text = await listRuleset(b.netns, "chain", "inet", "heddle", chain);
     const dnat = [
@@ -71,11 +71,11 @@ kernel("a mapping with conditions", () => {
     await using b = await nftablesBench();
     b.firewall.apply(stateOf(only(local("8080/tcp"), "ip saddr 192.0.2.1")), A, allLive);
     const wanted = stateOf(only(local("8080/tcp"), "ip saddr != 192.0.2.1"));
-    expect(() => b.firewall.verify(wanted, A)).toThrow("conditions4_");
+    expect(() => b.firewall.verify(wanted, A, nobodyLives)).toThrow("conditions4_");
     b.firewall.apply(wanted, A, allLive);
-    b.firewall.verify(wanted, A);
+    b.firewall.verify(wanted, A, nobodyLives);
     b.firewall.apply(stateOf(local("8080/tcp")), A, allLive);
-    b.firewall.verify(stateOf(local("8080/tcp")), A);
+    b.firewall.verify(stateOf(local("8080/tcp")), A, nobodyLives);
     expect(await listRuleset(b.netns)).not.toContain(`goto conditions4_${A}`);
   });
 
@@ -103,7 +103,7 @@ kernel("a mapping with conditions", () => {
       expect(() => b.firewall.refuseTaken(other, B, allLive)).toThrow("is taken by");
       // That of a dead container is taken over.
       b.firewall.apply(other, B, nobodyLives);
-      b.firewall.verify(other, B);
+      b.firewall.verify(other, B, nobodyLives);
       b.firewall.remove(B);
       b.firewall.remove(A);
       expect((await listRuleset(b.netns)).includes("heddle-portmap")).toBeFalse();

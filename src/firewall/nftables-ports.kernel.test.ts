@@ -11,6 +11,7 @@ import {
   nftablesBench,
   type NftablesBench,
   nobodyLives,
+  sameContainer,
   stateOf,
 } from "../testing/nftables.ts";
 import { tempDir } from "../testing/temp-dir.ts";
@@ -59,7 +60,7 @@ kernel("a host port", () => {
     await using b = await nftablesBench();
     b.firewall.apply(stateOf(local(first)), A, nobodyLives);
     b.firewall.apply(stateOf(local(second, 3)), B, nobodyLives);
-    b.firewall.verify(stateOf(local(second, 3)), B);
+    b.firewall.verify(stateOf(local(second, 3)), B, nobodyLives);
     expect(await listRuleset(b.netns)).not.toContain(`${A}" : 10.99.0.2 . 80`);
   });
 
@@ -68,7 +69,7 @@ kernel("a host port", () => {
     b.firewall.apply(stateOf(local("9090/tcp")), A, nobodyLives);
     const both = stateOf(local("192.0.2.1:9090/tcp", 3), local("9090/tcp", 3));
     b.firewall.apply(both, B, nobodyLives);
-    b.firewall.verify(both, B);
+    b.firewall.verify(both, B, nobodyLives);
     expect(await marks(b)).toBe(1);
   });
 
@@ -80,8 +81,8 @@ kernel("a host port", () => {
     await using b = await nftablesBench();
     b.firewall.apply(stateOf(local(first)), A, nobodyLives);
     b.firewall.apply(stateOf(local(second, 3)), B, allLive);
-    b.firewall.verify(stateOf(local(first)), A);
-    b.firewall.verify(stateOf(local(second, 3)), B);
+    b.firewall.verify(stateOf(local(first)), A, nobodyLives);
+    b.firewall.verify(stateOf(local(second, 3)), B, nobodyLives);
   });
 
   test("is free in the other address family", async () => {
@@ -89,7 +90,7 @@ kernel("a host port", () => {
     b.firewall.apply(stateOf(local("9090/tcp")), A, nobodyLives);
     const six = stateOf(mapping("9090/tcp", "[fd00:99::3]:80", "fd00:99::/64"));
     b.firewall.apply(six, B, allLive);
-    b.firewall.verify(six, B);
+    b.firewall.verify(six, B, nobodyLives);
   });
 
   test("on one address and on every address go together in one attachment", async () => {
@@ -97,7 +98,35 @@ kernel("a host port", () => {
     const both = stateOf(local("9090/tcp"), mapping("127.0.0.1:9090/tcp", "10.99.0.2:81", SUBNET));
     b.firewall.apply(both, A, allLive);
     b.firewall.apply(both, A, allLive);
-    b.firewall.verify(both, A);
+    b.firewall.verify(both, A, nobodyLives);
+  });
+
+  test("of the same container in another network stays with the first, and is the second's once it goes", async () => {
+    await using b = await nftablesBench();
+    const first = stateOf(local("9090/tcp", 2), local("127.0.0.1:9091/tcp", 2));
+    const second = stateOf(local("9090/tcp", 3), local("127.0.0.1:9091/tcp", 3), local("9092/tcp", 3));
+    expect(b.firewall.apply(first, A, sameContainer)).toEqual([]);
+    expect(b.firewall.apply(second, B, sameContainer)).toEqual([A]);
+    expect(b.firewall.apply(second, B, sameContainer)).toEqual([A]);
+    b.firewall.verify(first, A, sameContainer);
+    b.firewall.verify(second, B, sameContainer);
+    expect(() => b.firewall.verify(second, B, allLive)).toThrow("host port 0.0.0.0:9090/tcp");
+    b.firewall.remove(A, first);
+    expect(b.firewall.apply(second, B, sameContainer)).toEqual([]);
+    b.firewall.verify(second, B, nobodyLives);
+    b.firewall.remove(B, second);
+    expect(await marks(b)).toBe(0);
+    expect(await listRuleset(b.netns)).not.toContain(B);
+  });
+
+  test("of one address and of every address stand side by side for the same container", async () => {
+    await using b = await nftablesBench();
+    const first = stateOf(local("127.0.0.1:9090/tcp", 2));
+    const second = stateOf(local("9090/tcp", 3));
+    expect(b.firewall.apply(first, A, sameContainer)).toEqual([]);
+    expect(b.firewall.apply(second, B, sameContainer)).toEqual([]);
+    b.firewall.verify(first, A, nobodyLives);
+    b.firewall.verify(second, B, nobodyLives);
   });
 
   test("that a person put into the map by hand is not taken", async () => {

@@ -79,7 +79,7 @@ kernel("the nftables backend", () => {
     const once = await listRuleset(b.netns);
     b.firewall.apply(everything, A, allLive);
     expect((await listRuleset(b.netns)).split("\n").toSorted()).toEqual(once.split("\n").toSorted());
-    b.firewall.verify(everything, A);
+    b.firewall.verify(everything, A, nobodyLives);
   });
 
   test("replaces what the same mark had under other keys", async () => {
@@ -96,7 +96,7 @@ kernel("the nftables backend", () => {
     );
     b.firewall.apply(before, A, nobodyLives);
     b.firewall.apply(after, A, allLive);
-    b.firewall.verify(after, A);
+    b.firewall.verify(after, A, nobodyLives);
     const text = await listRuleset(b.netns);
     expect(text).not.toContain("02:00:00:00:00:01");
     expect(text).not.toContain("tcp . 9090");
@@ -111,7 +111,7 @@ kernel("the nftables backend", () => {
       expect(await marks(b)).toBe(11);
       b.firewall.remove(A, state);
       expect(await marks(b)).toBe(0);
-      b.firewall.verify(other, B);
+      b.firewall.verify(other, B, nobodyLives);
       b.firewall.remove(A, state);
       b.firewall.remove(B, state && other);
       const left = listChains(b.socket).map((c) => c.chain);
@@ -123,7 +123,7 @@ kernel("the nftables backend", () => {
     await using b = await nftablesBench();
     b.firewall.apply(everything, B, nobodyLives);
     b.firewall.remove(A, everything);
-    b.firewall.verify(everything, B);
+    b.firewall.verify(everything, B, nobodyLives);
   });
 
   test("DEL with another configuration than ADD had leaves nothing", async () => {
@@ -155,8 +155,8 @@ kernel("the nftables backend", () => {
     expect(text).not.toContain(A);
     expect(text).not.toContain("masq_10.99.0.0/24");
     expect(text).not.toContain("127.0.0.1");
-    b.firewall.verify(stateOf(masquerade("10.98.0.2/24"), local("1001/tcp", 3)), B);
-    b.firewall.verify(stateOf(masquerade("10.97.0.2/24")), elsewhere);
+    b.firewall.verify(stateOf(masquerade("10.98.0.2/24"), local("1001/tcp", 3)), B, nobodyLives);
+    b.firewall.verify(stateOf(masquerade("10.97.0.2/24")), elsewhere, nobodyLives);
   });
 
   test("many attachments share a subnet's chain, which goes with the last", async () => {
@@ -220,9 +220,9 @@ kernel("CHECK", () => {
   test.each(breaks)("notices when %s", async (_, commands) => {
     await using b = await nftablesBench();
     b.firewall.apply(everything, A, nobodyLives);
-    b.firewall.verify(everything, A);
+    b.firewall.verify(everything, A, nobodyLives);
     await b.netns.exec(["nft", "-f", "-"], { stdin: `${commands.join("\n")}\n` });
-    expect(() => b.firewall.verify(everything, A)).toThrow("want");
+    expect(() => b.firewall.verify(everything, A, nobodyLives)).toThrow("want");
   });
 });
 
@@ -237,8 +237,8 @@ kernel("after others changed the rule set", () => {
     await b.netns.exec(["nft", command]);
     b.firewall.apply(stateOf(masquerade("10.99.0.3/24"), local("9091/tcp", 3)), B, allLive);
     b.firewall.apply(everything, A, allLive);
-    b.firewall.verify(everything, A);
-    b.firewall.verify(stateOf(masquerade("10.99.0.3/24"), local("9091/tcp", 3)), B);
+    b.firewall.verify(everything, A, nobodyLives);
+    b.firewall.verify(stateOf(masquerade("10.99.0.3/24"), local("9091/tcp", 3)), B, nobodyLives);
     const text = await listRuleset(b.netns);
     expect(text.split("ip saddr vmap @masquerade4")).toHaveLength(2);
     expect(text.split("ip daddr != 10.99.0.0/24 masquerade")).toHaveLength(2);
@@ -284,7 +284,7 @@ kernel("after others changed the rule set", () => {
         commit(b.socket, [deleteElements(inetTable, sets4.wildcard, [element])]);
       return undefined;
     });
-    b.firewall.verify(stateOf(local("9090/tcp", 3)), B);
+    b.firewall.verify(stateOf(local("9090/tcp", 3)), B, nobodyLives);
   });
 
   test("an address that a live attachment has is refused by name", async () => {

@@ -35,6 +35,13 @@ export interface NftablesOptions {
   readonly lockDir?: string;
 }
 
+/** Who asks for rules. */
+interface Claimant {
+  readonly mark: Mark;
+  readonly containerId: string;
+  readonly alive: Alive;
+}
+
 /** Runs `work` while no other program holds the lock; `portmap` is taken before `layout`. */
 type Alone = <T>(lock: "portmap" | "layout", work: () => T) => T;
 
@@ -52,19 +59,23 @@ export function openNftables(options: NftablesOptions = {}): FirewallBackend & D
     return work();
   };
   // Two ADDs must not both find a port free: the one with an address, the other with every address.
-  const forPorts = (state: FirewallState | undefined, work: () => void): void =>
+  const forPorts = <T>(state: FirewallState | undefined, work: () => T): T =>
     state && !hasMappings(state) ? work() : alone("portmap", work);
   return {
     apply(state, mark, alive) {
       const wanted = plan(state.rules, mark);
-      forPorts(state, () => apply(socket, alone, wanted, mark, alive));
+      const claimant = { mark, containerId: state.containerId, alive };
+      return forPorts(state, () => apply(socket, alone, wanted, claimant));
     },
     refuseTaken(state, mark, alive) {
       const mappings = plan(state.rules, mark).elements.filter((p) => p.mapping !== undefined && !p.shared);
-      rivals(socket, mappings, mark, alive);
-      withWantedKeys(socket, mappings, mark, alive);
+      const claimant = { mark, containerId: state.containerId, alive };
+      rivals(socket, mappings, claimant);
+      withWantedKeys(socket, mappings, claimant);
     },
-    verify: (state, mark) => verify(socket, plan(state.rules, mark), mark),
+    verify(state, mark, alive) {
+      verify(socket, plan(state.rules, mark), { mark, containerId: state.containerId, alive });
+    },
     remove(mark, state) {
       const marked = (): Placed[] => listMarked(socket, (m) => m === mark);
       const planned = state && planToRemove(state, mark);
@@ -164,20 +175,31 @@ const deletions = (elements: readonly Placed[]): Request[] =>
  * lock around what is shared, are worth it: a transaction that fails waits for the kernel's grace period, 10 ms and more
  * (measured), and everybody else waits with it.
  */
-function apply(socket: NetlinkSocket, alone: Alone, wanted: Wanted, mark: Mark, alive: Alive): void {
+function apply(socket: NetlinkSocket, alone: Alone, wanted: Wanted, claimant: Claimant): readonly Mark[] {
+  let holders: ReadonlyMap<Placed, Mark> = new Map();
   retried((attempt) => {
     const shared = attempt > 0 || buildShared(socket, wanted, false).length > 0;
     const put = (): boolean => {
       const building = shared ? buildShared(socket, wanted, true) : [];
-      const replaced = distinct([
-        ...rivals(socket, wanted.elements, mark, alive),
-        ...(shared ? inTheWay(socket, wanted.elements, mark, alive) : []),
-      ]);
-      return fits(socket, [...building, ...deletions(replaced), ...additions(wanted.elements)]);
+      const there = shared ? inTheWay(socket, wanted.elements, claimant) : nothingThere;
+      const replaced = distinct([...rivals(socket, wanted.elements, claimant), ...there.replaced]);
+      ({ holders } = there);
+      const added = wanted.elements.filter((p) => !holders.has(p));
+      return fits(socket, [...building, ...deletions(replaced), ...additions(added)]);
     };
     return (shared ? alone("layout", put) : put()) ? "done" : "again";
   });
+  return [...new Set(holders.values())];
 }
+
+/** What is there under keys that are wanted. */
+interface There {
+  /** Of ourselves or of dead attachments: to be removed. */
+  readonly replaced: readonly Placed[];
+  /** Wanted elements whose key another attachment of the same container has, which keeps it. */
+  readonly holders: ReadonlyMap<Placed, Mark>;
+}
+const nothingThere: There = { replaced: [], holders: new Map() };
 
 /** The changes that make the groups and subnet chains that are missing; with `compare`, those that differ as well. */
 const buildShared = (socket: NetlinkSocket, wanted: Wanted, compare: boolean): Request[] => [
@@ -190,35 +212,40 @@ const distinct = (elements: readonly Placed[]): Placed[] => [
   ...new Map(elements.map((p) => [keyOf(p), p])).values(),
 ];
 
+/** As `withWantedKeys`. One of our own means that this is not the first time: then whatever carries our mark goes. */
+function inTheWay(socket: NetlinkSocket, elements: readonly Placed[], claimant: Claimant): There {
+  const there = withWantedKeys(socket, elements, claimant);
+  const { mark } = claimant;
+  const again = there.replaced.some((p) => p.element.comment === mark);
+  return again
+    ? { ...there, replaced: [...there.replaced, ...listMarked(socket, (m) => m === mark)] }
+    : there;
+}
+
+/** Throws if a live attachment of another container has a key. */
+function withWantedKeys(socket: NetlinkSocket, elements: readonly Placed[], claimant: Claimant): There {
+  const replaced: Placed[] = [];
+  const holders = new Map<Placed, Mark>();
+  for (const p of elements) {
+    const found = p.shared ? undefined : findElement(socket, p.table, p.set, p.element.key);
+    if (found === undefined) continue;
+    const holder = liveHolder(found.comment, p, claimant);
+    if (holder === undefined) replaced.push({ ...p, element: found });
+    else holders.set(p, holder);
+  }
+  return { replaced, holders };
+}
+
 /**
- * Elements with the keys that are wanted, of ourselves or of dead attachments. Throws if a live one has a key. One of
- * our own means that this is not the first time: then whatever carries our mark goes.
+ * The mark of the live attachment of the same container to which a mapping belongs; undefined if it is our own or
+ * nobody's. Throws for that of anybody else.
  */
-function inTheWay(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark, alive: Alive): Placed[] {
-  const found = withWantedKeys(socket, elements, mark, alive);
-  const again = found.some((p) => p.element.comment === mark);
-  return again ? [...found, ...listMarked(socket, (m) => m === mark)] : found;
-}
-
-function withWantedKeys(
-  socket: NetlinkSocket,
-  elements: readonly Placed[],
-  mark: Mark,
-  alive: Alive,
-): Placed[] {
-  return elements.flatMap((p) => {
-    if (p.shared) return [];
-    const found = findElement(socket, p.table, p.set, p.element.key);
-    if (found === undefined) return [];
-    refuseLive(found.comment, p, mark, alive);
-    return [{ ...p, element: found }];
-  });
-}
-
-function refuseLive(owner: string | undefined, wanted: Placed, mark: Mark, alive: Alive): void {
-  if (owner === mark) return;
-  const name = owner === undefined ? "an element without an owner" : alive(owner);
-  if (name === undefined) return;
+function liveHolder(owner: Mark | undefined, wanted: Placed, claimant: Claimant): Mark | undefined {
+  if (owner === claimant.mark) return undefined;
+  const living = owner === undefined ? undefined : claimant.alive(owner);
+  if (owner !== undefined && living === undefined) return undefined;
+  if (wanted.mapping && living?.containerId === claimant.containerId) return owner;
+  const name = living?.name ?? "an element without an owner";
   if (wanted.mapping) throw new NetError("port/taken", { port: showPort(wanted.mapping), owner: name });
   throw new NetError("resource/exists", {
     what: `an element of ${name} for the same address`,
@@ -231,7 +258,7 @@ function refuseLive(owner: string | undefined, wanted: Placed, mark: Mark, alive
  * wildcard, and each against those with conditions. Returns those of dead attachments, to be removed; throws
  * `port/taken` for a live one.
  */
-function rivals(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark, alive: Alive): Placed[] {
+function rivals(socket: NetlinkSocket, elements: readonly Placed[], claimant: Claimant): Placed[] {
   if (!elements.some((p) => p.mapping)) return [];
   const conditional = findChain(socket, inetTable, conditionalGroup.witness.chain) !== undefined;
   return elements.flatMap((p) => {
@@ -252,8 +279,9 @@ function rivals(socket: NetlinkSocket, elements: readonly Placed[], mark: Mark, 
       if (set === p.set) return [];
       const element = findElement(socket, p.table, set, key);
       // Our own mapping under the other key is a wish of the same configuration, and the kernel asks for addresses first.
-      if (element === undefined || element.comment === mark) return [];
-      refuseLive(element.comment, p, mark, alive);
+      if (element === undefined || element.comment === claimant.mark) return [];
+      // The same container's wishes stand side by side, too.
+      if (liveHolder(element.comment, p, claimant) !== undefined) return [];
       return [{ table: p.table, set, element }];
     });
   });
@@ -350,18 +378,19 @@ function pruneShared(socket: NetlinkSocket): void {
   }
 }
 
-function verify(socket: NetlinkSocket, wanted: Wanted, mark: Mark): void {
+function verify(socket: NetlinkSocket, wanted: Wanted, claimant: Claimant): void {
   for (const g of wanted.groups) for (const c of g.chains) verifyChain(socket, g.table, c);
   for (const c of wanted.chains) verifyChain(socket, inetTable, c);
-  for (const p of wanted.elements) verifyElement(socket, p, mark);
+  for (const p of wanted.elements) verifyElement(socket, p, claimant);
 }
 
-function verifyElement(socket: NetlinkSocket, p: Placed, mark: Mark): void {
+function verifyElement(socket: NetlinkSocket, p: Placed, { mark, containerId, alive }: Claimant): void {
   const found = findElement(socket, p.table, p.set, p.element.key);
   const own = (comment: string | undefined): string => (p.shared ? "" : ` of ${comment ?? "nobody"}`);
   const wanted = showData(p.element.data) + own(mark);
   const there = found ? showData(found.data) + own(found.comment) : "nothing";
   if (there === wanted) return;
+  if (p.mapping && found?.comment !== undefined && alive(found.comment)?.containerId === containerId) return;
   const where = p.mapping ? `host port ${showPort(p.mapping)}` : `element ${showData(p.element.key)}`;
   throw new NetError("check/differs", {
     what: `${where} in nftables set ${p.table.family} ${p.table.table} ${p.set.name}`,

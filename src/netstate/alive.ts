@@ -1,3 +1,4 @@
+import type { LivingOwner } from "../firewall/model.ts";
 import { openNetlink } from "../netlink/socket.ts";
 import { statPath } from "../sys/files.ts";
 import { inNetns, tryOpenNetns } from "../sys/netns.ts";
@@ -36,17 +37,22 @@ export function identifyNetns(path: string): NetnsIdentity | undefined {
 }
 
 /**
- * The name of who is behind a mark, if that attachment is alive or being made: an ADD that has put its rules into the
+ * Who is behind a mark, if that attachment is alive or being made: an ADD that has put its rules into the
  * kernel, but is not done, must not lose them to the next one. What a killed one left has no owner.
  */
-export function livingOwner(mark: string): string | undefined {
+export function livingOwner(mark: string): LivingOwner | undefined {
   const first = peekRecord(mark);
   if (first === undefined) return undefined;
-  if (!first.committed && isBusy(first.owner)) return describeOwner(first);
+  if (!first.committed && isBusy(first.owner)) return ownerOf(first);
   // It may have been committed between the two looks.
   const now = first.committed ? first : peekRecord(mark);
-  return now !== undefined && isAlive(now) ? describeOwner(now) : undefined;
+  return now !== undefined && isAlive(now) ? ownerOf(now) : undefined;
 }
+
+const ownerOf = (record: AttachmentRecord): LivingOwner => ({
+  containerId: record.owner.containerId,
+  name: describeOwner(record),
+});
 
 export const describeOwner = ({ owner }: AttachmentRecord): string =>
   `container ${owner.containerId} (${owner.ifname}, network ${owner.network})`;

@@ -43,7 +43,14 @@ const openers: { readonly [B in Backend]: () => Promise<Opener> } = {
 export const trackedMappings = (state: FirewallState): readonly PortMapping[] =>
   state.rules.filter((r) => r.kind === "port-mapping").filter((m) => m.protocol !== "tcp");
 
-const mapsPorts = (state: FirewallState): boolean => state.rules.some((r) => r.kind === "port-mapping");
+export const mapsPorts = (state: FirewallState): boolean =>
+  state.rules.some((r) => r.kind === "port-mapping");
+
+/** Held by who decides over host ports. */
+export function lockHostPorts(): Disposable {
+  makeDirs(`${runDir()}/lock`, 0o700);
+  return lockFile(`${runDir()}/lock/host-ports`, "exclusive");
+}
 
 /** Loads what the state needs, or these backends when there is no state. */
 export async function loadFirewalls(needed: NetState | readonly Backend[]): Promise<Firewalls> {
@@ -83,8 +90,7 @@ export async function loadFirewalls(needed: NetState | readonly Backend[]): Prom
     open,
     withHostPorts(state, mark, alive, work) {
       if (!mapsPorts(state)) return work();
-      makeDirs(`${runDir()}/lock`, 0o700);
-      using _lock = lockFile(`${runDir()}/lock/host-ports`, "exclusive");
+      using _lock = lockHostPorts();
       const rival = rivals.get(state);
       if (rival !== undefined) open(rival).refuseTaken(state, mark, alive);
       else if (rivalAppeared())

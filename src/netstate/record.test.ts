@@ -10,6 +10,7 @@ import {
   isBusy,
   listRecords,
   type NetnsIdentity,
+  addHeir,
   openRecord,
   peekRecord,
   recordDir,
@@ -107,7 +108,14 @@ describe("a record", () => {
     addUpTo("commit");
     expect(files()).toEqual([mark]);
     const read = peekRecord(mark);
-    expect(read).toEqual({ owner, netns, committed: true, state, borrowed: [{ object: 0, value: "down" }] });
+    expect(read).toEqual({
+      owner,
+      netns,
+      committed: true,
+      state,
+      borrowed: [{ object: 0, value: "down" }],
+      heirs: [],
+    });
   });
   test("that is removed is gone, with its lock", () => {
     addUpTo("commit");
@@ -126,7 +134,7 @@ describe("a record", () => {
     addUpTo("commit");
     addUpTo("begin");
     expect(files()).toEqual([`${mark}.pending`]);
-    expect(peekRecord(mark)).toEqual({ owner, netns, committed: false, borrowed: [] });
+    expect(peekRecord(mark)).toEqual({ owner, netns, committed: false, borrowed: [], heirs: [] });
   });
   test("holds its lock until it is closed", () => {
     const record = openRecord(owner);
@@ -134,6 +142,28 @@ describe("a record", () => {
     expect(isBusy(owner)).toBe(true);
     record[Symbol.dispose]();
     expect(isBusy(owner)).toBe(false);
+  });
+  test("takes lines from others while it is written and after, and none when it is gone", () => {
+    addHeir(mark, "nobody's");
+    expect(files()).toEqual([]);
+    {
+      using record = openRecord(owner);
+      record.begin(netns);
+      addHeir(mark, "one");
+      record.plan(state);
+      record.borrow({ object: 0, value: "down" });
+      addHeir(mark, "two");
+      record.commit();
+    }
+    addHeir(mark, "three");
+    expect(peekRecord(mark)).toEqual({
+      owner,
+      netns,
+      committed: true,
+      state,
+      borrowed: [{ object: 0, value: "down" }],
+      heirs: ["one", "two", "three"],
+    });
   });
   test("of a second plan has that one's values alone", () => {
     {
@@ -168,6 +198,7 @@ describe("a record cut short at any byte", () => {
       committed: false,
       ...(lines.length > 1 ? { state } : {}),
       borrowed: lines.length > 2 ? [{ object: 0, value: "down" }] : [],
+      heirs: [],
     };
   }
   test("says exactly what its whole lines say", () => {
@@ -184,7 +215,7 @@ describe("a record cut short at any byte", () => {
     addUpTo("borrow");
     const [head, , borrowed] = readFileSync(pendingFile(), "utf8").split("\n");
     writeFileSync(pendingFile(), `${head}\n{"state":{"objects":[{"addr\n${borrowed}\n`);
-    expect(peekRecord(mark)).toEqual({ owner, netns, committed: false, borrowed: [] });
+    expect(peekRecord(mark)).toEqual({ owner, netns, committed: false, borrowed: [], heirs: [] });
   });
   test("with an address that is none ends there", () => {
     addUpTo("plan");

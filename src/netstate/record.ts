@@ -3,6 +3,7 @@ import {
   listDir,
   makeDirs,
   O,
+  putText,
   readText,
   removeIfThere,
   renameFile,
@@ -52,6 +53,8 @@ export interface AttachmentRecord {
   /** What was, or was about to be, made. Absent if ADD ended before it had a plan. */
   readonly state?: NetState;
   readonly borrowed: readonly Borrowed[];
+  /** Marks of attachments of the same container that want a host port which this one has. */
+  readonly heirs: readonly string[];
 }
 
 interface Head {
@@ -159,7 +162,7 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
   const lines = text.split("\n").slice(0, -1);
   let record: AttachmentRecord | undefined;
   for (const line of lines) {
-    let entry: Partial<Head> & { state?: NetState; goesOn?: boolean; borrowed?: Borrowed };
+    let entry: Partial<Head> & { state?: NetState; goesOn?: boolean; borrowed?: Borrowed; heir?: string };
     try {
       entry = parse(line) as typeof entry;
     } catch {
@@ -172,10 +175,13 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
         ...(entry.lease ? { lease: entry.lease } : {}),
         committed,
         borrowed: [],
+        heirs: [],
       };
     else if (record && Array.isArray(entry.state?.objects))
       record = { ...record, state: entry.state, borrowed: entry.goesOn ? record.borrowed : [] };
     else if (record && entry.borrowed) record = { ...record, borrowed: [...record.borrowed, entry.borrowed] };
+    else if (record && typeof entry.heir === "string")
+      record = { ...record, heirs: [...record.heirs, entry.heir] };
   }
   return record;
 }
@@ -186,6 +192,21 @@ export const peekRecord = (mark: string): AttachmentRecord | undefined =>
   readRecord(`${recordDir()}/${mark}${PENDING}`, false) ??
   // It was committed, and thus renamed, between the two looks.
   readRecord(`${recordDir()}/${mark}`, true);
+
+/**
+ * Adds a line to the record behind `mark`, which may be somebody else's and at work: the lines of both stand whole, one
+ * behind the other. Nothing is done if there is no record.
+ */
+export function addHeir(mark: string, heir: string): void {
+  const path = `${recordDir()}/${mark}`;
+  const added = (file: string): boolean =>
+    unlessErrno(["ENOENT"], () => {
+      putText(file, `${stringify({ heir })}\n`, O.APPEND | O.NOFOLLOW);
+      return true;
+    }) ?? false;
+  // It may be committed, and thus renamed, between the first two looks.
+  void (added(path) || added(path + PENDING) || added(path));
+}
 
 /** When the record of this key was last written, which is in its ADD: milliseconds since 1970. */
 export function recordedAt(owner: Owner): number | undefined {

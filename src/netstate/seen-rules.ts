@@ -7,6 +7,7 @@ import { seeNftables } from "../firewall/nftables-seen.ts";
 import type { SeenRule } from "../firewall/seen.ts";
 import { type Family, hostPrefix } from "../net/ip.ts";
 import { openRuleSet } from "../nft/available.ts";
+import { livingOwner } from "./alive.ts";
 import type { ComparedFirewalls } from "./compare-firewalls.ts";
 import { backendsOf } from "./health.ts";
 import type { FirewallObject } from "./model.ts";
@@ -72,7 +73,7 @@ function confirms(
   firewalls: ComparedFirewalls["firewalls"],
 ): boolean {
   try {
-    firewalls.open("firewalld").verify(state, mark);
+    firewalls.open("firewalld").verify(state, mark, livingOwner);
     return true;
   } catch (e) {
     if (isNetError(e, "check/differs") || isNetError(e, "program/failed") || isNetError(e, "config/invalid"))

@@ -21,12 +21,12 @@ export function lockFile(path: string, mode: keyof typeof operation): Lock {
 /** As `lockFile`, for an exclusive lock that is not waited for: undefined while somebody else has it. */
 export const tryLockFile = (path: string): Lock | undefined => take(path, operation.exclusive | LOCK_NB);
 
-/** `fd` is the locked file, open for reading and writing. */
+/** `fd` is the locked file, open for reading and for writing at its end. */
 export type Lock = Disposable & { readonly fd: number };
 
 function take(path: string, how: number): Lock | undefined {
   for (;;) {
-    using fd = openFile(path, O.RDWR | O.CREAT | O.NOFOLLOW, 0o600);
+    using fd = openFile(path, O.RDWR | O.CREAT | O.APPEND | O.NOFOLLOW, 0o600);
     const taken = tryCall((libc) => libc.flock(fd.raw, how));
     if (taken === "EAGAIN") return undefined;
     if (typeof taken === "string") throw new NetError("sys/call", { call: "flock", on: path, errno: taken });

@@ -3,7 +3,13 @@
  * it was opened, so that the test itself stays outside.
  */
 import { openNftables } from "../firewall/nftables.ts";
-import type { FirewallBackend, FirewallRule, FirewallState, PortMapping } from "../firewall/model.ts";
+import type {
+  FirewallBackend,
+  FirewallRule,
+  FirewallState,
+  LivingOwner,
+  PortMapping,
+} from "../firewall/model.ts";
 import { type Ip, type IpPrefix, parseIp, parsePrefix } from "../net/ip.ts";
 import { parseMac } from "../net/mac.ts";
 import { type NetlinkSocket, openNetlink } from "../netlink/socket.ts";
@@ -103,4 +109,9 @@ export const markOf = (n: number, network = "0123456789ab"): string =>
   `heddle-portmap-${network}-${n.toString(16).padStart(16, "0")}`;
 /** Answers of `alive`. */
 export const nobodyLives = (): undefined => undefined;
-export const allLive = (mark: string): string => `container behind ${mark}`;
+export const allLive = (mark: string): LivingOwner => ({
+  containerId: `of ${mark}`,
+  name: `container behind ${mark}`,
+});
+/** All live, and are attachments of the container of `stateOf`. */
+export const sameContainer = (mark: string): LivingOwner => ({ ...allLive(mark), containerId: "cid" });

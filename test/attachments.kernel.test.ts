@@ -144,8 +144,18 @@ describe("heddle reload", () => {
       );
       expect((await host.exec(["sysctl", "-n", "net.ipv4.ip_forward"])).stdout).toBe("1\n");
       expect((await host.cli(["cni", "check", "mynet", netns.path], env)).code).toBe(0);
+      // One attachment alone is named as in `heddle show`; another's is not touched.
+      await host.exec(["nft", "flush", "ruleset"]);
+      const nobody = await host.cli(["reload", "ffffffff"], {});
+      expect([nobody.code, nobody.stderr]).toEqual([2, expect.stringContaining("no attachment")]);
+      expect((await host.cli(["reload", "ffff", "--all"], {})).code).toBe(2);
+      expect((await host.exec(["nft", "list", "ruleset"])).stdout).toBe("");
+      const { stdout } = await host.cli(["ps", "--json"], {});
+      const [{ key }] = JSON.parse(stdout) as [{ key: string }];
+      expect((await host.cli(["reload", key.slice(0, 6)], {})).code).toBe(0);
+      expect(lines((await host.exec(["nft", "list", "ruleset"])).stdout)).toEqual(lines(rules));
       // What is in place stays as it is.
-      expect((await host.cli(["reload"], {})).code).toBe(0);
+      expect((await host.cli(["reload", "--all"], {})).code).toBe(0);
       expect(lines((await host.exec(["nft", "list", "ruleset"])).stdout)).toEqual(lines(rules));
       expect((await host.cli(["cni", "del", "mynet", netns.path], env)).code).toBe(0);
     },

@@ -112,6 +112,10 @@ portTest(
     for (const net of nets) expect(await on("ADD", net)).toBe("");
     for (const net of nets) expect(await on("CHECK", net)).toBe("");
     expect(await leadsTo(host, 8080)).toBe(first.address);
+    // After a flush it is again the first that has it.
+    await host.exec(["nft", "flush", "ruleset"]);
+    expect((await host.cli(["reload"], {})).code).toBe(0);
+    expect(await leadsTo(host, 8080)).toBe(first.address);
     // Somebody else is still refused.
     await using other = await testNetns();
     expect((await add(host, { id: "other", netns: other, address: "10.9.0.9" }, "nftables")).error).toBe(

@@ -4,10 +4,16 @@
  */
 import type { Command } from "commander";
 import type { Runtime } from "../cni/runtime.ts";
+import { NetError } from "../errors.ts";
+import type { AttachmentRecord } from "../netstate/record.ts";
 import { complain, print } from "./output.ts";
 
 interface JsonOption {
   readonly json?: boolean;
+}
+
+interface ReloadOptions extends JsonOption {
+  readonly all?: boolean;
 }
 
 interface GcOptions extends JsonOption {
@@ -26,8 +32,13 @@ export function addAttachmentCommands(program: Command): void {
   program
     .command("reload")
     .description("Put back firewall rules and shared settings of live attachments")
+    .argument(
+      "[key]",
+      "One attachment: the beginning of its key, as heddle ps prints it, or of its container's id",
+    )
+    .option("--all", "Every attachment, as without a key")
     .option("--json", "Print JSON")
-    .action(async ({ json }: JsonOption) => putBack(json === true));
+    .action(async (key: string | undefined, options: ReloadOptions) => putBack(key, options));
 }
 
 async function collect({ json, cacheDir, dryRun }: GcOptions): Promise<void> {
@@ -73,15 +84,22 @@ async function preview(runtime: Runtime, confDir: string, json: boolean): Promis
   }
 }
 
-async function putBack(json: boolean): Promise<void> {
+async function putBack(key: string | undefined, { all, json }: ReloadOptions): Promise<void> {
   const { describeOwner } = await import("../netstate/alive.ts");
   const { reload } = await import("../netstate/reload.ts");
-  const done = await reload();
+  if (key !== undefined && all === true)
+    throw new NetError("usage/invalid", { why: "either a key or --all, not both" });
+  const done = await reload(key === undefined ? undefined : await recordsOf(key));
   const lines = done.map(({ record, failure }) => ({
     what: `${record.owner.component} of ${describeOwner(record)}`,
     failure,
   }));
-  tell(lines, "restored", "Nothing is attached that could be put back.", json);
+  tell(lines, "restored", "Nothing is attached that could be put back.", json === true);
+}
+
+async function recordsOf(key: string): Promise<readonly AttachmentRecord[]> {
+  const { findAttachment, listAttachments } = await import("../cni/attachments.ts");
+  return findAttachment(listAttachments(), key).records;
 }
 
 /** One line a thing; the exit code is 1 if one failed. */

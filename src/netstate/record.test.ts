@@ -14,6 +14,7 @@ import {
   openRecord,
   peekRecord,
   recordDir,
+  recordedAt,
   removeEmptyRecords,
   runDir,
 } from "./record.ts";
@@ -155,7 +156,9 @@ describe("a record", () => {
       addHeir(mark, "two");
       record.commit();
     }
+    const before = recordedAt(owner);
     addHeir(mark, "three");
+    expect(recordedAt(owner)).toBeCloseTo(before ?? 0, 0);
     expect(peekRecord(mark)).toEqual({
       owner,
       netns,

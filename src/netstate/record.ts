@@ -7,6 +7,7 @@ import {
   readText,
   removeIfThere,
   renameFile,
+  setModified,
   statPath,
   truncateFd,
   unlessErrno,
@@ -201,7 +202,10 @@ export function addHeir(mark: string, heir: string): void {
   const path = `${recordDir()}/${mark}`;
   const added = (file: string): boolean =>
     unlessErrno(["ENOENT"], () => {
+      const before = statPath(file);
       putText(file, `${stringify({ heir })}\n`, O.APPEND | O.NOFOLLOW);
+      // Its time tells when it was attached.
+      if (before !== undefined) setModified(file, Number(before.mtimeNs) / 1e9);
       return true;
     }) ?? false;
   // It may be committed, and thus renamed, between the first two looks.

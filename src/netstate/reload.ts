@@ -6,14 +6,14 @@ import { openContext } from "./context.ts";
 import { loadFirewalls } from "./firewalls.ts";
 import { loadKinds, restore } from "./interpret.ts";
 import type { NetObject } from "./model.ts";
-import { markOf, type Owner } from "./owner.ts";
-import { type AttachmentRecord, listRecords, openRecord } from "./record.ts";
+import { MARK_PREFIX, markOf, type Owner } from "./owner.ts";
+import { type AttachmentRecord, listRecords, openRecord, recordedAt } from "./record.ts";
 import { openSpaces, type Spaces } from "./spaces.ts";
 
 /**
  * Puts back what others took away from live attachments: rules after a flush of the rule set or the restart of a
  * firewall service, shared addresses and parameters of the host. Links and what is inside containers is left alone;
- * what is in place stays as it is.
+ * what is in place stays as it is. Of every attachment, or of these records.
  */
 export interface Reloaded {
   readonly record: AttachmentRecord;
@@ -25,9 +25,12 @@ const canBePutBack = (o: NetObject): boolean =>
   (o.possession === "shared" &&
     (o.kind === "bridge" || o.kind === "vlan-gateway" || ("place" in o && o.place === "host")));
 
-export async function reload(): Promise<readonly Reloaded[]> {
+export async function reload(
+  records: readonly AttachmentRecord[] = listRecords(MARK_PREFIX),
+): Promise<readonly Reloaded[]> {
   const done: Reloaded[] = [];
-  for (const { owner } of listRecords("heddle-")) {
+  // Of several networks of a container, the one that came first has its ports.
+  for (const { owner } of records.toSorted((a, b) => timeOf(a) - timeOf(b))) {
     // Under its lock: what a DEL takes away at this moment must not come back.
     using open = openRecord(owner);
     const record = open.found;
@@ -39,6 +42,8 @@ export async function reload(): Promise<readonly Reloaded[]> {
   }
   return done;
 }
+
+const timeOf = ({ owner }: AttachmentRecord): number => recordedAt(owner) ?? 0;
 
 async function putBack(owner: Owner, objects: readonly NetObject[]): Promise<void> {
   using spaces = openSpaces(undefined);

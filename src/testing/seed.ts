@@ -12,3 +12,15 @@ export const seed = Number.isInteger(asked) && asked > 0 ? asked : Math.ceil(Mat
  */
 export const some = <T>(items: readonly T[], count: number): readonly T[] =>
   process.env["HEDDLE_ALL"] === "1" ? items : sample(items, count, seed);
+
+/** Numbers in [0, 1), the same for the same seed and the same `of`, which tells apart who draws. */
+export function randomOf(from: number, of: string | number): () => number {
+  let n = 0;
+  return () => Bun.hash.xxHash32(`${from} ${of} ${n++}`) / 2 ** 32;
+}
+
+/** Whole numbers below a bound, as `randomOf`. */
+export function diceOf(from: number, of: string | number): (below: number) => number {
+  const random = randomOf(from, of);
+  return (below) => Math.floor(random() * below);
+}

@@ -5,6 +5,7 @@
 import { cniHost } from "../../src/testing/cni-host.ts";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { manyNetns } from "../../src/testing/netns.ts";
+import { randomOf } from "../../src/testing/seed.ts";
 import { difference } from "../faults/loop.ts";
 import {
   add,
@@ -38,12 +39,6 @@ type Known =
   | { readonly kind: "attached"; readonly result: Result }
   /** A call was killed; the result is there if that was a DEL. */
   | { readonly kind: "unsure"; readonly result?: Result };
-
-/** Numbers from 0 to 1 of one container, the same for the same seed. */
-function randomOf(seed: number, nth: number): () => number {
-  let n = 0;
-  return () => Bun.hash.xxHash32(`${seed} ${nth} ${n++}`) / 2 ** 32;
-}
 
 /** Does it all. Returns what is wrong, a line each, how many were valid, and how many calls were killed. */
 export async function faultsOfMix(

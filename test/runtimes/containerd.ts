@@ -36,8 +36,7 @@ export const POD_NETWORK = {
   prefix6: "fd88::",
 } as const;
 
-export interface ContainerdSite extends AsyncDisposable {
-  readonly on: Ground;
+export interface Containerd extends AsyncDisposable {
   /** The kubelet's connection, to the containerd that runs now. */
   cri(): Cri;
   /** Runs `ctr` with these words. */
@@ -48,6 +47,9 @@ export interface ContainerdSite extends AsyncDisposable {
   restart(signal: "SIGTERM" | "SIGKILL"): Promise<void>;
   stop(signal: "SIGTERM" | "SIGKILL"): Promise<void>;
   start(): Promise<void>;
+}
+export interface ContainerdSite extends Containerd {
+  readonly on: Ground;
 }
 
 /** A network's list, as far as tests change it. */
@@ -68,12 +70,24 @@ export async function containerdSite(
 ): Promise<ContainerdSite> {
   await using made = new AsyncDisposableStack();
   const on = made.use(await ground(tree, heddle));
+  on.write("/image.tar", busyboxImage(tree ?? ""));
+  const containerd = made.use(await containerdOn(on, version, change));
+  const kept = made.move();
+  return { ...containerd, on, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/** containerd as above, on a ground that has the image in `/image.tar` and may have others beside it. */
+export async function containerdOn(
+  on: Ground,
+  version: ContainerdVersion,
+  change: (list: NetworkList) => NetworkList = (list) => list,
+): Promise<Containerd> {
+  await using made = new AsyncDisposableStack();
   const { cniVersion } = containerds[version];
   await follow(on, "containerd", (content) =>
     JSON.stringify(change({ ...(JSON.parse(content) as NetworkList), cniVersion })),
   );
   on.write(CONFIG, forTests(readFileSync(on.path(CONFIG), "utf8")));
-  on.write("/image.tar", busyboxImage(tree ?? ""));
   let daemon: GroundProcess | undefined;
   let cri: Cri | undefined;
   const start = async (): Promise<void> => {
@@ -81,7 +95,7 @@ export async function containerdSite(
     await daemon.log.line((line) => line.includes("containerd successfully booted"), patience(20_000));
     await criReady((cri = criAt(on.path(SOCKET))));
   };
-  const stop: ContainerdSite["stop"] = async (signal) => {
+  const stop: Containerd["stop"] = async (signal) => {
     cri?.[Symbol.dispose]();
     cri = undefined;
     await daemon?.end(signal);
@@ -91,9 +105,8 @@ export async function containerdSite(
   for (const namespace of ["default", "k8s.io"])
     await on.exec(["ctr", "--namespace", namespace, "image", "import", "/image.tar"]);
   const kept = made.move();
-  const ctr: ContainerdSite["ctr"] = (...words) => on.exec(["ctr", ...words]);
+  const ctr: Containerd["ctr"] = (...words) => on.exec(["ctr", ...words]);
   return {
-    on,
     running: async (name) => {
       const line = new RegExp(`^${name} +\\d+ +RUNNING`, "m");
       for (const deadline = performance.now() + patience(10_000); ; await Bun.sleep(10)) {

@@ -4,7 +4,7 @@
  */
 import { describe, expect } from "bun:test";
 import { heddleOfFile } from "../../src/testing/executable.ts";
-import { seed } from "../../src/testing/seed.ts";
+import { diceOf, seed } from "../../src/testing/seed.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { type DockerSite, dockerSite, dockerTree } from "./docker.ts";
 import { groundTest } from "./ground.ts";
@@ -16,15 +16,6 @@ const tree = await dockerTree("newest");
 const dockerTest = groundTest(tree);
 const STEPS = 60;
 const NETWORKS = ["a", "b"] as const;
-
-/** Numbers below a bound, the same for the same seed (the constants are those of C's `rand`). */
-function dice(from: number): (below: number) => number {
-  let x = from & 0x7fffffff;
-  return (below) => {
-    x = (Math.imul(x, 1103515245) + 12345) & 0x7fffffff;
-    return (x >>> 8) % below;
-  };
-}
 
 interface Crowd {
   readonly site: DockerSite;
@@ -85,7 +76,7 @@ describe("a crowd of containers of Docker", () => {
       const { docker, on } = site;
       for (const network of NETWORKS)
         await docker("network", "create", "-d", "heddle", "--ipam-driver", "heddle", network);
-      const crowd: Crowd = { site, roll: dice(seed), names: [], made: 0 };
+      const crowd: Crowd = { site, roll: diceOf(seed, "docker"), names: [], made: 0 };
       for (let n = 0; n < STEPS; n++) {
         await step(crowd);
         const given = await addresses(site);

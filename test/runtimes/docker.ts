@@ -20,18 +20,23 @@ export type DockerVersion = keyof typeof dockers;
 export const dockerTree = (version: DockerVersion): Promise<string | undefined> =>
   rootTree(`docker-${version}`, dockers[version].suite, dockers[version].packages);
 
-export interface DockerSite extends AsyncDisposable {
-  readonly on: Ground;
+/** A part of Docker that can be ended and started alone. */
+export type DockerPart = "docker" | "plugin";
+
+export interface Docker {
   /** Runs `docker` with these words and gives what it prints; a failure throws. */
   docker(...words: readonly string[]): Promise<string>;
   /** As `docker`; what it says when it fails. */
   refused(...words: readonly string[]): Promise<string>;
   /** Ends one of the daemons and starts it again. */
-  restart(what: "docker" | "plugin", signal: "SIGTERM" | "SIGKILL"): Promise<void>;
-  stop(what: "docker" | "plugin", signal: "SIGTERM" | "SIGKILL"): Promise<void>;
-  start(what: "docker" | "plugin"): Promise<void>;
+  restart(what: DockerPart, signal: "SIGTERM" | "SIGKILL"): Promise<void>;
+  stop(what: DockerPart, signal: "SIGTERM" | "SIGKILL"): Promise<void>;
+  start(what: DockerPart): Promise<void>;
   /** What one of them has printed since it was started. */
-  log(what: "docker" | "plugin"): readonly string[];
+  log(what: DockerPart): readonly string[];
+}
+export interface DockerSite extends Docker, AsyncDisposable {
+  readonly on: Ground;
 }
 
 const commands = {
@@ -49,21 +54,26 @@ export async function dockerSite(
 ): Promise<DockerSite> {
   await using made = new AsyncDisposableStack();
   const on = made.use(await ground(tree, heddle));
-  const running = new Map<"docker" | "plugin", GroundProcess>();
-  const start: DockerSite["start"] = async (what) => {
+  on.write("/image.tar", busyboxImage(tree ?? ""));
+  const docker = await dockerOn(on, ...options);
+  const kept = made.move();
+  return { ...docker, on, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/** Docker as above, on a ground that has the image in `/image.tar` and may have others beside it; it ends with the ground. */
+export async function dockerOn(on: Ground, ...options: readonly string[]): Promise<Docker> {
+  const running = new Map<DockerPart, GroundProcess>();
+  const start: Docker["start"] = async (what) => {
     const argv = [...commands[what], ...(what === "docker" ? options : [])];
     const daemon = await on.start(argv);
     running.set(what, daemon);
     await daemon.log.line((line) => line.includes(ready[what]), patience(30_000));
   };
-  const stop: DockerSite["stop"] = async (what, signal) => running.get(what)?.end(signal);
+  const stop: Docker["stop"] = async (what, signal) => running.get(what)?.end(signal);
   await start("plugin");
   await start("docker");
-  on.write("/image.tar", busyboxImage(tree ?? ""));
   await on.exec(["docker", "load", "--input", "/image.tar"]);
-  const kept = made.move();
   return {
-    on,
     docker: async (...words) => (await on.exec(["docker", ...words], { timeoutMs: 60_000 })).stdout.trim(),
     refused: async (...words) => {
       const { code, stderr } = await on.exec(["docker", ...words], { mustSucceed: false });
@@ -77,6 +87,5 @@ export async function dockerSite(
       await start(what);
     },
     log: (what) => running.get(what)?.log.lines() ?? [],
-    [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

@@ -16,23 +16,31 @@ const STORAGE =
   '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n';
 const POLICY = '{ "default": [{ "type": "insecureAcceptAnything" }] }\n';
 
+/** Runs `podman` with these words; a failure throws. */
+export type Podman = (...words: readonly string[]) => Promise<Outcome>;
+
 export interface PodmanSite extends AsyncDisposable {
   readonly on: Ground;
-  /** Runs `podman` with these words; a failure throws. */
-  podman(...words: readonly string[]): Promise<Outcome>;
+  readonly podman: Podman;
 }
 
 /** A ground with the image loaded; bind it with `await using`. */
 export async function podmanSite(tree: string | undefined, heddle: HeddleBinary): Promise<PodmanSite> {
   await using made = new AsyncDisposableStack();
   const on = made.use(await ground(tree, heddle));
+  on.write("/image.tar", busyboxImage(tree ?? ""));
+  const podman = await podmanOn(on);
+  const kept = made.move();
+  return { on, podman, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/** Podman as above, on a ground that has the image in `/image.tar` and may have others beside it. */
+export async function podmanOn(on: Ground): Promise<Podman> {
   await follow(on, "Podman 4", (content) => content + ENGINE);
   on.write("/etc/containers/storage.conf", STORAGE);
   on.write("/etc/containers/policy.json", POLICY);
-  on.write("/image.tar", busyboxImage(tree ?? ""));
-  const podman: PodmanSite["podman"] = (...words) =>
-    on.exec(["podman", ...words], { env: { ...plainEnv, HOME: "/root" } });
+  const podman: Podman = (...words) =>
+    on.exec(["podman", ...words], { env: { ...plainEnv, HOME: "/root" }, timeoutMs: 60_000 });
   await podman("load", "--input", "/image.tar");
-  const kept = made.move();
-  return { on, podman, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return podman;
 }

@@ -17,7 +17,7 @@ function apply(o: SysctlObject, context: ApplyContext): void {
     const old = readSysctl(o.key);
     if (old === undefined && o.optional) return;
     if (old === undefined)
-      throw new NetError("feature/missing", { feature: `sysctl ${o.key}`, needs: "a kernel that has it" });
+      throw new NetError("feature/missing", { feature: `sysctl ${o.key}`, needs: whoHas(o.key) });
     if (sameSysctlValue(old, o.value)) return;
     if (o.possession === "borrowed") {
       context.borrow(o, old);
@@ -25,6 +25,12 @@ function apply(o: SysctlObject, context: ApplyContext): void {
     }
     write(o);
   });
+}
+
+/** What has to be there for this parameter. */
+function whoHas(key: string): string {
+  const link = /^net\/ipv[46]\/(?:conf|neigh)\/([^/]+)\//.exec(key)?.[1];
+  return link === undefined ? "a kernel that has it" : `a link ${link}, or a kernel that has it`;
 }
 
 function write({ key, value }: SysctlObject): void {

@@ -1,0 +1,84 @@
+/** What a soak knows: who runs containers, what it did to them, and what it did to those who run them. */
+
+/** `lists`: `heddle cni`, with several lists. `dhcp`: the same with leases of a DHCP server. `pods`: containerd by its CRI. */
+export const runtimeNames = ["lists", "dhcp", "pods", "docker", "podman"] as const;
+export type RuntimeName = (typeof runtimeNames)[number];
+
+/** A container as the runtime says that it runs. */
+export interface Started {
+  /** Without a prefix length, the first of IPv4. */
+  readonly addresses: readonly string[];
+  /** A word that stands in the command line of what watches over it (a shim, conmon). */
+  readonly id: string;
+  /** What its page says. */
+  readonly page: string;
+}
+
+export interface Driver {
+  /** How many containers there are at most. */
+  readonly most: number;
+  /** How many operations go on at once. */
+  readonly lanes: number;
+  /** @throws what the runtime says */
+  start(name: string, port: number | undefined): Promise<Started>;
+  /** Takes away a container, or what an attempt to start it has left. Succeeds on what is not there. */
+  stop(name: string): Promise<void>;
+  /** The path of its network namespace, if `heddle ps` does not tell it. */
+  namespace?(name: string): Promise<string>;
+  /** The processes whose end the runtime has to cope with, apart from its daemons; their command line has the id. */
+  readonly keeper?: "containerd-shim" | "conmon";
+}
+
+export interface Container {
+  readonly name: string;
+  readonly runtime: RuntimeName;
+  readonly port: number | undefined;
+  /**
+   * `starting`, `stopping`: somebody is at work on it. `live`: it has to serve. `doomed`: its namespace or its keeper was taken
+   * away, and it can only be stopped. `unsure`: an operation failed for a reason that is known.
+   */
+  state: "starting" | "live" | "doomed" | "unsure" | "stopping";
+  started: Started | undefined;
+}
+
+/** What is done to the runtimes' feet. */
+export const troubleNames = [
+  "plugin killed",
+  "client killed",
+  "keeper killed",
+  "daemon killed",
+  "daemon restarted",
+  "rules flushed",
+  "namespace deleted",
+  "heddle gc",
+] as const;
+export type TroubleName = (typeof troubleNames)[number];
+
+/** Something that was done to the host, and what may fail because of it. */
+export interface Trouble {
+  readonly what: TroubleName;
+  /** All that these do may fail. */
+  readonly runtimes: readonly RuntimeName[];
+  /** What is done with this container may fail. */
+  readonly container?: string;
+  readonly fromMs: number;
+  /** Undefined: not over yet. */
+  toMs: number | undefined;
+}
+
+export interface Operation {
+  readonly what: "start" | "stop";
+  readonly runtime: RuntimeName;
+  readonly container: string;
+  readonly fromMs: number;
+}
+
+/** Who talked to a daemon that was away notices that it is there again only after a while. */
+const AFTERWARDS_MS = 3_000;
+
+/** Whether an operation that has failed at this time may have failed because of the trouble. */
+export function explains(trouble: Trouble, operation: Operation, failedAtMs: number): boolean {
+  const touched = trouble.container === operation.container || trouble.runtimes.includes(operation.runtime);
+  const over = (trouble.toMs ?? Infinity) + AFTERWARDS_MS;
+  return touched && trouble.fromMs <= failedAtMs && operation.fromMs <= over;
+}

@@ -144,8 +144,10 @@ async function startIn(
   const children = Bun.file(`/proc/${child.pid}/task/${child.pid}/children`);
   const pid = Number(await children.text().catch(() => "0")); // One that ends at once leaves its log.
   const end: GroundProcess["end"] = async (signal) => {
+    // The number of one that has ended may be that of any program by now.
+    const runs = pid > 0 && child.exitCode === null && child.signalCode === null;
     try {
-      if (pid > 0) process.kill(pid, signal);
+      if (runs) process.kill(pid, signal);
     } catch {
       // It has ended by itself.
     }

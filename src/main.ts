@@ -3,6 +3,7 @@
  * runtime for scripts, everything else the command line. Each is loaded alone.
  */
 import { isPluginType, pluginHost, registry } from "./plugins/registry.ts";
+import { isNetavarkWord } from "./netavark/words.ts";
 
 /** The last part of the name that this process was started by, without Windows' ending. */
 const calledAs = (argv0: string): string =>
@@ -30,6 +31,10 @@ if (name === "dhcp" && word === "daemon") {
   // What the Docker plugin starts for one change of the kernel.
   const { runChild } = await import("./docker/child.ts");
   await runChild();
+} else if (name !== "cnitool" && isNetavarkWord(word)) {
+  // As Podman calls a plugin of netavark; the name of the file is the driver's name.
+  const { runNetavarkPlugin } = await import("./netavark/run.ts");
+  await runNetavarkPlugin(word, rest[0]);
 } else {
   const { runCommandLine } = await import("./cli/program.ts");
   process.exitCode = await runCommandLine(name === "cnitool" ? "cnitool" : "heddle", process.argv.slice(2));

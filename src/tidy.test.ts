@@ -50,6 +50,7 @@ describe("layers", () => {
     ["dhcp"],
     ["plugins", "package"],
     ["docker"],
+    ["netavark"],
     ["cli"],
     ["main.ts"],
   ];

@@ -6,11 +6,11 @@ import { type Decode, fold, integer, invalid, type JsonObject, oneOf, parsed } f
 import { IF_NAME_BYTES, type IfName, parseIfName } from "../../net/ifname.ts";
 import { VLAN_MAX, VLAN_MIN } from "../../net/vlan.ts";
 
-/** A whole number of at most nine digits. */
+/** A whole number of at most ten digits. */
 export const number =
   (bounds: { readonly min: number; readonly max: number }): Decode<number> =>
   (value, at) => {
-    const word = typeof value === "string" && /^\d{1,9}$/.test(value) ? Number(value) : value;
+    const word = typeof value === "string" && /^\d{1,10}$/.test(value) ? Number(value) : value;
     return integer(bounds)(word, at);
   };
 

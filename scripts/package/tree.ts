@@ -19,11 +19,13 @@ const zipped = (path: string, content: string): TarEntry => ({
   bytes: Bun.gzipSync(content, { level: 9 }),
 });
 
-/** The executable, in the directory where runtimes look, with a link for each plugin and one for people. */
+/** The executable, in the directory where runtimes look, with a link for each plugin, one for people and one for Podman 5. */
 const programs = (executable: Uint8Array): readonly TarEntry[] => [
   { path: `${BIN}/heddle`, bytes: executable, mode: 0o755 },
   ...pluginTypes.map((type) => ({ path: `${BIN}/${type}`, linkTo: "heddle" })),
   { path: "usr/bin/heddle", linkTo: "/opt/cni/bin/heddle" },
+  // Of the directories where Podman looks for plugins of netavark, the one for packages.
+  { path: "usr/libexec/netavark/heddle", linkTo: "/opt/cni/bin/heddle" },
 ];
 
 const units = (): readonly string[] =>

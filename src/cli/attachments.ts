@@ -3,8 +3,9 @@
  * back what others took away from those that live.
  */
 import type { Command } from "commander";
+import type { Preview } from "../cni/collect-preview.ts";
 import type { Runtime } from "../cni/runtime.ts";
-import { NetError } from "../errors.ts";
+import { failureOf, NetError } from "../errors.ts";
 import type { AttachmentRecord } from "../netstate/record.ts";
 import { complain, print } from "./output.ts";
 
@@ -56,8 +57,21 @@ async function collect({ json, cacheDir, dryRun }: GcOptions): Promise<void> {
   const { collectDead } = await import("../cni/collect.ts");
   const done = await collectDead(runtime, confDir);
   const lines = done.map((d) => ({ what: nameOf(d), failure: d.failure }));
-  tell(lines, "detached", NOTHING_DEAD, json === true);
+  tell([...lines, ...(await dropUnused())], "detached", NOTHING_DEAD, json === true);
 }
+
+/** What networks of Podman's have for themselves goes with the last container, also if that was just now. */
+async function dropUnused(): Promise<readonly Line[]> {
+  const { dropNetwork, lockNetworks, unusedNetworks } = await import("../netavark/networks.ts");
+  if (unusedNetworks().length === 0) return [];
+  using _lock = lockNetworks();
+  const lines: Line[] = [];
+  for (const { name } of unusedNetworks())
+    lines.push({ what: networkName(name), failure: await failureOf(() => dropNetwork(name)) });
+  return lines;
+}
+
+const networkName = (name: string): string => `what Podman's network ${name} has in the host`;
 
 const NOTHING_DEAD = "Nothing to clean up.";
 
@@ -69,7 +83,7 @@ const nameOf = (d: {
 
 async function preview(runtime: Runtime, confDir: string, json: boolean): Promise<void> {
   const { previewCollection } = await import("../cni/collect-preview.ts");
-  const dead = await previewCollection(runtime, confDir);
+  const dead = [...(await previewCollection(runtime, confDir)), ...(await previewUnused(runtime))];
   if (json) return print(JSON.stringify(dead, undefined, 2));
   if (dead.length === 0) return print(NOTHING_DEAD);
   const listed = {
@@ -78,10 +92,28 @@ async function preview(runtime: Runtime, confDir: string, json: boolean): Promis
     record: "its records",
   };
   for (const d of dead) {
-    print(`would detach ${nameOf(d)}: ${d.why}`);
-    print(`  by ${listed[d.by]}: ${d.plugins.join(", ")}`);
+    print(`would detach ${d.containerId === "" ? networkName(d.network) : nameOf(d)}: ${d.why}`);
+    if (d.plugins.length > 0) print(`  by ${listed[d.by]}: ${d.plugins.join(", ")}`);
     for (const line of d.removes) print(`  - ${line}`);
   }
+}
+
+/** As `dropUnused`; the container and the interface of such an entry are empty. */
+async function previewUnused(runtime: Runtime): Promise<readonly Preview[]> {
+  const { findDead } = await import("../cni/collect.ts");
+  const { unusedNetworks } = await import("../netavark/networks.ts");
+  const { markOf } = await import("../netstate/owner.ts");
+  const dead = await findDead(runtime);
+  const going = new Set(dead.flatMap(({ records }) => records.map(({ owner }) => markOf(owner))));
+  return unusedNetworks(going).map(({ name, link }) => ({
+    network: name,
+    containerId: "",
+    ifname: "",
+    why: "no container is left on it",
+    by: "record",
+    plugins: [],
+    removes: [...(link === undefined ? [] : [`link ${link}`]), "record of netavark-network"],
+  }));
 }
 
 async function putBack(key: string | undefined, { all, json }: ReloadOptions): Promise<void> {
@@ -102,13 +134,13 @@ async function recordsOf(key: string): Promise<readonly AttachmentRecord[]> {
   return findAttachment(listAttachments(), key).records;
 }
 
+interface Line {
+  readonly what: string;
+  readonly failure: Error | undefined;
+}
+
 /** One line a thing; the exit code is 1 if one failed. */
-function tell(
-  lines: readonly { readonly what: string; readonly failure: Error | undefined }[],
-  verb: string,
-  nothing: string,
-  json: boolean,
-): void {
+function tell(lines: readonly Line[], verb: string, nothing: string, json: boolean): void {
   if (lines.some((l) => l.failure)) process.exitCode = 1;
   if (json)
     return print(

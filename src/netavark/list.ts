@@ -3,7 +3,7 @@ import { invalid, type JsonObject } from "../cni/json.ts";
 import { type NetworkList, parseNetworkList } from "../cni/list.ts";
 import type { Attachment } from "../cni/runtime.ts";
 import { contains, defaultRoute, type Family, type Ip, isUnspecified, prefix } from "../net/ip.ts";
-import type { Connection, Network, Published } from "./model.ts";
+import type { Connection, Published } from "./model.ts";
 
 /** The metric of a default route whose network says none, of the container's first interface; as in netavark. */
 const METRIC = 100;
@@ -153,6 +153,3 @@ export function requireAddresses({ network, ips }: Connection): void {
   if (network.ipam === "host-local" && ips.length === 0)
     invalid("network_options.static_ips", "is missing: Podman gives out the addresses of this network");
 }
-
-/** True for a network that has something of its own in the host: its bridge, or the link of its VLAN. */
-export const hasHostPart = ({ host }: Network): boolean => host.mode === "bridge" || host.mode === "vlan";

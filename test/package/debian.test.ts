@@ -74,6 +74,7 @@ describe("the package of Debian", () => {
         unpacked: true,
       });
       for (const type of pluginTypes) expect(readlinkSync(`${root}/opt/cni/bin/${type}`)).toBe("heddle");
+      expect(readlinkSync(`${root}/usr/libexec/netavark/heddle`)).toBe("/opt/cni/bin/heddle");
       const { json } = await runPlugin(
         `${root}/opt/cni/bin/bridge`,
         { command: "VERSION" },

@@ -84,9 +84,9 @@ export async function containerdOn(
 ): Promise<Containerd> {
   await using made = new AsyncDisposableStack();
   const { cniVersion } = containerds[version];
-  await follow(on, "containerd", (content) =>
-    JSON.stringify(change({ ...(JSON.parse(content) as NetworkList), cniVersion })),
-  );
+  await follow(on, "containerd", {
+    edit: (content) => JSON.stringify(change({ ...(JSON.parse(content) as NetworkList), cniVersion })),
+  });
   on.write(CONFIG, forTests(readFileSync(on.path(CONFIG), "utf8")));
   let daemon: GroundProcess | undefined;
   let cri: Cri | undefined;

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { inProject } from "../../scripts/paths.ts";
+import { plainEnv } from "../../src/testing/run.ts";
 import type { Ground } from "./ground.ts";
 
 export type Step = { readonly file: string; readonly content: string } | { readonly commands: string };
@@ -22,13 +23,20 @@ export function stepsOf(heading: string): readonly Step[] {
   );
 }
 
-/** Does what the section says on a ground; `edit` may change a file's content on its way. */
+export interface Following {
+  /** May change a file's content on its way. */
+  readonly edit?: (content: string, file: string) => string;
+  /** The variables of the commands; by default only a `PATH`. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Does what the section says on a ground. */
 export async function follow(
   on: Ground,
   heading: string,
-  edit: (content: string, file: string) => string = (content) => content,
+  { edit = (content) => content, env = plainEnv }: Following = {},
 ): Promise<void> {
   for (const step of stepsOf(heading))
     if ("file" in step) on.write(step.file, edit(step.content, step.file));
-    else await on.exec(["sh", "-e", "-c", step.commands]);
+    else await on.exec(["sh", "-e", "-c", step.commands], { env });
 }

@@ -1,20 +1,39 @@
-/** Podman 4 on a ground, as Debian 12 packages it, set up for Heddle by the steps of `docs/runtimes.md`. */
+/** Podman on a ground, as Debian packages it, set up for Heddle by the steps of `docs/runtimes.md`. */
+import type { Suite } from "../../scripts/debian.ts";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { plainEnv, type Outcome } from "../../src/testing/run.ts";
 import { type Ground, ground } from "./ground.ts";
-import { busyboxImage } from "./image.ts";
+import { busyboxImage, IMAGE } from "./image.ts";
 import { follow } from "./manual.ts";
 import { rootTree } from "./root-tree.ts";
 
-/** The tree; undefined after printing why it cannot be had. */
-export const podmanTree = (): Promise<string | undefined> =>
-  rootTree("podman-4", "bookworm", ["podman", "crun"]);
+/** The releases that are tested, each with the suite that has it and the packages that it consists of there. */
+const podmans = {
+  "4": { suite: "bookworm", packages: ["podman", "crun"] },
+  "5": { suite: "sid", packages: ["podman", "netavark", "crun"] },
+} as const satisfies Record<string, { suite: Suite; packages: readonly string[] }>;
+type PodmanVersion = keyof typeof podmans;
 
-/** What only the tests need: neither systemd nor its journal is there, and layers are copied. */
-const ENGINE = '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "crun"\n';
+/** The tree of a release; undefined after printing why it cannot be had. */
+export const podmanTree = (version: PodmanVersion = "4"): Promise<string | undefined> =>
+  rootTree(`podman-${version}`, podmans[version].suite, podmans[version].packages);
+
+/**
+ * What only the tests need: neither systemd nor its journal is there, layers are copied, and the test may not have the right
+ * to raise limits.
+ */
+const ENGINE =
+  '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "crun"\n' +
+  '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n';
 const STORAGE =
   '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n';
 const POLICY = '{ "default": [{ "type": "insecureAcceptAnything" }] }\n';
+
+/** Of every call. The machine may have control groups of the old kind only. */
+const OPTIONS = {
+  env: { ...plainEnv, HOME: "/root", PODMAN_IGNORE_CGROUPSV1_WARNING: "1", IMAGE },
+  timeoutMs: 60_000,
+} as const;
 
 /** Runs `podman` with these words; a failure throws. */
 export type Podman = (...words: readonly string[]) => Promise<Outcome>;
@@ -22,25 +41,40 @@ export type Podman = (...words: readonly string[]) => Promise<Outcome>;
 export interface PodmanSite extends AsyncDisposable {
   readonly on: Ground;
   readonly podman: Podman;
+  /** As `podman`; what it says when it fails. */
+  refused(...words: readonly string[]): Promise<string>;
 }
 
-/** A ground with the image loaded; bind it with `await using`. */
-export async function podmanSite(tree: string | undefined, heddle: HeddleBinary): Promise<PodmanSite> {
+/** A ground with the image loaded, and what the page says done; bind it with `await using`. */
+export async function podmanSite(
+  tree: string | undefined,
+  heddle: HeddleBinary,
+  version: PodmanVersion = "4",
+): Promise<PodmanSite> {
   await using made = new AsyncDisposableStack();
   const on = made.use(await ground(tree, heddle));
   on.write("/image.tar", busyboxImage(tree ?? ""));
-  const podman = await podmanOn(on);
+  const podman = await podmanOn(on, version);
   const kept = made.move();
-  return { on, podman, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return {
+    on,
+    podman,
+    refused: async (...words) => {
+      const { code, stderr } = await on.exec(["podman", ...words], { ...OPTIONS, mustSucceed: false });
+      if (code === 0) throw new Error(`podman ${words.join(" ")} did not fail`);
+      return stderr;
+    },
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
 }
 
 /** Podman as above, on a ground that has the image in `/image.tar` and may have others beside it. */
-export async function podmanOn(on: Ground): Promise<Podman> {
-  await follow(on, "Podman 4", (content) => content + ENGINE);
+export async function podmanOn(on: Ground, version: PodmanVersion = "4"): Promise<Podman> {
+  on.write("/etc/containers/containers.conf.d/tests.conf", ENGINE);
   on.write("/etc/containers/storage.conf", STORAGE);
   on.write("/etc/containers/policy.json", POLICY);
-  const podman: Podman = (...words) =>
-    on.exec(["podman", ...words], { env: { ...plainEnv, HOME: "/root" }, timeoutMs: 60_000 });
+  const podman: Podman = (...words) => on.exec(["podman", ...words], OPTIONS);
   await podman("load", "--input", "/image.tar");
+  await follow(on, `Podman ${version}`, { env: OPTIONS.env });
   return podman;
 }

@@ -1,5 +1,5 @@
 import type { KnownAttachment } from "../../cni/attachments.ts";
-import { isObject } from "../../cni/json.ts";
+import { foldKeys, isObject } from "../../cni/json.ts";
 import { isUnspecified } from "../../net/ip.ts";
 import type { Finding, Health } from "../../netstate/health.ts";
 
@@ -67,12 +67,14 @@ export function portsOf({ records, cached }: KnownAttachment): readonly Port[] {
   return [...new Map(ports.map((p) => [showPort(p), p])).values()];
 }
 
+const MAPPING = ["hostPort", "containerPort", "protocol", "hostIP"] as const;
 const EVERY: readonly string[] = ["", "0.0.0.0", "::"];
 
 function askedPorts(asked: unknown): readonly Port[] {
   if (!Array.isArray(asked)) return [];
   return asked.filter(isObject).flatMap((m) => {
-    const { hostPort, containerPort, protocol, hostIP } = m;
+    // Runtimes write the keys in either case, and plugins read them so.
+    const { hostPort, containerPort, protocol, hostIP } = foldKeys(m, MAPPING);
     if (typeof hostPort !== "number" || typeof containerPort !== "number") return [];
     return [
       {

@@ -4,8 +4,6 @@
  */
 import { describe, expect } from "bun:test";
 import { readdirSync } from "node:fs";
-import { join } from "node:path";
-import { peerDir } from "../../scripts/peer.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { connectFrom, serveIn } from "../../src/testing/traffic.ts";
@@ -24,6 +22,7 @@ import { IMAGE } from "./image.ts";
 import { nothingLeft, owned } from "./left.ts";
 import { manual } from "./manual.ts";
 import { addressesOf, endPod, networkReady, podIds, runPod } from "./pods.ts";
+import { LISTED, useReference } from "./reference.ts";
 import { asked, outside, UPLINK } from "./traffic.ts";
 
 const heddle = heddleOfFile();
@@ -48,14 +47,6 @@ async function witness({ on }: ContainerdSite, plugin: string): Promise<void> {
 async function witnessed({ on }: ContainerdSite): Promise<readonly string[]> {
   const { stdout } = await on.exec(["cat", "/tmp/commands"]);
   return [...new Set(stdout.trim().split("\n"))].toSorted();
-}
-
-/** Puts the reference's plugins in the place of Heddle's. */
-async function useReference({ on }: ContainerdSite): Promise<void> {
-  const dir = await peerDir();
-  await on.exec(["sh", "-c", "rm /opt/cni/bin/*"]);
-  for (const type of ["bridge", "host-local", "portmap", "firewall", "tuning", "loopback"])
-    on.write(`/opt/cni/bin/${type}`, await Bun.file(join(dir, type)).bytes(), 0o755);
 }
 
 /** What a kubelet does after a start: it ends every pod that it does not want. */
@@ -297,7 +288,7 @@ for (const version of versions) {
     );
 
     longTest("ends a pod that the reference plugins made", async (site) => {
-      await useReference(site);
+      await useReference(site.on, [...LISTED, "loopback"]);
       const pod = await runPod(site.cri(), "web", WEB);
       const rules = async (): Promise<string> => (await site.on.exec(["iptables-save"])).stdout;
       expect(await rules()).toContain(pod.ip);

@@ -3,7 +3,7 @@
  * memory above it, and namespaces of its own of every kind but users. Nothing is installed or started on the machine
  * itself, and whatever happens to the test, all of it ends with it (`keeper.ts`).
  */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { snapshot } from "../../src/testing/host-snapshot.ts";
@@ -22,7 +22,7 @@ export const groundTest = (tree: string | undefined) =>
 export interface Ground extends AsyncDisposable {
   /** The process id of its process 1, as the machine counts. */
   readonly pid: number;
-  /** The path of its network namespace, for programs of the machine. */
+  /** The path of its network namespace, for programs of the machine; another one after `reboot`. */
   readonly net: string;
   /** How a program of the machine, and the test itself, reaches a file of the ground: also its sockets. */
   path(inGround: string): string;
@@ -34,6 +34,11 @@ export interface Ground extends AsyncDisposable {
   start(argv: readonly string[], env?: Readonly<Record<string, string>>): Promise<GroundProcess>;
   /** Ends by SIGKILL every process whose command line matches; they are gone when this returns. */
   kill(commandLine: RegExp): Promise<void>;
+  /**
+   * What a machine's end and start do: every process, the network with all namespaces, what containers have mounted, `/run` and
+   * `/dev/shm` are new; the rest is as it was. With `keepRecords` what is in `/run/heddle` stays as well, as on a machine whose `/run` outlives it.
+   */
+  reboot(options?: { readonly keepRecords?: boolean }): Promise<void>;
   /** What attachments can leave on it, one line each, sorted: links, routes, rules, files of Heddle and of the cache. */
   snapshot(): Promise<readonly string[]>;
 }
@@ -56,6 +61,24 @@ const JOIN = 'until [ "$1" = -- ]; do echo 0 > "$1/cgroup.procs"; shift; done; s
 /** Says that the program is about to begin, and gives it one output. */
 const DAEMON = 'exec 2>&1; echo "starting $1"; exec "$@"';
 
+/** What keeps a ground, or its network, there. */
+const IDLE = ["busybox", "sleep", "1000000000"];
+const ALL = /^(?!.*\bsleep 1000000000).+/;
+/** The system's files show the network of who mounted them; the control groups below stay what they are. */
+const RESTART = [
+  ["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"],
+  ["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/dev/shm"],
+  ["mkdir", "/run/groups"],
+  ["mount", "--rbind", "/sys/fs/cgroup", "/run/groups"],
+  ["mount", "-t", "sysfs", "sysfs", "/sys"],
+  ["mount", "--rbind", "/run/groups", "/sys/fs/cgroup"],
+  ["umount", "--recursive", "--lazy", "/run/groups"],
+  ["rmdir", "/run/groups"],
+  ["ip", "link", "set", "lo", "up"],
+] as const;
+const KEEP = ["cp", "-a", "/run/heddle", "/var/lib/kept"];
+const PUT_BACK = ["mv", "/var/lib/kept", "/run/heddle"];
+
 /** Where runtimes give names to the network namespaces that they make. */
 const NAMESPACES = "/run/netns";
 
@@ -75,11 +98,24 @@ export async function ground(tree: string | undefined, heddle: HeddleBinary): Pr
   const ready = await lineLog(keeper.stdout).line(() => true, patience(30_000));
   const { pid, groups } = JSON.parse(ready) as Kept;
   const path = (inGround: string): string => join(`/proc/${pid}/root`, inGround);
-  const spaces = ["--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup"];
+  const spaces = ["--mount", "--pid", "--ipc", "--uts", "--cgroup"];
   const joining = ["sh", "-ec", JOIN, "join", ...groups, "--"];
-  const enter = [...joining, "nsenter", `--target=${pid}`, ...spaces, "--"];
-  const exec: Ground["exec"] = (argv, options) => run([...enter, ...argv], options);
-  const net = `/proc/${pid}/ns/net`;
+  let net = `/proc/${pid}/ns/net`;
+  const enter = (): readonly string[] => [
+    ...joining,
+    "nsenter",
+    `--target=${pid}`,
+    `--net=${net}`,
+    ...spaces,
+    "--",
+  ];
+  const exec: Ground["exec"] = (argv, options) => run([...enter(), ...argv], options);
+  const kill: Ground["kill"] = async (commandLine) => {
+    for (let left = matching(path("/proc"), commandLine); left.length > 0;) {
+      await exec(["busybox", "kill", "-KILL", ...left], { mustSucceed: false });
+      left = matching(path("/proc"), commandLine);
+    }
+  };
   await using made = new AsyncDisposableStack();
   made.defer(async () => {
     await keeper.stdin.end();
@@ -89,19 +125,26 @@ export async function ground(tree: string | undefined, heddle: HeddleBinary): Pr
   const kept = made.move();
   return {
     pid,
-    net,
+    get net() {
+      return net;
+    },
     path,
     write: (inGround, content, mode = 0o644) => {
       mkdirSync(dirname(path(inGround)), { recursive: true });
       writeFileSync(path(inGround), content, { mode });
     },
     exec,
-    start: async (argv, env = plainEnv) => kept.use(await startIn(enter, argv, env)),
-    kill: async (commandLine) => {
-      for (let left = matching(path("/proc"), commandLine); left.length > 0;) {
-        await exec(["busybox", "kill", "-KILL", ...left], { mustSucceed: false });
-        left = matching(path("/proc"), commandLine);
-      }
+    start: async (argv, env = plainEnv) => kept.use(await startIn(enter(), argv, env)),
+    kill,
+    reboot: async ({ keepRecords = false } = {}) => {
+      await kill(ALL);
+      const holder = kept.use(await startIn(enter(), ["unshare", "--net", "--", ...IDLE], plainEnv));
+      await until(() => ownNetwork(holder.pid, pid));
+      net = `/proc/${holder.pid}/ns/net`;
+      const points = mountsBelow(pid, ["/run", "/var/lib/", "/dev/shm"]);
+      const unmount = points.map((point) => ["umount", "--lazy", point]);
+      const restart = [...unmount, ...RESTART];
+      for (const argv of keepRecords ? [KEEP, ...restart, PUT_BACK] : restart) await exec(argv);
     },
     snapshot: async () => {
       const directories = ["/run/heddle", "/var/lib/cni"].map(path);
@@ -113,6 +156,23 @@ export async function ground(tree: string | undefined, heddle: HeddleBinary): Pr
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
+}
+
+/** Whether a process has left the network that the first one is in, for one of its own. */
+const ownNetwork = (one: number, first: number): boolean =>
+  readlinkSync(`/proc/${one}/ns/net`) !== readlinkSync(`/proc/${first}/ns/net`);
+
+/** Where a process sees file systems at or below these paths, the last one first. */
+function mountsBelow(pid: number, paths: readonly string[]): readonly string[] {
+  const points = readFileSync(`/proc/${pid}/mountinfo`, "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "");
+  return points.filter((point) => paths.some((path) => point.startsWith(path))).toReversed();
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const deadline = performance.now() + patience(10_000); !condition(); await Bun.sleep(1))
+    if (performance.now() > deadline) throw new Error("the ground did not start again");
 }
 
 /** The processes below a /proc whose command line matches. One that has ended and waits for its parent has none. */

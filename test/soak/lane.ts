@@ -9,8 +9,10 @@ export async function lane(world: World, runtime: RuntimeName, nth: number): Pro
   if (driver === undefined) return;
   const roll = diceOf(world.seed, `${runtime} ${nth}`);
   while (!world.signal.aborted) {
+    const failures = world.ledger.failures();
     await world.work.together(() => step(world, runtime, driver, roll));
-    await pause(world, roll(100));
+    // As a runtime's caller does that was told to try again.
+    await pause(world, roll(world.ledger.failures() > failures ? 2_000 : 100));
   }
 }
 

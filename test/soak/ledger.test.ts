@@ -3,6 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { ledger } from "./ledger.ts";
 import type { Container, RuntimeName } from "./model.ts";
 
+const AWAY = "dial unix /run/containerd/containerd.sock: connect: connection refused";
+
 const container = (name: string, runtime: RuntimeName, address = "10.0.0.2"): Container => ({
   name,
   runtime,
@@ -34,6 +36,20 @@ describe("a failure", () => {
     ]);
   });
 
+  test("that says something else than its trouble would is a violation", () => {
+    const { book } = clocked();
+    const operation = book.begin("stop", container("soak-pods-1", "pods"));
+    book.trouble("daemon killed", { runtimes: ["pods"] });
+    expect(book.failed(operation, "no IP addresses available")).toBe(false);
+  });
+
+  test("is never explained by what nothing may fail of", () => {
+    const { book } = clocked();
+    const operation = book.begin("stop", container("soak-pods-1", "pods"));
+    book.trouble("namespace deleted", { runtimes: [], container: "soak-pods-1" });
+    expect(book.failed(operation, "ended by SIGKILL")).toBe(false);
+  });
+
   const cases = [
     [
       "of the container whose process was killed",
@@ -51,7 +67,7 @@ describe("a failure", () => {
     at(10);
     book.trouble("daemon killed", touched).end();
     at(20);
-    expect(book.failed(operation, "gone")).toBe(explained);
+    expect(book.failed(operation, AWAY)).toBe(explained);
     expect(book.violations).toHaveLength(explained ? 0 : 1);
     expect(book.tallies.get("stop pods")?.explained).toBe(explained ? 1 : undefined);
   });
@@ -62,14 +78,14 @@ describe("a failure", () => {
     at(1_000);
     known.end();
     at(4_001);
-    expect(book.failed(book.begin("stop", container("soak-pods-1", "pods")), "gone")).toBe(false);
+    expect(book.failed(book.begin("stop", container("soak-pods-1", "pods")), AWAY)).toBe(false);
   });
 
   test("is explained for as long as the trouble is not over", () => {
     const { book, at } = clocked();
     book.trouble("daemon killed", { runtimes: ["pods"] });
     at(60_000);
-    expect(book.failed(book.begin("stop", container("soak-pods-1", "pods")), "gone")).toBe(true);
+    expect(book.failed(book.begin("stop", container("soak-pods-1", "pods")), AWAY)).toBe(true);
   });
 });
 

@@ -28,6 +28,8 @@ export interface Ledger {
   readonly violations: readonly Violation[];
   /** What was done, a line each, in its order. */
   readonly notes: readonly string[];
+  /** How many operations have failed. */
+  readonly failures: () => number;
   /** Requests that containers have answered as they should. */
   readonly answered: () => number;
   readonly addresses: AddressBook;
@@ -58,7 +60,7 @@ export function ledger(nowMs: () => number): Ledger {
   const troubles: Trouble[] = [];
   const counts = new Map<TroubleName, number>();
   const violations: Violation[] = [];
-  let answered = 0;
+  let [answered, failures] = [0, 0];
   const tally = (what: string): Tally => {
     const known = tallies.get(what) ?? { ms: [], explained: 0 };
     tallies.set(what, known);
@@ -104,9 +106,11 @@ export function ledger(nowMs: () => number): Ledger {
       tally(`${what} ${runtime}`).ms.push(nowMs() - fromMs);
       note(`${what} ${container}: done`);
     },
+    failures: () => failures,
     failed: (operation, words) => {
+      failures++;
       const now = nowMs();
-      if (troubles.some((t) => explains(t, operation, now))) {
+      if (troubles.some((t) => explains(t, operation, now, words))) {
         tally(`${operation.what} ${operation.runtime}`).explained++;
         note(`${operation.what} ${operation.container} failed: ${words.trim()}`);
         return true;

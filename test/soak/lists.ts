@@ -41,6 +41,9 @@ export function writeLists(on: Ground): void {
   }
 }
 
+/** The file that the plugins are links to: so they can run inside its process. */
+const HEDDLE = "/opt/cni/bin/heddle";
+
 interface Attached {
   readonly list: ListName;
   /** Of the web server, as the ground counts. */
@@ -72,7 +75,7 @@ export function listsDriver(
       ...(verb === "ADD" ? { CAP_ARGS: JSON.stringify({ portMappings: mappings }) } : {}),
     };
     const apart = roll(2) === 0 ? ["--no-in-process"] : [];
-    const argv = ["heddle", "cni", verb.toLowerCase(), ...apart, list, `/run/netns/${name}`];
+    const argv = [HEDDLE, "cni", verb.toLowerCase(), ...apart, list, `/run/netns/${name}`];
     const began = performance.now();
     const { stdout } = await on.exec(argv, { env, timeoutMs: 60_000 });
     took(verb, performance.now() - began);

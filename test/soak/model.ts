@@ -73,12 +73,35 @@ export interface Operation {
   readonly fromMs: number;
 }
 
-/** Who talked to a daemon that was away notices that it is there again only after a while. */
-const AFTERWARDS_MS = 3_000;
+const KILLED = /\bsignal: killed|ended (?:by|with) SIGKILL|ended with 137$/m;
+/** Of Docker's client, of Docker about containerd and about its driver, of a connection to the CRI, of the plugin `dhcp`. */
+const AWAY = new RegExp(
+  [
+    "Cannot connect to the Docker daemon|error during connect: .* EOF$|unexpected EOF",
+    "transport is closing|connection refused|context canceled|Docker lost this request",
+    "containerd does not run|pending stream has been canceled|server is not initialized yet",
+    "dhcp daemon is not running",
+  ].join("|"),
+  "m",
+);
 
-/** Whether an operation that has failed at this time may have failed because of the trouble. */
-export function explains(trouble: Trouble, operation: Operation, failedAtMs: number): boolean {
+/**
+ * What an operation says that fails because of it, and for how long afterwards: who talked to a daemon that was away takes a
+ * while to notice that it is there again. Nothing may fail because of what is not named here.
+ */
+const sayings: { readonly [T in TroubleName]?: { readonly words: RegExp; readonly afterMs: number } } = {
+  "plugin killed": { words: KILLED, afterMs: 3_000 },
+  // Podman then does not know what it has mounted, and can remove such a container at its second attempt.
+  "client killed": { words: new RegExp(`${KILLED.source}|device or resource busy`, "m"), afterMs: Infinity },
+  "daemon killed": { words: AWAY, afterMs: 3_000 },
+  "daemon restarted": { words: AWAY, afterMs: 3_000 },
+};
+
+/** Whether an operation that has failed at this time, with these words, may have failed because of the trouble. */
+export function explains(trouble: Trouble, operation: Operation, failedAtMs: number, words: string): boolean {
+  const saying = sayings[trouble.what];
+  if (saying?.words.test(words) !== true) return false;
   const touched = trouble.container === operation.container || trouble.runtimes.includes(operation.runtime);
-  const over = (trouble.toMs ?? Infinity) + AFTERWARDS_MS;
+  const over = (trouble.toMs ?? Infinity) + saying.afterMs;
   return touched && trouble.fromMs <= failedAtMs && operation.fromMs <= over;
 }

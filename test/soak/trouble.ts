@@ -54,7 +54,7 @@ export async function trouble(world: World): Promise<void> {
 
 /** A plugin, a call of the runtime of ours, or a child of the plugin of Docker. */
 const isPlugin = (words: string): boolean =>
-  /\bheddle docker-task\b|\bheddle cni (?:add|del) /.test(words) || / CNI_COMMAND=(?:ADD|DEL)\b/.test(words);
+  /\bheddle docker-task\b|\/heddle cni (?:add|del) /.test(words) || / CNI_COMMAND=(?:ADD|DEL)\b/.test(words);
 
 /** Whose operation fails when this process dies. */
 export function touchedBy(words: string): {

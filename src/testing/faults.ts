@@ -43,7 +43,10 @@ export const injecting = ({ call, nth, mode, inChildren }: Fault, file: string):
   `inject=${call}:${mode === "fail" ? "error=EIO" : "signal=SIGKILL"}:when=${nth}`,
 ];
 
-/** Every place of a recorded run where a fault can be: everything after the configuration was read. */
+/**
+ * Every place of a recorded run where a fault can be, after the configuration was read: each call can fail, and the process
+ * can be killed in each state that it goes through. Between two calls that change something the state is the same.
+ */
 export function faultsIn(file: string): Fault[] {
   const seen = new Map<string, number>();
   let began = false;
@@ -56,7 +59,9 @@ export function faultsIn(file: string): Fault[] {
       seen.set(call, nth);
       began ||= /^read\(0,|^openat\(.*\.conflist/.test(line);
       if (!began || !CALLS.includes(call) || isReading(call, line)) return [];
-      const modes: Fault["mode"][] = call === "exit_group" ? ["kill"] : ["kill", "fail"];
+      const modes: Fault["mode"][] = [];
+      if (!leavesAsItWas(call, line)) modes.push("kill");
+      if (call !== "exit_group") modes.push("fail");
       return modes.map((mode) => ({ call, nth, mode, label: line.slice(0, 120) }));
     });
 }
@@ -75,6 +80,32 @@ export const childFaults: readonly Fault[] = [1, 2].flatMap((nth) =>
 /** Files that are only read; opening a namespace counts, since what follows depends on it. */
 const isReading = (call: string, line: string): boolean =>
   call === "openat" && !/O_WRONLY|O_RDWR|O_CREAT|\/ns\/net|\/run\/netns/.test(line);
+
+const ASKING = new Set(["recvfrom", "recvmsg", "socket", "setns", "flock"]);
+
+/** Whether the call changed neither the kernel's state nor a file, as the line says. Unknown requests are changes. */
+function leavesAsItWas(call: string, line: string): boolean {
+  if (ASKING.has(call) || / = -1 E\w+/.test(line)) return true;
+  if (call === "openat") return !line.includes("O_CREAT");
+  if (call === "clone3") return line.includes("CLONE_THREAD");
+  // A descriptor on its way to a thread that closes it.
+  if (call === "sendmsg" && line.includes("SCM_RIGHTS")) return true;
+  if (call !== "sendto" && call !== "sendmsg") return false;
+  return requestTypes(line).every(isQuestion);
+}
+
+const requestTypes = (line: string): readonly string[] =>
+  [...line.matchAll(/nlmsg_type=(?:\w+<<8\|)?(\w+)/g)].map(([, type = ""]) => type);
+
+/** What strace cannot name it prints as a number: of the four requests of a kind of rtnetlink the third asks. */
+function isQuestion(type: string): boolean {
+  if (!type.startsWith("0x"))
+    return /^(?:RTM|NFT_MSG|IPCTNL_MSG_CT)_GET/.test(type) && !type.endsWith("CTRZERO");
+  const number = Number(type);
+  return number === NFT_MSG_GETGEN || (number < 0x100 && (number & 3) === 2);
+}
+/** Of subsystem 10 (linux/netfilter/nf_tables.h). */
+const NFT_MSG_GETGEN = 0xa10;
 
 /** This many of the items, chosen by the seed. */
 export function sample<T>(items: readonly T[], count: number, seed: number): T[] {

@@ -12,7 +12,9 @@ import { run } from "../../src/testing/run.ts";
 import { MASTER, type Scenario, type Subject } from "./scenarios.ts";
 
 /** DEL of the key alone; ADD of the same key and then DEL; GC; or, for faults in DEL and GC, another one of them. */
-export type Recovery = "DEL" | "ADD" | "GC" | "DEL again" | "GC again";
+type Simple = "DEL" | "ADD" | "GC";
+/** `each`: DEL, and if the fault left anything, the others as well, each after another such fault. */
+export type Recovery = Simple | "each" | "DEL again" | "GC again";
 export interface Case {
   readonly scenario: Scenario;
   readonly fault: Fault;
@@ -87,7 +89,8 @@ async function faultsOf(
 
 /**
  * Every case of a scenario: each fault of ADD on a host that was used before with each recovery, each on a fresh host
- * with DEL, and each fault of DEL and of GC.
+ * with DEL, and each fault of DEL and of GC. What follows a call that failed, and after which ADD itself left nothing, is
+ * the same for every recovery.
  */
 export async function casesOf(heddle: HeddleBinary, scenario: Scenario): Promise<readonly Case[]> {
   const [used, fresh, removal, collection] = await Promise.all([
@@ -104,7 +107,9 @@ export async function casesOf(heddle: HeddleBinary, scenario: Scenario): Promise
     fresh,
   });
   return [
-    ...[...used, ...children].flatMap((f) => (["DEL", "ADD", "GC"] as const).map((r) => one(f, r, false))),
+    ...[...used, ...children].flatMap((f) =>
+      (f.mode === "fail" ? (["each"] as const) : SIMPLE).map((r) => one(f, r, false)),
+    ),
     ...fresh.map((f) => one(f, "DEL", true)),
     ...[...removal, ...children].map((f) => one(f, "DEL again", false)),
     ...[...collection, ...children].map((f) => one(f, "GC again", false)),
@@ -116,7 +121,9 @@ const committed = (host: CniHost): boolean => {
   return existsSync(dir) && readdirSync(dir).some((name) => !name.endsWith(".pending"));
 };
 
-async function recover({ scenario, recovery }: Case, on: Subject): Promise<void> {
+const SIMPLE = ["DEL", "ADD", "GC"] as const satisfies readonly Simple[];
+
+async function recover({ scenario }: Case, recovery: Simple, on: Subject): Promise<void> {
   if (recovery === "DEL") demand("DEL", await scenario.del(on, "bare"));
   else if (recovery === "GC") demand("GC", await scenario.gc(on));
   else {
@@ -129,7 +136,24 @@ async function recover({ scenario, recovery }: Case, on: Subject): Promise<void>
   }
 }
 
-async function perform(c: Case, on: Lane): Promise<void> {
+/** What a host is like that a case begins and ends with. */
+interface Baseline {
+  readonly bare: readonly string[];
+  readonly prepared: readonly string[];
+}
+
+async function baselineOf(scenario: Scenario, on: Lane): Promise<Baseline> {
+  await plain(scenario, on.subject);
+  await plain(scenario, on.other);
+  const bare = await snapshotOf(on);
+  if (scenario.prepare === undefined) return { bare, prepared: bare };
+  await scenario.prepare(on.subject);
+  const prepared = await snapshotOf(on);
+  await scenario.finish?.(on.subject);
+  return { bare, prepared };
+}
+
+async function perform(c: Case, on: Lane, { prepared }: Baseline): Promise<void> {
   const { scenario, fault } = c;
   const { subject, other } = on;
   const under = injecting(fault, join(subject.host.dir, "faulted"));
@@ -143,9 +167,19 @@ async function perform(c: Case, on: Lane): Promise<void> {
     demand("ADD", await scenario.add(subject));
     await scenario.gc(subject, under);
     demand("GC after the fault", await scenario.gc(subject));
+  } else if (c.recovery === "each") {
+    await scenario.add(subject, under);
+    const nothingLeft = difference(prepared, await snapshotOf(on)).length === 0;
+    await recover(c, "DEL", subject);
+    for (const recovery of nothingLeft ? [] : (["ADD", "GC"] as const)) {
+      await scenario.finish?.(subject);
+      await scenario.prepare?.(subject);
+      await scenario.add(subject, under);
+      await recover(c, recovery, subject);
+    }
   } else {
     await scenario.add(subject, under);
-    await recover(c, subject);
+    await recover(c, c.recovery, subject);
   }
   await scenario.finish?.(subject);
   if (c.fresh) await plain(scenario, other);
@@ -170,18 +204,14 @@ export async function failuresOf(
     for (;;) {
       if (queue.length === 0 || failures.length >= MOST_FAILURES) return;
       await using on = await lane(heddle);
-      let baseline: readonly string[] | undefined;
+      let baseline: Baseline | undefined;
       for (let sound = true; sound;) {
         const next = queue.shift();
         if (next === undefined || performance.now() > deadline) return;
         try {
-          if (baseline === undefined) {
-            await plain(next.scenario, on.subject);
-            await plain(next.scenario, on.other);
-            baseline = await snapshotOf(on);
-          }
-          await perform(next, on);
-          const left = difference(baseline, await snapshotOf(on));
+          baseline ??= await baselineOf(next.scenario, on);
+          await perform(next, on, baseline);
+          const left = difference(baseline.bare, await snapshotOf(on));
           if (left.length > 0) throw new Error(left.join("\n"));
         } catch (e) {
           failures.push(`${described(next)}\n${(e as Error).message}`);

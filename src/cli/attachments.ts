@@ -46,7 +46,8 @@ async function collect({ json, cacheDir, dryRun }: GcOptions): Promise<void> {
   const { confDirOf } = await import("./cni-request.ts");
   const { pluginHost } = await import("../plugins/registry.ts");
   const runtime = {
-    host: pluginHost(true),
+    // What Podman 5 attached needed no files.
+    host: pluginHost(true, { standIn: true }),
     path: process.env["CNI_PATH"] ?? "/opt/cni/bin",
     env: process.env,
     log: complain,

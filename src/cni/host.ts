@@ -16,6 +16,8 @@ export interface Host {
   load(type: string): Promise<Plugin | undefined>;
   /** False: every plugin is executed as a process of its own. */
   readonly inProcess: boolean;
+  /** True for a plugin of this program that runs here although no file in `CNI_PATH` has its name. Absent: for none. */
+  readonly standsIn?: (type: string) => boolean;
   /** The running executable; a plugin found under another name but with this identity is this program. */
   readonly self: FileId | undefined;
 }

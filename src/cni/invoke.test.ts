@@ -375,6 +375,19 @@ describe("a delegate", () => {
     }
   });
 
+  test("needs no file where this program's own stands in, and gives way to one that is there", async () => {
+    const { host, path, loads } = inProcess();
+    const standing: Host = { ...host, standsIn: (type) => type === "ipam" };
+    for (const nowhere of [undefined, "", "/nowhere"])
+      expect((await serveMain("ADD", standing, nowhere)).code).toBe(0);
+    expect(loads).toEqual(["ipam", "ipam", "ipam"]);
+    program("ipam", say({ cniVersion: "1.1.0", dns: { domain: "from outside" } }));
+    const out = await serveMain("ADD", standing, `${bin}:${path}`);
+    expect(JSON.parse(out.stdout)).toMatchObject({ dns: { domain: "from outside" } });
+    const others = await serveMain("ADD", { ...host, standsIn: () => false }, "/nowhere");
+    expect(JSON.parse(others.stdout)).toMatchObject({ code: 106 });
+  });
+
   test("that is nowhere to be found says where it was looked for", async () => {
     const { host } = inProcess();
     const out = await serveMain("ADD", host, "/nowhere");

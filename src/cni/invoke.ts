@@ -57,6 +57,19 @@ export function findPlugin(type: string, path: readonly string[]): Found {
   throw new NetError("plugin/not-found", { type, path });
 }
 
+/**
+ * As `findPlugin`; undefined if there is no such file and this program's own plugin stands in for it.
+ * @throws as `findPlugin`
+ */
+export function findOrOwn(type: string, path: readonly string[], host: Host): Found | undefined {
+  try {
+    return findPlugin(type, path);
+  } catch (e) {
+    if (host.standsIn?.(type) && e instanceof NetError && e.is("plugin/not-found")) return undefined;
+    throw e;
+  }
+}
+
 function regularFile(path: string): FileId | undefined {
   try {
     const found = statPath(path);
@@ -71,9 +84,10 @@ function regularFile(path: string): FileId | undefined {
  * @throws config/invalid, plugin/not-found, plugin/failed with the plugin's own code, program/failed
  */
 export async function invoke(call: Invocation, host: Host): Promise<string> {
-  const { file, id } = findPlugin(call.type, splitPath(call.env["CNI_PATH"]));
+  const found = findOrOwn(call.type, splitPath(call.env["CNI_PATH"]), host);
   const env = { ...call.env, CNI_COMMAND: call.command };
-  const plugin = host.inProcess && sameFile(id, host.self) ? await host.load(call.type) : undefined;
+  const own = found === undefined || (host.inProcess && sameFile(found.id, host.self));
+  const plugin = own ? await host.load(call.type) : undefined;
   if (plugin) {
     const { code, stdout, stderr } = await serve(plugin, {
       env,
@@ -87,6 +101,7 @@ export async function invoke(call: Invocation, host: Host): Promise<string> {
   }
   const { execPlugin } = await import("./exec.ts");
   const options = call.signal ? { signal: call.signal } : {};
+  const { file } = found ?? findPlugin(call.type, splitPath(call.env["CNI_PATH"]));
   const { status, stdout, stderr } = await execPlugin({ file, env, stdin: call.stdin, ...options });
   if (stderr !== "") call.log?.(stderr);
   if (status !== 0) throw pluginError(call, status, stdout, stderr);

@@ -20,7 +20,7 @@ import {
 } from "./cache.ts";
 import { errorText } from "./errors.ts";
 import { type Env, type Host, netnsId, sameNetns } from "./host.ts";
-import { findPlugin, invoke, pluginVersions, splitPath } from "./invoke.ts";
+import { findOrOwn, invoke, pluginVersions, splitPath } from "./invoke.ts";
 import type { JsonObject } from "./json.ts";
 import {
   capabilitiesOf,
@@ -96,7 +96,7 @@ function sequenceOf(runtime: Runtime, network: NetworkList, attachment?: Attachm
     plugins: network.plugins,
     ready({ type }) {
       signal?.throwIfAborted();
-      findPlugin(type, splitPath(runtime.path));
+      findOrOwn(type, splitPath(runtime.path), host);
     },
     run(plugin, command, { undoing = false, ...extras }) {
       const stdin = requestText(network, plugin, { ...extras, ...capabilities });

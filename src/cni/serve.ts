@@ -233,7 +233,7 @@ const NOT_STARTED: ReadonlySet<ErrorCode> = new Set(["env/invalid", "config/inva
 /** What finds and runs other plugins is loaded when the first delegate is called. */
 function delegateOf({ env, stdin, host, conf, log, signal }: Context): Delegate {
   const run: Delegate["run"] = async (type, command, text) => {
-    if ((env["CNI_PATH"] ?? "") === "")
+    if ((env["CNI_PATH"] ?? "") === "" && !host.standsIn?.(type))
       throw new NetError("env/invalid", {
         variables: ["CNI_PATH"],
         why: `required to find the plugin "${type}"`,

@@ -154,6 +154,14 @@ describe("a container on a parent", () => {
   test("is an ipvlan, which has no MAC address of its own", () => {
     const options = { mode: "ipvlan", ipvlan_mode: "l3" };
     expect(plugins({ options })).toMatchObject([{ type: "ipvlan", master: "web0", mode: "l3" }]);
+    expect(first({ options })?.["ipam"]).toEqual({
+      type: "static",
+      addresses: [{ address: "10.7.0.5/24" }],
+      routes: [{ dst: "0.0.0.0/0", priority: 100 }],
+    });
+    expect(plugins({ options: { mode: "ipvlan" } })).toMatchObject([
+      { mode: "l2", ipam: { routes: [{ dst: "0.0.0.0/0", gw: "10.7.0.1", priority: 100 }] } },
+    ]);
     const why = refusal(() => plugins({ options, container: { static_mac: "02:00:00:00:00:01" } }));
     expect(why).toContain("links of ipvlan have the MAC address of their parent");
   });

@@ -3,7 +3,7 @@ import { invalid, type JsonObject } from "../cni/json.ts";
 import { type NetworkList, parseNetworkList } from "../cni/list.ts";
 import type { Attachment } from "../cni/runtime.ts";
 import { contains, defaultRoute, type Family, type Ip, isUnspecified, prefix } from "../net/ip.ts";
-import type { Connection, Published } from "./model.ts";
+import type { Connection, Network, Published } from "./model.ts";
 
 /** The metric of a default route whose network says none, of the container's first interface; as in netavark. */
 const METRIC = 100;
@@ -95,7 +95,8 @@ interface Reserved {
 
 /** Podman has reserved one address of each subnet, or those that the user named. */
 function addressesOf({ network, ips }: Connection): readonly Reserved[] {
-  const { subnets, internal } = network.host;
+  const { subnets } = network.host;
+  const direct = network.host.internal || isRouted(network);
   return ips.map((address, i) => {
     const subnet = subnets.find(({ pool }) => contains(pool, address));
     if (subnet === undefined)
@@ -104,7 +105,7 @@ function addressesOf({ network, ips }: Connection): readonly Reserved[] {
         `${address.text} is in no subnet of ${network.name}`,
       );
     const { pool, gateway } = subnet;
-    return { address, gateway: { bits: pool.bits, ...(gateway && !internal ? { ip: gateway.ip } : {}) } };
+    return { address, gateway: { bits: pool.bits, ...(gateway && !direct ? { ip: gateway.ip } : {}) } };
   });
 }
 
@@ -115,11 +116,16 @@ function defaultRoutes(connection: Connection): readonly JsonObject[] {
   const addresses = addressesOf(connection);
   const priority = network.metric ?? METRIC + Number(/\d{1,4}$/.exec(ifname)?.[0] ?? 0);
   return ([4, 6] as const).flatMap((family) => {
-    const found = addresses.find(({ address, gateway }) => gateway.ip && address.family === family);
-    const gw = found?.gateway.ip?.text;
-    return gw === undefined ? [] : [{ dst: defaultRoute(family).text, gw, priority }];
+    const dst = defaultRoute(family).text;
+    const own = addresses.filter(({ address }) => address.family === family);
+    if (isRouted(network)) return own.length > 0 ? [{ dst, priority }] : [];
+    const gw = own.find(({ gateway }) => gateway.ip)?.gateway.ip?.text;
+    return gw === undefined ? [] : [{ dst, gw, priority }];
   });
 }
+
+/** In layer 3 modes of ipvlan nobody is asked the way: the host routes what its link gets. */
+const isRouted = ({ host }: Network): boolean => host.mode === "ipvlan" && host.kind !== "l2";
 
 /**
  * Ports of the host, one by one. What is published on an address of a family that the container does not have here is left to

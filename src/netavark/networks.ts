@@ -28,9 +28,17 @@ export async function makeNetwork({ name, host }: Network): Promise<void> {
   if (host.mode === "bridge" || host.mode === "vlan") await ensureNetwork(host, ownerOf(name));
 }
 
-/** Removes it, unless a container is on the network or somebody else uses its bridge. */
+/**
+ * Removes it, unless a container is on the network or somebody else uses its bridge. Without its record, the marks tell what
+ * it was.
+ */
 export async function dropNetwork(name: string): Promise<void> {
-  if (unusedNetworks().some((n) => n.name === name)) await removeOwned([ownerOf(name)]);
+  if (isUnused(name, linksOfHost(), new Set())) await removeOwned([ownerOf(name)]);
+}
+
+function linksOfHost(): readonly Link[] {
+  using socket = openNetlink("route");
+  return listLinks(socket);
 }
 
 /**
@@ -42,8 +50,7 @@ export function unusedNetworks(going: ReadonlySet<string> = new Set()): readonly
     .filter(({ owner }) => owner.component === COMPONENT)
     .map(({ owner }) => owner.network);
   if (names.length === 0) return [];
-  using socket = openNetlink("route");
-  const links = listLinks(socket);
+  const links = linksOfHost();
   return names
     .filter((name) => isUnused(name, links, going))
     .map((name) => ({ name, link: ownLink(name, links)?.name }));

@@ -2,7 +2,6 @@
 import { readStdin, writeAll } from "../cni/executable.ts";
 import type { Runtime } from "../cni/runtime.ts";
 import { pluginHost } from "../plugins/registry.ts";
-import { dirOf, readLink } from "../sys/files.ts";
 import { answer } from "./protocol.ts";
 import type { NetavarkWord } from "./words.ts";
 import { workWith } from "./work.ts";
@@ -30,10 +29,10 @@ export async function runNetavarkPlugin(word: NetavarkWord, netns: string | unde
   tellJournal({ plugin: "netavark", env, tookMs, ...more });
 }
 
-/** Plugins are this executable's own, which `heddle install` and the packages place beside it. */
+/** Every plugin is this executable's own, wherever it is and whatever stands in `CNI_PATH`. */
 const runtime = (): Runtime => ({
-  host: pluginHost(true),
-  path: dirOf(readLink("/proc/self/exe") ?? ""),
+  host: pluginHost(true, { standIn: true }),
+  path: "",
   env: process.env,
   log: (message) => void writeAll(2, message.endsWith("\n") ? message : `${message}\n`),
 });

@@ -58,10 +58,9 @@ async function teardown(
   const attachment: Attachment = { containerId, ifname, ...(netnsId(netns) ? { netns } : {}) };
   using _lock = lockNetworks();
   if (list) await delNetworkList(runtime, list, attachment);
-  // Without a list, the records alone say what there is.
-  else
-    for (const { owner } of listRecords(MARK_PREFIX))
-      if (owner.network === network && owner.containerId === containerId && owner.ifname === ifname)
-        await clearRecord(owner);
+  // What a list of another moment does not know.
+  for (const { owner } of listRecords(MARK_PREFIX))
+    if (owner.network === network && owner.containerId === containerId && owner.ifname === ifname)
+      await clearRecord(owner);
   await dropNetwork(network);
 }

@@ -46,9 +46,13 @@ export const pluginTypes = Object.keys(registry).toSorted() as readonly PluginTy
 
 export const isPluginType = (name: string): name is PluginType => Object.hasOwn(registry, name);
 
-/** What surrounds a plugin in this program: the others, run in the same process unless `inProcess` says no. */
-export function pluginHost(inProcess: boolean): Host {
+/**
+ * What surrounds a plugin in this program: the others, run in the same process unless `inProcess` says no. `standIn`: also
+ * where `CNI_PATH` has no file of a plugin's name.
+ */
+export function pluginHost(inProcess: boolean, { standIn = false } = {}): Host {
   return {
+    ...(standIn ? { standsIn: isPluginType } : {}),
     load: async (type) => (isPluginType(type) ? registry[type].load() : undefined),
     inProcess,
     get self() {

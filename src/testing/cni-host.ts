@@ -19,11 +19,12 @@ export interface CniHost extends AsyncDisposable {
   exec(argv: readonly string[], options?: RunOptions): Promise<Outcome>;
   /** Calls a plugin as a runtime does; `under` are words in front of it, for example of strace. */
   call(program: string, call: PluginCall, conf: object, under?: readonly string[]): Promise<PluginReply>;
-  /** Runs `heddle` with these variables beside the usual ones. */
+  /** Runs `heddle` with these variables beside the usual ones; `under` as in `call`. */
   cli(
     argv: readonly string[],
     env: Readonly<Record<string, string>>,
     under?: readonly string[],
+    stdin?: string,
   ): Promise<Outcome>;
   /** Everything that attachments can leave on the host and in these namespaces, one line each, sorted. */
   snapshot(containers?: readonly string[]): Promise<readonly string[]>;
@@ -91,8 +92,12 @@ export async function cniHost(heddle: HeddleBinary): Promise<CniHost> {
       });
       return replyOf(outcome);
     },
-    cli: (argv, more, under = []) =>
-      exec([...under, heddle.at("heddle"), ...argv], { env: { ...env, ...more }, mustSucceed: false }),
+    cli: (argv, more, under = [], stdin) =>
+      exec([...under, heddle.at("heddle"), ...argv], {
+        env: { ...env, ...more },
+        mustSucceed: false,
+        ...(stdin === undefined ? {} : { stdin }),
+      }),
     snapshot: (containers = []) => snapshot(on, containers),
     [Symbol.asyncDispose]: async () => {
       child.kill("SIGKILL");

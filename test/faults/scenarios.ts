@@ -271,6 +271,53 @@ function listed(name: string, ipMasqBackend: "nftables" | "iptables"): Scenario 
   };
 }
 
+/** A container of Podman 5, by netavark's calls: its part of the network, and what the network has in the host. */
+function ofPodman(): Scenario {
+  const PODMAN = "podman";
+  const call = async (on: Subject, word: string, netns: string, under?: readonly string[]) => {
+    const input = {
+      container_id: on.containerId,
+      port_mappings: [{ host_port: 9797, container_port: 80 }],
+      network: {
+        name: PODMAN,
+        id: "0f".repeat(32),
+        network_interface: "hdlf0",
+        subnets: [{ subnet: "10.97.0.0/24", gateway: "10.97.0.1" }],
+      },
+      network_options: { interface_name: "eth0", static_ips: ["10.97.0.2"] },
+    };
+    const { code, stdout } = await on.host.cli([word, netns], {}, under, JSON.stringify(input));
+    const error = code !== 0 && /already attached/.test(stdout) ? 101 : undefined;
+    return { code, error, message: stdout, result: undefined };
+  };
+  const words = async (on: Subject, argv: readonly string[], under?: readonly string[], env = {}) => {
+    const { code, stdout, stderr } = await on.host.cli(argv, env, under);
+    return { code, error: undefined, message: stderr, result: undefined, stdout };
+  };
+  return {
+    name: "a container of Podman 5",
+    add: (on, under) => call(on, "setup", on.netns, under),
+    check: async (on) => {
+      const { stdout, ...reply } = await words(on, ["ps", "--json"]);
+      const found = (JSON.parse(stdout) as { containerId: string; state: string }[]).find(
+        ({ containerId }) => containerId === on.containerId,
+      );
+      return { ...reply, code: found?.state === "ok" ? 0 : 1, message: stdout };
+    },
+    del: (on, how, under) => call(on, "teardown", how === "full" ? on.netns : "/run/netns/gone", under),
+    // Podman does not collect garbage; an operator does.
+    gc: async (on, under) => {
+      const dir = join(on.host.dir, "net.d");
+      mkdirSync(dir, { recursive: true });
+      const plugins = [{ type: "bridge" }, { type: "portmap" }, { type: "firewall" }];
+      const list = { cniVersion: "1.1.0", name: PODMAN, plugins };
+      writeFileSync(join(dir, "podman.conflist"), JSON.stringify(list));
+      const first = await words(on, ["cni", "gc", PODMAN], [], { NETCONFPATH: dir });
+      return first.code === 0 ? words(on, ["gc"], under) : first;
+    },
+  };
+}
+
 /** The link that others hang on. */
 export const MASTER = "hdlm0";
 
@@ -367,4 +414,5 @@ export const scenarios: readonly Scenario[] = [
   behind(macvlan, "bandwidth in the container", LIMITS, { look: queues, knownBy: "record" }),
   listed("the list through heddle cni", "nftables"),
   listed("the list by iptables through heddle cni", "iptables"),
+  ofPodman(),
 ];

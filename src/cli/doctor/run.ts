@@ -38,7 +38,7 @@ export async function runDoctor(options: DoctorOptions): Promise<void> {
   const dirs = dirsOf(facts.runtimes.pluginPaths);
   const means: FixMeans = {
     runtime: {
-      host: pluginHost(true),
+      host: pluginHost(true, { standIn: true }),
       path: (dirs.known ? dirs.value : []).join(":"),
       env,
       log: complain,

@@ -35,6 +35,7 @@ kernelTest("a container of Docker is one attachment, from its end of the pair on
       network: NETWORK_ID,
       containerId: "a1",
       netns: null,
+      addresses: ["10.77.0.2/24"],
       state: "ok",
       ports: [{ hostPort: 8080, containerPort: 80 }],
     },

@@ -1,6 +1,7 @@
 import type { KnownAttachment } from "../../cni/attachments.ts";
 import { foldKeys, isObject } from "../../cni/json.ts";
-import { isUnspecified } from "../../net/ip.ts";
+import type { FirewallRule } from "../../firewall/model.ts";
+import { isUnspecified, prefix } from "../../net/ip.ts";
 import type { Finding, Health } from "../../netstate/health.ts";
 
 /**
@@ -34,26 +35,34 @@ export interface Port {
   readonly containerPort: number;
 }
 
-/** Addresses of the container's interface, as ADD gave them. */
+/**
+ * Addresses of the container's interface, as ADD gave them. A runtime that puts them there itself, as Docker does, gave them
+ * to us for rules.
+ */
 export function addressesOf({ records, result, ifname }: KnownAttachment): readonly string[] {
   const recorded = records.flatMap((r) =>
     (r.state?.objects ?? []).flatMap((o) =>
       o.kind === "address" && o.place === "container" && o.link === ifname ? [o.address.text] : [],
     ),
   );
-  if (recorded.length > 0 || result === undefined) return [...new Set(recorded)];
+  if (recorded.length > 0) return [...new Set(recorded)];
+  if (result === undefined) return [...new Set(rulesOf(records).flatMap(addressOfRule))];
   const inside = (at: number | undefined): boolean =>
     at === undefined || (result.interfaces[at]?.sandbox ?? "") !== "";
   return result.ips.filter((ip) => inside(ip.interface)).map((ip) => ip.address.text);
 }
 
+const rulesOf = (records: KnownAttachment["records"]): readonly FirewallRule[] =>
+  records.flatMap((r) =>
+    (r.state?.objects ?? []).flatMap((o) => (o.kind === "firewall" ? o.state.rules : [])),
+  );
+
+const addressOfRule = (rule: FirewallRule): readonly string[] =>
+  rule.kind === "masquerade" ? [prefix(rule.address, rule.subnet.bits).text] : [];
+
 /** Ports of the host that lead to the container. */
 export function portsOf({ records, cached }: KnownAttachment): readonly Port[] {
-  const mappings = records.flatMap((r) =>
-    (r.state?.objects ?? []).flatMap((o) =>
-      o.kind === "firewall" ? o.state.rules.filter((rule) => rule.kind === "port-mapping") : [],
-    ),
-  );
+  const mappings = rulesOf(records).filter((rule) => rule.kind === "port-mapping");
   const ports =
     records.length > 0
       ? mappings.map((m) => ({

@@ -3,6 +3,7 @@
  * back what others took away from those that live.
  */
 import type { Command } from "commander";
+import type { UnusedNetwork } from "../netavark/networks.ts";
 import type { Preview } from "../cni/collect-preview.ts";
 import type { Runtime } from "../cni/runtime.ts";
 import { failureOf, NetError } from "../errors.ts";
@@ -58,21 +59,24 @@ async function collect({ json, cacheDir, dryRun }: GcOptions): Promise<void> {
   const { collectDead } = await import("../cni/collect.ts");
   const done = await collectDead(runtime, confDir);
   const lines = done.map((d) => ({ what: nameOf(d), failure: d.failure }));
-  tell([...lines, ...(await dropUnused())], "detached", NOTHING_DEAD, json === true);
+  tell([...lines, ...(await dropNetworks())], "detached", NOTHING_DEAD, json === true);
 }
 
 /** What networks of Podman's have for themselves goes with the last container, also if that was just now. */
-async function dropUnused(): Promise<readonly Line[]> {
-  const { dropNetwork, lockNetworks, unusedNetworks } = await import("../netavark/networks.ts");
+async function dropNetworks(): Promise<readonly Line[]> {
+  const { dropUnused, lockNetworks, unusedNetworks } = await import("../netavark/networks.ts");
   if (unusedNetworks().length === 0) return [];
   using _lock = lockNetworks();
   const lines: Line[] = [];
-  for (const { name } of unusedNetworks())
-    lines.push({ what: networkName(name), failure: await failureOf(() => dropNetwork(name)) });
+  for (const unused of unusedNetworks())
+    lines.push({ what: nameOfUnused(unused), failure: await failureOf(() => dropUnused(unused)) });
   return lines;
 }
 
-const networkName = (name: string): string => `what Podman's network ${name} has in the host`;
+const nameOfUnused = ({ name, link }: { [K in keyof UnusedNetwork]: string | undefined }): string =>
+  name === undefined
+    ? `bridge ${link ?? ""} of a network of Podman's that has lost its record`
+    : `what Podman's network ${name} has in the host`;
 
 const NOTHING_DEAD = "Nothing to clean up.";
 
@@ -84,8 +88,14 @@ const nameOf = (d: {
 
 async function preview(runtime: Runtime, confDir: string, json: boolean): Promise<void> {
   const { previewCollection } = await import("../cni/collect-preview.ts");
-  const dead = [...(await previewCollection(runtime, confDir)), ...(await previewUnused(runtime))];
-  if (json) return print(JSON.stringify(dead, undefined, 2));
+  const dead = [
+    ...(await previewCollection(runtime, confDir)).map((d) => ({ ...d, what: nameOf(d) })),
+    ...(await previewUnused(runtime)),
+  ];
+  if (json) {
+    const entries = dead.map(({ what: _, ...entry }) => entry);
+    return print(JSON.stringify(entries, undefined, 2));
+  }
   if (dead.length === 0) return print(NOTHING_DEAD);
   const listed = {
     cache: "the list in the cache",
@@ -93,27 +103,31 @@ async function preview(runtime: Runtime, confDir: string, json: boolean): Promis
     record: "its records",
   };
   for (const d of dead) {
-    print(`would detach ${d.containerId === "" ? networkName(d.network) : nameOf(d)}: ${d.why}`);
+    print(`would detach ${d.what}: ${d.why}`);
     if (d.plugins.length > 0) print(`  by ${listed[d.by]}: ${d.plugins.join(", ")}`);
     for (const line of d.removes) print(`  - ${line}`);
   }
 }
 
-/** As `dropUnused`; the container and the interface of such an entry are empty. */
-async function previewUnused(runtime: Runtime): Promise<readonly Preview[]> {
+/** Of `dropNetworks`; the container and the interface of such an entry are empty, and the network if it is not known. */
+async function previewUnused(runtime: Runtime): Promise<readonly (Preview & { readonly what: string })[]> {
   const { findDead } = await import("../cni/collect.ts");
   const { unusedNetworks } = await import("../netavark/networks.ts");
   const { markOf } = await import("../netstate/owner.ts");
   const dead = await findDead(runtime);
   const going = new Set(dead.flatMap(({ records }) => records.map(({ owner }) => markOf(owner))));
   return unusedNetworks(going).map(({ name, link }) => ({
-    network: name,
+    what: nameOfUnused({ name, link }),
+    network: name ?? "",
     containerId: "",
     ifname: "",
     why: "no container is left on it",
     by: "record",
     plugins: [],
-    removes: [...(link === undefined ? [] : [`link ${link}`]), "record of netavark-network"],
+    removes: [
+      ...(link === undefined ? [] : [`link ${link}`]),
+      ...(name === undefined ? [] : ["record of netavark-network"]),
+    ],
   }));
 }
 

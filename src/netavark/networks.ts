@@ -9,7 +9,7 @@ import { lockHost } from "../netstate/host-lock.ts";
 import { MARK_PREFIX, markOf, type Owner } from "../netstate/owner.ts";
 import { listRecords } from "../netstate/record.ts";
 import type { Lock } from "../sys/flock.ts";
-import { type Link, listLinks } from "../rtnl/link.ts";
+import { type Link, listLinks, removeLink } from "../rtnl/link.ts";
 import type { Network } from "./model.ts";
 
 const COMPONENT = "netavark-network";
@@ -28,50 +28,70 @@ export async function makeNetwork({ name, host }: Network): Promise<void> {
   if (host.mode === "bridge" || host.mode === "vlan") await ensureNetwork(host, ownerOf(name));
 }
 
-/**
- * Removes it, unless a container is on the network or somebody else uses its bridge. Without its record, the marks tell what
- * it was.
- */
+/** Removes it, unless a container is on the network or somebody else uses its bridge. */
 export async function dropNetwork(name: string): Promise<void> {
   if (isUnused(name, linksOfHost(), new Set())) await removeOwned([ownerOf(name)]);
 }
+
+/** What a network has in the host although no container is on it any more. */
+export interface UnusedNetwork {
+  /** Absent if its record is lost, and with it the name. */
+  readonly name?: string;
+  /** What would be removed; absent if somebody else made it, or it is gone. */
+  readonly link?: string;
+}
+
+/**
+ * The networks whose containers went without a teardown.
+ * @param going marks of attachments that count as gone already
+ */
+export function unusedNetworks(going: ReadonlySet<string> = new Set()): readonly UnusedNetwork[] {
+  const links = linksOfHost();
+  const known = listRecords(MARK_PREFIX).filter(({ owner }) => owner.component === COMPONENT);
+  const unused = known
+    .map(({ owner }) => owner.network)
+    .filter((name) => isUnused(name, links, going))
+    .map((name) => {
+      const link = ownLink(name, links)?.name;
+      return { name, ...(link === undefined ? {} : { link }) };
+    });
+  const marks = new Set(known.map(({ owner }) => markOf(owner)));
+  const lost = links.filter(
+    (l) =>
+      l.kind === "bridge" &&
+      l.altNames.some((n) => n.startsWith(PREFIX) && !marks.has(n)) &&
+      !hasPorts(l, links, going),
+  );
+  return [...unused, ...lost.map(({ name: link }) => ({ link }))];
+}
+
+/** Removes one of these. @throws as kinds of objects do */
+export async function dropUnused({ name, link }: UnusedNetwork): Promise<void> {
+  if (name !== undefined) return dropNetwork(name);
+  using socket = openNetlink("route");
+  if (link !== undefined) removeLink(socket, { name: link });
+}
+
+/** What the marks of all of them begin with. */
+const PREFIX = `${MARK_PREFIX}${COMPONENT}-`;
 
 function linksOfHost(): readonly Link[] {
   using socket = openNetlink("route");
   return listLinks(socket);
 }
 
-/**
- * The networks that no container is on any more, as when all went without a teardown.
- * @param going marks of attachments that count as gone already
- */
-export function unusedNetworks(going: ReadonlySet<string> = new Set()): readonly UnusedNetwork[] {
-  const names = listRecords(MARK_PREFIX)
-    .filter(({ owner }) => owner.component === COMPONENT)
-    .map(({ owner }) => owner.network);
-  if (names.length === 0) return [];
-  const links = linksOfHost();
-  return names
-    .filter((name) => isUnused(name, links, going))
-    .map((name) => ({ name, link: ownLink(name, links)?.name }));
-}
-
-export interface UnusedNetwork {
-  readonly name: string;
-  /** What would be removed; undefined if somebody else made it, or it is gone. */
-  readonly link: string | undefined;
-}
-
 function isUnused(name: string, links: readonly Link[], going: ReadonlySet<string>): boolean {
+  const records = listRecords(MARK_PREFIX).filter(({ owner }) => owner.network === name);
+  if (records.some(({ owner }) => owner.containerId !== "" && !going.has(markOf(owner)))) return false;
   const own = ownLink(name, links);
-  const attached = listRecords(MARK_PREFIX).some(
-    ({ owner }) => owner.network === name && owner.containerId !== "" && !going.has(markOf(owner)),
-  );
-  return !attached && !links.some((l) => isPort(l, own) && !l.altNames.some((n) => going.has(n)));
+  if (own === undefined) return true;
+  // What hangs on the link of a VLAN is in containers: where records are lost, nobody can tell.
+  if (own.kind !== "bridge" && !records.some(({ owner }) => owner.component === COMPONENT)) return false;
+  return !hasPorts(own, links, going);
 }
 
-const isPort = (link: Link, bridge: Link | undefined): boolean =>
-  bridge !== undefined && link.master === bridge.index;
+const hasPorts = (bridge: Link, links: readonly Link[], going: ReadonlySet<string>): boolean =>
+  links.some((l) => l.master === bridge.index && !l.altNames.some((n) => going.has(n)));
 
 function ownLink(name: string, links: readonly Link[]): Link | undefined {
   const mark = markOf(ownerOf(name));

@@ -216,4 +216,43 @@ kill $container`;
     expect(stdout).toContain("heddle-bridge-");
     expect(stdout).toContain("left:  \n");
   });
+
+  rootTest(
+    "so does a container of a user's own Podman, with what the runtime remembers there as well",
+    async () => {
+      using dir = tempDir("security");
+      const user = dir.in("user");
+      mkdirSync(user, { mode: 0o700 });
+      await run(["chown", `${NOBODY}:${NOBODY}`, user]);
+      const input = {
+        container_id: "c",
+        port_mappings: [{ host_port: 8080, container_port: 80 }],
+        network: {
+          name: "net",
+          id: "ab",
+          network_interface: "br0",
+          subnets: [{ subnet: "192.0.2.0/24", gateway: "192.0.2.1" }],
+        },
+        network_options: { interface_name: "eth0", static_ips: ["192.0.2.2"] },
+      };
+      writeFileSync(dir.in("input.json"), JSON.stringify(input));
+      chmodSync(dir.in("input.json"), 0o644);
+      const script = `
+set -eu
+unshare -n sleep 30 & container=$!
+until [ "$(readlink /proc/$container/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do :; done
+${dir.in("heddle")} setup /proc/$container/ns/net < ${dir.in("input.json")} > ${user}/status
+nsenter -t $container -n ip -o -4 addr show eth0
+ls ${user}/heddle/cni/results
+${dir.in("heddle")} teardown /proc/$container/ns/net < ${dir.in("input.json")}
+echo "left: $(ls ${user}/heddle/attachments ${user}/heddle/cni/results | grep -v : ) $(ip -o link show type bridge)"
+kill $container`;
+      const argv = ["unshare", "--user", "--map-root-user", "--net", "--mount", "--", "bash", "-c", script];
+      const { stdout, stderr, code } = await asNobody(dir, argv, { XDG_RUNTIME_DIR: user });
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect(stdout).toContain("192.0.2.2/24");
+      expect(stdout).toContain("net-c-eth0");
+      expect(stdout).toContain("left:  \n");
+    },
+  );
 });

@@ -1,6 +1,7 @@
 /** The plugin of netavark as a process: its standard input and output, and the journal. */
 import { readStdin, writeAll } from "../cni/executable.ts";
 import type { Runtime } from "../cni/runtime.ts";
+import { userRunDir } from "../netstate/record.ts";
 import { pluginHost } from "../plugins/registry.ts";
 import { answer } from "./protocol.ts";
 import type { NetavarkWord } from "./words.ts";
@@ -30,9 +31,14 @@ export async function runNetavarkPlugin(word: NetavarkWord, netns: string | unde
 }
 
 /** Every plugin is this executable's own, wherever it is and whatever stands in `CNI_PATH`. */
-const runtime = (): Runtime => ({
-  host: pluginHost(true, { standIn: true }),
-  path: "",
-  env: process.env,
-  log: (message) => void writeAll(2, message.endsWith("\n") ? message : `${message}\n`),
-});
+function runtime(): Runtime {
+  const user = userRunDir();
+  return {
+    host: pluginHost(true, { standIn: true }),
+    path: "",
+    env: process.env,
+    // A user's own Podman may write there alone.
+    ...(user === undefined ? {} : { cacheDir: `${user}/cni` }),
+    log: (message) => void writeAll(2, message.endsWith("\n") ? message : `${message}\n`),
+  };
+}

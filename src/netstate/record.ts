@@ -76,8 +76,15 @@ const RUN_DIR = "/run/heddle";
 export function runDir(env: Readonly<Record<string, string | undefined>> = process.env): string {
   const asked = env["HEDDLE_RUN_DIR"];
   if (asked !== undefined && asked.startsWith("/")) return asked;
+  return userRunDir(env) ?? RUN_DIR;
+}
+
+/** Where a user's own things are in a user namespace; undefined outside of one. */
+export function userRunDir(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): string | undefined {
   const user = env["XDG_RUNTIME_DIR"];
-  return user !== undefined && user.startsWith("/") && inUserNamespace() ? `${user}/heddle` : RUN_DIR;
+  return user !== undefined && user.startsWith("/") && inUserNamespace() ? `${user}/heddle` : undefined;
 }
 
 /** Throws `env/invalid` if it was chosen by a variable and is a directory that others can write to. */

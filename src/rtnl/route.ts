@@ -217,7 +217,8 @@ export function lookUpRoute(socket: NetlinkSocket, to: Ip): Route | undefined {
     protocol: 0,
     scope: 0,
     type: 0,
-    flags: RTM_F_LOOKUP_TABLE,
+    // IPv6 always tells the table, and refuses the flag.
+    flags: to.family === 4 ? RTM_F_LOOKUP_TABLE : 0,
   });
   out.set(tail, rtmsg.size);
   const request = { type: RTM.GETROUTE, flags: 0, body: out, what: `RTM_GETROUTE ${to.text}` };

@@ -242,6 +242,10 @@ describeWith({ root: true, programs: ["ip"] })("rtnl on a real kernel", () => {
       addRoute(socket, { dst: cidr(`172.19.${n}.0/24`), gateway: ip(`10.${n}.0.9`), oif });
       expect(lookUpRoute(socket, ip(`172.19.${n}.4`))?.gateway?.text).toBe(`10.${n}.0.9`);
       expect(lookUpRoute(socket, ip("192.0.2.1"))).toBeUndefined();
+      addAddress(socket, oif, cidr(`fd19:${n}::1/64`), { dad: false, connectedRoute: true });
+      addRoute(socket, { dst: cidr(`fd20:${n}::/64`), gateway: ip(`fd19:${n}::9`), oif });
+      expect(lookUpRoute(socket, ip(`fd20:${n}::4`))).toMatchObject({ oif, table: 254 });
+      expect(lookUpRoute(socket, ip("2001:db8::1"))).toBeUndefined();
     });
   });
 

@@ -10,16 +10,16 @@ test.each(constructs.map((c) => [c.text, c] as const))("prints `%s` as nft does"
 });
 
 test("names what it does not understand", () => {
-  expect(printRule({ expressions: [{ kind: "opaque", name: "limit", bytes: new Uint8Array() }] })).toBe(
-    "[limit]",
+  expect(printRule({ expressions: [{ kind: "opaque", name: "synproxy", bytes: new Uint8Array() }] })).toBe(
+    "[synproxy]",
   );
   expect(
     printRule({
       expressions: [
-        { kind: "payload", base: "network", offsetBytes: 9, lengthBytes: 1, into: 0 },
+        { kind: "payload", base: "network", offsetBytes: 1, lengthBytes: 1, into: 0 },
         { kind: "cmp", from: 0, op: "==", bytes: Uint8Array.of(6) },
         { kind: "immediate", verdict: "accept" },
       ],
     }),
-  ).toBe("@nh,72,8 0x06 accept");
+  ).toBe("@nh,8,8 0x06 accept");
 });

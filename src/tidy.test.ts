@@ -43,7 +43,7 @@ describe("layers", () => {
     ["wire"],
     ["sys"],
     ["netlink"],
-    ["rtnl", "nft", "nfnl", "dbus"],
+    ["rtnl", "nft", "nfnl", "dbus", "diag"],
     ["firewall"],
     ["netstate"],
     ["cni"],

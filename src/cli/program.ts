@@ -21,6 +21,7 @@ import { addPluginsCommand } from "./plugins.ts";
 import { describeFailure } from "./report.ts";
 import { addPsCommand } from "./ps/command.ts";
 import { addShowCommand } from "./show/command.ts";
+import { addTraceCommand } from "./trace/command.ts";
 import { addWatchCommand } from "./watch/command.ts";
 import { addVersionCommand, versionLine } from "./version.ts";
 
@@ -53,6 +54,7 @@ export function makeProgram(name: ProgramName): Command {
   addPsCommand(program);
   addLogCommand(program);
   addShowCommand(program);
+  addTraceCommand(program);
   addWatchCommand(program);
   addAttachmentCommands(program);
   addDhcpDaemonCommand(program);

@@ -98,13 +98,19 @@ export function clearPortVlans(socket: NetlinkSocket, index: number): void {
 
 /** The VLANs of every port of the bridge `master`, by the port's index. */
 export function listPortVlans(socket: NetlinkSocket, master: number): ReadonlyMap<number, FoundVlans> {
+  const all = new Map(listVlans(socket, master));
+  all.delete(master);
+  return all;
+}
+
+/** As `listPortVlans`, with those that the bridge itself is in as a port of its own. */
+export function listVlans(socket: NetlinkSocket, master: number): ReadonlyMap<number, FoundVlans> {
   const ports = new Map<number, FoundVlans>();
   const ask = request(RTM.GETLINK, 0, { extMask: COMPRESSED });
   for (const { body } of socket.dump({ ...ask, flags: NLM_F.DUMP, what: "RTM_GETLINK all (VLANs)" })) {
     const { index } = ifinfomsg.get(viewOf(body), 0);
     const found = portAttrs.decode(body.subarray(ifinfomsg.size));
-    // The bridge is in the list as a port of itself.
-    if (found.master === master && index !== master) ports.set(index, portVlansOf(found.spec?.vlans ?? []));
+    if (found.master === master) ports.set(index, portVlansOf(found.spec?.vlans ?? []));
   }
   return ports;
 }

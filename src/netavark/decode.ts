@@ -159,6 +159,12 @@ const readPublished: Decode<Published> = (value, at) => {
   };
 };
 
+/** `--network NAME:KEY=VALUE` with a key that is the driver's. */
+const noOptions: Decode<undefined> = (value, at) => {
+  const [key] = Object.keys(anyObject(value, at));
+  return key === undefined ? undefined : invalid(`${at}.${key}`, "is not offered; leave it out");
+};
+
 const connectionFields = object({
   container_id: required(text),
   port_mappings: withDefault(list(readPublished), []),
@@ -168,6 +174,7 @@ const connectionFields = object({
       interface_name: required(text),
       static_ips: withDefault(list(ip), []),
       static_mac: orNone(parsed(parseMac)),
+      options: noOptions,
     }),
   ),
 });

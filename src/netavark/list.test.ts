@@ -213,6 +213,10 @@ describe("what a container asks for", () => {
       { container: { static_ips: ["10.8.0.1"] } },
     ],
     "with a MAC address of words": ["network_options.static_mac", { container: { static_mac: "words" } }],
+    "with an option of its own": [
+      "network_options.options.host_interface_name: is not offered",
+      { container: { options: { host_interface_name: "web7" } } },
+    ],
     "with ports beyond the last": [
       "port_mappings[0].range: 10 ports from there on go up to 65539",
       { ports: [{ container_port: 1, host_port: 65530, range: 10 }] },

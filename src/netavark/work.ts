@@ -11,7 +11,11 @@ import {
   type Runtime,
 } from "../cni/runtime.ts";
 import { clearRecord } from "../cni/detach.ts";
+import { errorText } from "../cni/errors.ts";
+import type { NetworkList } from "../cni/list.ts";
 import type { Result } from "../cni/result.ts";
+import { attempting, throwAll } from "../cni/sequence.ts";
+import { failureOf, NetError } from "../errors.ts";
 import { hostView } from "../docker/host.ts";
 import { MARK_PREFIX } from "../netstate/owner.ts";
 import { listRecords } from "../netstate/record.ts";
@@ -39,8 +43,9 @@ async function setup(runtime: Runtime, connection: Connection, netns: string): P
   try {
     return await addNetworkList(runtime, list, attachment);
   } catch (e) {
-    await dropNetwork(network.name);
-    throw e;
+    const left = await failureOf(() => dropNetwork(network.name));
+    if (left === undefined) throw e;
+    throw new AggregateError([e, left], `${errorText(e)}; taking the network back failed too`, { cause: e });
   }
 }
 
@@ -54,13 +59,26 @@ async function teardown(
   const known = cachedAttachments(runtime, containerId).find(
     ({ key: k }) => k.network === network && k.ifname === ifname,
   );
-  const list = known?.network ?? (connection && listOf(connection));
+  const list = known?.network ?? (connection && listIfAny(connection));
   const attachment: Attachment = { containerId, ifname, ...(netnsId(netns) ? { netns } : {}) };
   using _lock = lockNetworks();
-  if (list) await delNetworkList(runtime, list, attachment);
+  const failures: unknown[] = [];
+  const attempt = attempting(failures);
+  if (list) await attempt(() => delNetworkList(runtime, list, attachment));
   // What a list of another moment does not know.
   for (const { owner } of listRecords(MARK_PREFIX))
     if (owner.network === network && owner.containerId === containerId && owner.ifname === ifname)
-      await clearRecord(owner);
-  await dropNetwork(network);
+      await attempt(() => clearRecord(owner));
+  await attempt(() => dropNetwork(network));
+  throwAll(failures);
+}
+
+/** Undefined for a connection that its network no longer has room for. */
+function listIfAny(connection: Connection): NetworkList | undefined {
+  try {
+    return listOf(connection);
+  } catch (e) {
+    if (e instanceof NetError) return undefined;
+    throw e;
+  }
 }

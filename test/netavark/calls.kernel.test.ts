@@ -54,6 +54,7 @@ describe("a network of mode bridge", () => {
         ["another bridge", network({}, { network_interface: "web1" }), false],
         ["another mode, no cache", network({ mode: "macvlan" }, { network_interface: "lo" }), true],
         ["an option that there is not, no cache", network({ gone: "1" }), true],
+        ["another subnet, no cache", network({}, { subnets: [{ subnet: "10.78.0.0/24" }] }), true],
       ];
       for (const [what, changed, forget] of changes) {
         {

@@ -262,6 +262,44 @@ describe("an endpoint", () => {
     expect(await on.ask(`${N}.DeleteEndpoint`, key)).toEqual({});
     expect(await on.ask(`${N}.DeleteEndpoint`, key)).toEqual({});
   });
+
+  const removed = ({ tasks }: Desk): readonly string[] =>
+    tasks.flatMap((task) => (task.kind === "remove" ? task.what.map((one) => one.endpointId) : []));
+
+  test("that could not be removed is removed before the next one is made: Docker does not ask again", async () => {
+    using on = desk();
+    await on.ask(`${N}.CreateNetwork`, network());
+    await on.ask(`${N}.CreateEndpoint`, endpoint());
+    on.failWith("the kernel says no");
+    expect((await on.ask(`${N}.DeleteEndpoint`, key))["Err"]).toContain("the kernel says no");
+    // Still not, and the next one is made all the same.
+    expect(
+      await on.ask(`${N}.CreateEndpoint`, endpoint({ Address: "10.7.0.3/24" }, "e2")),
+    ).not.toHaveProperty("Err");
+    expect(on.log.join("\n")).toContain("endpoint e1: still cannot be removed: the kernel says no");
+    on.failWith(undefined);
+    on.reopen();
+    expect([...on.book().endpoints.values()].map(({ ended }) => ended).toSorted()).toEqual([false, true]);
+    const before = removed(on).length;
+    await on.ask(`${N}.CreateEndpoint`, endpoint({ Address: "10.7.0.4/24" }, "e3"));
+    expect(removed(on).slice(before)).toEqual(["e1"]);
+    on.reopen();
+    expect([...on.book().endpoints.values()].map((known) => known.endpoint.id).toSorted()).toEqual([
+      "e2",
+      "e3",
+    ]);
+  });
+
+  test("whose address Docker gives to another one of the network has ended", async () => {
+    using on = desk();
+    await on.ask(`${N}.CreateNetwork`, network());
+    await on.ask(`${N}.CreateEndpoint`, endpoint());
+    await on.ask(`${N}.CreateEndpoint`, endpoint());
+    expect(removed(on)).toEqual([]);
+    await on.ask(`${N}.CreateEndpoint`, endpoint(undefined, "e2"));
+    expect(removed(on)).toEqual(["e1"]);
+    expect([...on.book().endpoints.values()].map((known) => known.endpoint.id)).toEqual(["e2"]);
+  });
 });
 
 describe("ports", () => {

@@ -2,7 +2,7 @@
  * The plugin's book: what there is, in memory and on disk the same. It decides nothing.
  */
 import { errorText } from "../cni/errors.ts";
-import { anyObject, type JsonObject, object, required } from "../cni/json.ts";
+import { anyObject, flag, type JsonObject, object, required, withDefault } from "../cni/json.ts";
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import { bindingOf, bounded, openPort } from "./decode.ts";
 import type { RunTask } from "./children.ts";
@@ -39,6 +39,8 @@ export interface KnownEndpoint {
   readonly endpoint: Endpoint;
   /** Ports of the host that lead to it. */
   readonly open: readonly OpenPort[];
+  /** Docker has told that it is gone, and it could not be removed. */
+  readonly ended: boolean;
 }
 
 export interface Book {
@@ -83,9 +85,9 @@ export function openBook(setup: PluginSetup): Book {
     book.networks.set(network.id, { raw, network });
   });
   each("endpoints", (stored) => {
-    const { raw, open } = readEndpoint(stored, "");
+    const { raw, open, ended } = readEndpoint(stored, "");
     const endpoint = readCreateEndpoint(raw, "");
-    book.endpoints.set(endpointKey(endpoint.networkId, endpoint.id), { raw, endpoint, open });
+    book.endpoints.set(endpointKey(endpoint.networkId, endpoint.id), { raw, endpoint, open, ended });
   });
   each("pools", (raw) => {
     const pool = poolOf(raw, "");
@@ -97,7 +99,11 @@ export function openBook(setup: PluginSetup): Book {
   return book;
 }
 
-const readEndpoint = object({ raw: required(anyObject), open: required(bounded(openPort)) });
+const readEndpoint = object({
+  raw: required(anyObject),
+  open: required(bounded(openPort)),
+  ended: withDefault(flag, false),
+});
 
 export function putNetwork({ setup, networks }: Book, known: KnownNetwork): void {
   setup.store.save("networks", known.network.id, known.raw);
@@ -111,7 +117,8 @@ export function dropNetwork({ setup, networks }: Book, id: string): void {
 
 export function putEndpoint({ setup, endpoints }: Book, known: KnownEndpoint): void {
   const key = endpointKey(known.endpoint.networkId, known.endpoint.id);
-  setup.store.save("endpoints", key, { raw: known.raw, open: known.open.map(bindingOf) });
+  const { raw, open, ended } = known;
+  setup.store.save("endpoints", key, { raw, open: open.map(bindingOf), ...(ended ? { ended } : {}) });
   endpoints.set(key, known);
 }
 

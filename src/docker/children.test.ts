@@ -1,5 +1,6 @@
 /** What becomes of a child that does not do as it should. */
 import { describe, expect, test } from "bun:test";
+import { tempDir } from "../testing/temp-dir.ts";
 import { CHILDREN, taskRunner } from "./children.ts";
 import { readTask, type Task } from "./task.ts";
 
@@ -24,11 +25,21 @@ describe("a child", () => {
 
   test("that says nothing, or nonsense, or cannot be started, has failed", async () => {
     expect(await why("process.exitCode = 3")).toBe("the child process ended with 3");
-    expect(await why("process.kill(process.pid, 'SIGKILL')")).toBe("the child process ended with SIGKILL");
     expect(await why("console.log('what?')")).toContain("answer of the child process");
     expect(await why(`console.log('{"kind":"maybe"}')`)).toContain("is not one of done, failed");
     const missing = await taskRunner(["/nowhere/heddle"], {})(task);
     expect(missing.kind).toBe("failed");
+  });
+
+  test("that somebody ends is begun again, and not for ever", async () => {
+    using dir = tempDir("ended");
+    const file = JSON.stringify(dir.in("tries"));
+    const script = `const { appendFileSync, readFileSync } = require("node:fs");
+      appendFileSync(${file}, "x");
+      if (readFileSync(${file}, "utf8").length < 3) process.kill(process.pid, "SIGKILL");
+      console.log(JSON.stringify({ kind: "done" }));`;
+    expect(await child(script)(task)).toEqual({ kind: "done" });
+    expect(await why("process.kill(process.pid, 'SIGKILL')")).toBe("the child process was ended 3 times");
   });
 
   test("waits while as many as may be are at work", async () => {

@@ -1,4 +1,5 @@
 /** Calls about endpoints: a container's interface from its making to its end. */
+import { errorText } from "../cni/errors.ts";
 import { invalid, type JsonObject } from "../cni/json.ts";
 import { contains, defaultRoute, type Family, type Ip } from "../net/ip.ts";
 import { localMac, type Mac } from "../net/mac.ts";
@@ -42,6 +43,7 @@ function endpointOf({ endpoints }: Book, networkId: string, endpointId: string):
 export async function createEndpoint(book: Book, request: JsonObject): Promise<object> {
   const asked = readCreateEndpoint(request, "");
   const key = endpointKey(asked.networkId, asked.id);
+  await removeGone(book, asked);
   return inTurn(book, key, () => {
     const { network } = networkOf(book, asked.networkId);
     const known = book.endpoints.get(key);
@@ -59,7 +61,7 @@ export async function createEndpoint(book: Book, request: JsonObject): Promise<o
     const drawn = known?.endpoint.mac ?? macFor(asked);
     const mac = network.mode === "ipvlan" || asked.mac ? undefined : drawn;
     const raw = mac === undefined ? kept(request) : withMac(kept(request), mac);
-    putEndpoint(book, { raw, endpoint: readCreateEndpoint(raw, ""), open: known?.open ?? [] });
+    putEndpoint(book, { raw, endpoint: readCreateEndpoint(raw, ""), open: known?.open ?? [], ended: false });
     // Docker refuses what it gave itself.
     return Promise.resolve({ Interface: mac === undefined ? {} : { MacAddress: mac } });
   });
@@ -96,16 +98,48 @@ export function endpointInfo(book: Book, request: JsonObject): object {
 
 export async function deleteEndpoint(book: Book, request: JsonObject): Promise<object> {
   const { NetworkID, EndpointID } = readEndpointId(request, "");
-  const key = endpointKey(NetworkID, EndpointID);
+  await removeEndpoint(book, NetworkID, EndpointID);
+  return {};
+}
+
+/** One that cannot be removed is kept as ended: Docker goes on as if it were gone, whatever it is answered. */
+function removeEndpoint(book: Book, networkId: string, endpointId: string): Promise<void> {
+  const key = endpointKey(networkId, endpointId);
   return inTurn(book, key, async () => {
     const known = book.endpoints.get(key);
     // What is not known may have lost its file: its marks tell.
-    const ports = known?.open.length === 0 ? [] : [thingOf("ports", NetworkID, EndpointID)];
-    const what = [...ports, thingOf("endpoint", NetworkID, EndpointID)];
-    await done(book.setup.run({ kind: "remove", what }));
+    const ports = known?.open.length === 0 ? [] : [thingOf("ports", networkId, endpointId)];
+    const what = [...ports, thingOf("endpoint", networkId, endpointId)];
+    try {
+      await done(book.setup.run({ kind: "remove", what }));
+    } catch (e) {
+      if (known?.ended === false) putEndpoint(book, { ...known, ended: true });
+      throw e;
+    }
     dropEndpoint(book, key);
-    return {};
   });
+}
+
+/**
+ * Removes what Docker believes to be gone, before it is in somebody's way: endpoints that could not be removed, and those
+ * whose address it gives to another one of their network, since it has been told of their end and this plugin was not.
+ */
+async function removeGone(book: Book, asked: Endpoint): Promise<void> {
+  const texts = asked.addresses.map(({ ip }) => ip.text);
+  const gone = [...book.endpoints.values()].filter(
+    ({ endpoint, ended }) =>
+      ended ||
+      (endpoint.networkId === asked.networkId &&
+        endpoint.id !== asked.id &&
+        endpoint.addresses.some(({ ip }) => texts.includes(ip.text))),
+  );
+  for (const { endpoint } of gone)
+    try {
+      await removeEndpoint(book, endpoint.networkId, endpoint.id);
+      book.setup.log(`endpoint ${endpoint.id}: removed, since Docker has ended it before`);
+    } catch (e) {
+      book.setup.log(`endpoint ${endpoint.id}: still cannot be removed: ${errorText(e)}`);
+    }
 }
 
 export async function join(book: Book, request: JsonObject): Promise<object> {

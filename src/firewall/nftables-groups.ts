@@ -60,8 +60,8 @@ export function buildSubnetChain(
 
 /**
  * A chain, set or rule that the kernel does not know how to make, as a feature that is missing; undefined for refusals
- * with another reason. Everything that a new object leans on is made in the same transaction, so that ENOENT for it
- * means that the kernel has no such chain type or expression.
+ * with another reason. Everything that a new object leans on is there or made in the same transaction, so that ENOENT for it
+ * means that the kernel has no such chain type or expression, unless the rule set has changed since that was decided.
  */
 export function missingFeature(refused: Detail["netlink/refused"]): Detail["feature/missing"] | undefined {
   const [, object] = /^NFT_MSG_NEW(CHAIN|RULE|SET) /.exec(refused.request) ?? [];

@@ -73,6 +73,21 @@ kernel("the nftables backend", () => {
     ).toEqual(["bridge", "inet"]);
   });
 
+  test("puts its rules in although somebody flushes the rule set between its look and its change", async () => {
+    await using b = await nftablesBench();
+    b.firewall.apply(stateOf(masquerade("10.99.0.2/24")), A, nobodyLives);
+    let flushed = 0;
+    // It is asked whether the owner of an address lives after the look and before the change.
+    const flush = (): undefined => {
+      if (flushed++ === 0) commit(b.socket, [deleteTable(inetTable)]);
+      return undefined;
+    };
+    const two = stateOf(masquerade("10.98.0.3/24"), masquerade("10.99.0.2/24"));
+    b.firewall.apply(two, B, flush);
+    expect(flushed).toBe(1);
+    b.firewall.verify(two, B, nobodyLives);
+  });
+
   test("replaces what is there under the same mark", async () => {
     await using b = await nftablesBench();
     b.firewall.apply(everything, A, nobodyLives);

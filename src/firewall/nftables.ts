@@ -3,7 +3,7 @@ import type { Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { openRuleSet } from "../nft/available.ts";
 import { addElements, commit, deleteChain, deleteElements, ELEMENTS_PER_MESSAGE } from "../nft/batch.ts";
-import { findChain, findElement, listChains, listElements, listRules } from "../nft/list.ts";
+import { findChain, findElement, generation, listChains, listElements, listRules } from "../nft/list.ts";
 import type { Element, SetSpec, TableRef } from "../nft/model.ts";
 import { makeDirs } from "../sys/files.ts";
 import { lockFile } from "../sys/flock.ts";
@@ -119,15 +119,20 @@ function retried(work: (attempt: number) => "done" | "again"): void {
   throw new NetError("try-again", { why: `nftables: the rule set changed under it ${TRIES} times in a row` });
 }
 
-/** Commits; false if it did not fit to what is in the kernel, and has to be decided anew. */
-function fits(socket: NetlinkSocket, changes: readonly Request[]): boolean {
+/**
+ * Commits; false if it did not fit to what is in the kernel, and has to be decided anew. `decidedOn` is the generation of the
+ * rule set that new chains, sets and rules were decided on: what they lean on may have been taken away since, by
+ * `nft flush ruleset` for example, which the kernel refuses in the same words as what it does not know.
+ */
+function fits(socket: NetlinkSocket, changes: readonly Request[], decidedOn?: number): boolean {
   try {
     commit(socket, changes);
     return true;
   } catch (e) {
     if (!isNetError(e, "netlink/refused")) throw e;
     const missing = missingFeature(e.detail);
-    if (missing) throw new NetError("feature/missing", missing, { cause: e });
+    const asDecided = decidedOn === undefined || generation(socket) === decidedOn;
+    if (missing && asDecided) throw new NetError("feature/missing", missing, { cause: e });
     if (!["ENOENT", "EEXIST", "EBUSY", "ERESTART"].includes(e.detail.errno)) throw e;
     return false;
   }
@@ -180,12 +185,13 @@ function apply(socket: NetlinkSocket, alone: Alone, wanted: Wanted, claimant: Cl
   retried((attempt) => {
     const shared = attempt > 0 || buildShared(socket, wanted, false).length > 0;
     const put = (): boolean => {
+      const decidedOn = shared ? generation(socket) : undefined;
       const building = shared ? buildShared(socket, wanted, true) : [];
       const there = shared ? inTheWay(socket, wanted.elements, claimant) : nothingThere;
       const replaced = distinct([...rivals(socket, wanted.elements, claimant), ...there.replaced]);
       ({ holders } = there);
       const added = wanted.elements.filter((p) => !holders.has(p));
-      return fits(socket, [...building, ...deletions(replaced), ...additions(added)]);
+      return fits(socket, [...building, ...deletions(replaced), ...additions(added)], decidedOn);
     };
     return (shared ? alone("layout", put) : put()) ? "done" : "again";
   });

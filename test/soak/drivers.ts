@@ -1,4 +1,6 @@
 /** How each runtime starts and stops a container, and how many it has at once. */
+import type { Entry } from "../../src/cli/ps/entry.ts";
+import type { Ground, GroundProcess } from "../runtimes/ground.ts";
 import { IMAGE } from "../runtimes/image.ts";
 import { endPod, runPod } from "../runtimes/pods.ts";
 import type { Containerd } from "../runtimes/containerd.ts";
@@ -23,9 +25,10 @@ export function driversOf(
 ): ReadonlyMap<RuntimeName, Driver> {
   const { on, containerd, docker, podman } = site;
   const all: Readonly<Record<RuntimeName, Driver | undefined>> = {
-    lists: listsDriver(on, listsOf.lists, { most: 20, lanes: 2 }, roll, took),
-    dhcp: listsDriver(on, listsOf.dhcp, { most: 6, lanes: 1 }, roll, took),
+    lists: listsDriver(on, listsOf.lists, { most: 20, lanes: 2, ports: true }, roll, took),
+    dhcp: listsDriver(on, listsOf.dhcp, { most: 6, lanes: 1, ports: false }, roll, took),
     pods: containerd && podsDriver(containerd),
+    ctr: containerd && ctrDriver(on, containerd),
     docker: docker && dockerDriver(docker),
     podman: podman && podmanDriver(podman),
   };
@@ -41,6 +44,7 @@ export function driversOf(
 const podsDriver = (containerd: Containerd): Driver => ({
   most: 8,
   lanes: 2,
+  ports: true,
   keeper: "containerd-shim",
   start: async (name, port) => {
     const ports = port === undefined ? [] : [{ hostPort: port, containerPort: 80 }];
@@ -54,9 +58,51 @@ const podsDriver = (containerd: Containerd): Driver => ({
   },
 });
 
+/** What the client says of a network that it could not take back, while its container has ended. */
+const NETWORK_LEFT = /^.*failed \(delete\).*$/m;
+
+/** The client stays for as long as its container, and takes back the network itself, once: who has killed it needs `heddle gc`. */
+function ctrDriver(on: Ground, { running }: Containerd): Driver {
+  const clients = new Map<string, GroundProcess>();
+  return {
+    most: 3,
+    lanes: 1,
+    ports: false,
+    keeper: "containerd-shim",
+    start: async (name) => {
+      const client = await on.start(["ctr", "run", "--cni", IMAGE, name, ...serving(name)]);
+      clients.set(name, client);
+      const ended = client.exited.then((code) => {
+        throw new Error(`ctr run ${name} ended with ${code}\n${client.log.lines().join("\n")}`);
+      });
+      await Promise.race([running(name), ended]);
+      const { stdout } = await on.exec(["heddle", "ps", "--json", "--container", `default-${name}`]);
+      const [entry] = JSON.parse(stdout) as readonly Entry[];
+      return { addresses: [entry?.addresses[0]?.split("/")[0] ?? "none"], id: name, page: name };
+    },
+    stop: async (name) => {
+      const client = clients.get(name);
+      const calls = [
+        ["task", "kill", "--signal", "SIGKILL", name],
+        ["task", "rm", "--force", name],
+        ["container", "rm", name],
+      ];
+      for (const [nth, words] of calls.entries()) {
+        const { code, stderr } = await on.exec(["ctr", ...words], { mustSucceed: false });
+        if (code !== 0 && !/not found|no running task/.test(stderr)) throw new Error(stderr);
+        if (nth === 0) await client?.exited;
+      }
+      clients.delete(name);
+      const said = NETWORK_LEFT.exec(client?.log.lines().join("\n") ?? "")?.[0];
+      if (said !== undefined) throw new Error(said);
+    },
+  };
+}
+
 const dockerDriver = ({ docker }: Docker): Driver => ({
   most: 6,
   lanes: 1,
+  ports: true,
   keeper: "containerd-shim",
   start: async (name, port) => {
     const ports = port === undefined ? [] : ["-p", `${port}:80`];
@@ -78,6 +124,7 @@ const dockerDriver = ({ docker }: Docker): Driver => ({
 const podmanDriver = (podman: Podman): Driver => ({
   most: 5,
   lanes: 1,
+  ports: true,
   keeper: "conmon",
   start: async (name, port) => {
     const ports = port === undefined ? [] : ["--publish", `${port}:80`];

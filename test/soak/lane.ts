@@ -42,7 +42,7 @@ async function start(
 ): Promise<void> {
   const { ledger, containers, ports } = world;
   const name = `soak-${runtime}-${++made}`;
-  const port = runtime !== "dhcp" && roll(2) === 0 ? ports.shift() : undefined;
+  const port = driver.ports && roll(2) === 0 ? ports.shift() : undefined;
   const one: Container = { name, runtime, port, state: "starting", started: undefined };
   containers.set(name, one);
   const operation = ledger.begin("start", one);

@@ -3,11 +3,12 @@ import { existsSync, rmSync } from "node:fs";
 import { plainEnv } from "../../src/testing/run.ts";
 import type { Ground } from "../runtimes/ground.ts";
 import type { Driver } from "./model.ts";
-import { LAN } from "./site.ts";
+import { LAN, UNDERLAY } from "./site.ts";
 
+/** The first addresses are the host's. */
 const hostLocal = (subnet: string) => ({
   type: "host-local",
-  ranges: [[{ subnet }]],
+  ranges: [[{ subnet, rangeStart: subnet.replace("0/24", "10") }]],
   routes: [{ dst: "0.0.0.0/0" }],
 });
 const portmap = { type: "portmap", capabilities: { portMappings: true } };
@@ -25,11 +26,15 @@ const networks = {
     portmap,
     { type: "bandwidth", ingressRate: 80_000_000, ingressBurst: 80_000_000 },
   ],
+  shim: [
+    { type: "macvlan", master: UNDERLAY.link, hostAccess: true, ipam: hostLocal(UNDERLAY.subnet) },
+    portmap,
+  ],
   leased: [{ type: "bridge", bridge: LAN.bridge, ipam: { type: "dhcp" } }],
 } as const;
 export type ListName = keyof typeof networks;
 /** The lists of each runtime that is `heddle cni`. */
-export const listsOf = { lists: ["solo", "wire"], dhcp: ["leased"] } as const satisfies Readonly<
+export const listsOf = { lists: ["solo", "wire", "shim"], dhcp: ["leased"] } as const satisfies Readonly<
   Record<string, readonly ListName[]>
 >;
 
@@ -57,7 +62,7 @@ interface Attached {
 export function listsDriver(
   on: Ground,
   lists: readonly ListName[],
-  size: Pick<Driver, "most" | "lanes">,
+  size: Pick<Driver, "most" | "lanes" | "ports">,
   roll: (below: number) => number,
   took: (verb: "ADD" | "DEL", ms: number) => void,
 ): Driver {

@@ -56,7 +56,8 @@ async function main(argv: readonly string[]): Promise<number> {
   console.log(`${terminal ? "\r\u001B[K" : ""}\n${summary(done)}`);
   if (options.json !== undefined)
     writeFileSync(options.json, `${JSON.stringify(numbers(options, done), undefined, 1)}\n`);
-  if (options.log !== undefined) writeFileSync(options.log, `${done.ledger.notes.join("\n")}\n`);
+  if (options.log !== undefined)
+    writeFileSync(options.log, [...done.ledger.notes, ...done.pluginLog, ""].join("\n"));
   return done.ledger.violations.length > 0 ? 1 : 0;
 }
 

@@ -1,7 +1,10 @@
 /** What a soak knows: who runs containers, what it did to them, and what it did to those who run them. */
 
-/** `lists`: `heddle cni`, with several lists. `dhcp`: the same with leases of a DHCP server. `pods`: containerd by its CRI. */
-export const runtimeNames = ["lists", "dhcp", "pods", "docker", "podman"] as const;
+/**
+ * `lists`: `heddle cni`, with several lists. `dhcp`: the same with leases of a DHCP server. `pods` and `ctr`: containerd by its
+ * CRI, and by its own client.
+ */
+export const runtimeNames = ["lists", "dhcp", "pods", "ctr", "docker", "podman"] as const;
 export type RuntimeName = (typeof runtimeNames)[number];
 
 /** A container as the runtime says that it runs. */
@@ -19,6 +22,8 @@ export interface Driver {
   readonly most: number;
   /** How many operations go on at once. */
   readonly lanes: number;
+  /** Whether containers can have host ports. */
+  readonly ports: boolean;
   /** @throws what the runtime says */
   start(name: string, port: number | undefined): Promise<Started>;
   /** Takes away a container, or what an attempt to start it has left. Succeeds on what is not there. */
@@ -77,8 +82,8 @@ const KILLED = /\bsignal: killed|ended (?:by|with) SIGKILL|ended with 137$/m;
 /** Of Docker's client, of Docker about containerd and about its driver, of a connection to the CRI, of the plugin `dhcp`. */
 const AWAY = new RegExp(
   [
-    "Cannot connect to the Docker daemon|error during connect: .* EOF$|unexpected EOF",
-    "transport is closing|connection refused|context canceled|Docker lost this request",
+    "Cannot connect to the Docker daemon|error during connect: .* EOF\\.?$|unexpected EOF",
+    "transport is closing|connection refused|connection closed|context canceled|Docker lost this request",
     "containerd does not run|pending stream has been canceled|server is not initialized yet",
     "dhcp daemon is not running",
   ].join("|"),

@@ -70,7 +70,7 @@ test.each([
     { runtimes: [], container: "soak-pods-12" },
   ],
   ["heddle docker-task\nPATH=/bin", { runtimes: ["docker"] }],
-  ["/opt/cni/bin/bridge\nCNI_COMMAND=DEL", { runtimes: ["podman", "pods"] }],
+  ["/opt/cni/bin/bridge\nCNI_COMMAND=DEL", { runtimes: ["podman", "pods", "ctr"] }],
 ])("%j: whose operation fails when it is killed", (words, touched) => {
   expect(touchedBy(words)).toEqual(touched as ReturnType<typeof touchedBy>);
 });
@@ -83,7 +83,7 @@ test("the tables have the middle and the hundredth of what was done, and every v
   expect(progressLine(book, 4, 59_000)).toBe(
     "0:59 left; 200 done; 4 live; 0 troubles; failed and explained: none; violations: 1",
   );
-  const text = summary({ ledger: book, minutes: 1, freedByGc: 2, left: [] });
+  const text = summary({ ledger: book, minutes: 1, freedByGc: 2, left: [], pluginLog: [] });
   expect(text).toContain("VIOLATION after 1:01: soak-lists-1 does not serve\n  no answer");
   expect(text).toMatch(/^start lists +200 +101 +199 +0$/m);
 });

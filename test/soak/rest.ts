@@ -97,9 +97,10 @@ async function collectAll({ site: { on }, drivers }: World): Promise<void> {
   const all: Readonly<Partial<Record<RuntimeName, readonly string[]>>> = {
     ...listsOf,
     pods: [POD_NETWORK.name],
+    ctr: [POD_NETWORK.name],
     podman: [PODMAN_NETWORK],
   };
-  const networks = [...drivers.keys()].flatMap((name) => all[name] ?? []);
+  const networks = new Set([...drivers.keys()].flatMap((name) => all[name] ?? []));
   for (const network of networks)
     await on.exec(["heddle", "cni", "gc", network], {
       env: { PATH: "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", CNI_PATH: "/opt/cni/bin" },
@@ -113,6 +114,11 @@ async function collectAll({ site: { on }, drivers }: World): Promise<void> {
 /** Chains of containers by iptables; what is shared has no such name. */
 const OF_CONTAINER = /\bheddle-\w+-[0-9a-f]|CNI-(?:DN-)?[0-9a-f]{16,}/;
 
+/** Links of the site. */
+const OF_HOST = /: link under[01] /;
+/** Routes to single containers; the shim itself is shared. */
+const OVER_SHIM = /: route dst 10\..* dev shim/;
+
 async function leftOf({ on }: Site): Promise<readonly string[]> {
   const [four, six, files] = await Promise.all([
     on.exec(["iptables-save"]),
@@ -122,7 +128,13 @@ async function leftOf({ on }: Site): Promise<readonly string[]> {
   const lines = [four, six].flatMap(({ stdout }) =>
     stdout.split("\n").filter((line) => OF_CONTAINER.test(line)),
   );
-  return [...(await owned(on)), ...lines, ...files.stdout.split("\n").filter((line) => line !== "")];
+  const shims = (await on.snapshot()).filter((line) => OVER_SHIM.test(line));
+  return [
+    ...(await owned(on)).filter((line) => !OF_HOST.test(line)),
+    ...shims,
+    ...lines,
+    ...files.stdout.split("\n").filter((line) => line !== ""),
+  ];
 }
 
 /** The kernel takes its time to take namespaces apart. */

@@ -27,10 +27,22 @@ export interface Site extends AsyncDisposable {
   readonly docker: Docker | undefined;
   readonly podman: Podman | undefined;
   readonly daemons: Readonly<Record<string, Daemon>>;
+  /** What the plugin of Docker has printed, all that were started. */
+  pluginLog(): readonly string[];
 }
 
 export const DOCKER_NETWORK = "dock";
 export const PODMAN_NETWORK = "web";
+
+/** A link of the host that containers hang on. */
+export const UNDERLAY = { link: "under0", subnet: "10.93.0.0/24", address: "10.93.0.1/24" } as const;
+const UNDERLAY_LINKS = [
+  `link add ${UNDERLAY.link} type veth peer name under1`,
+  `address add ${UNDERLAY.address} dev ${UNDERLAY.link}`,
+  `link set ${UNDERLAY.link} up`,
+  "link set under1 up",
+  "",
+].join("\n");
 
 /** A ground with what these runtimes need, all running; bind it with `await using`. */
 export async function soakSite(
@@ -43,9 +55,11 @@ export async function soakSite(
   on.write("/image.tar", busyboxImage(tree ?? ""));
   // The first namespace of `ip` makes the directory a mount, with which those that others have there cannot be removed.
   for (const verb of ["add", "delete"]) await on.exec(["ip", "netns", verb, "first"]);
+  await on.exec(["ip", "-batch", "-"], { stdin: UNDERLAY_LINKS });
   const has = (name: RuntimeName): boolean => runtimes.includes(name);
   // Docker uses the host's containerd, as Debian's unit has it.
-  const containerd = has("pods") || has("docker") ? made.use(await containerdOn(on, "1.6")) : undefined;
+  const containerd =
+    has("pods") || has("ctr") || has("docker") ? made.use(await containerdOn(on, "1.6")) : undefined;
   const docker = has("docker")
     ? await dockerOn(on, "--live-restore", "--containerd=/run/containerd/containerd.sock")
     : undefined;
@@ -56,9 +70,16 @@ export async function soakSite(
   const podman = has("podman") ? await podmanOn(on) : undefined;
   await podman?.("network", "create", "--subnet", "10.99.0.0/24", PODMAN_NETWORK);
   const leases = has("dhcp") ? await dhcpOn(on) : undefined;
+  const printed: string[] = [];
+  const restartPlugin: Daemon["restart"] = async (signal) => {
+    const before = docker?.log("plugin") ?? [];
+    await docker?.restart("plugin", signal);
+    printed.push(...before);
+  };
   const kept = made.move();
   return {
     on,
+    pluginLog: () => [...printed, ...(docker?.log("plugin") ?? [])],
     containerd,
     docker,
     podman,
@@ -67,7 +88,7 @@ export async function soakSite(
         ? {}
         : {
             containerd: {
-              runtimes: docker === undefined ? ["pods"] : ["pods", "docker"],
+              runtimes: ["pods", "ctr", "docker"],
               restart: (signal) => containerd.restart(signal),
             },
           }),
@@ -75,10 +96,7 @@ export async function soakSite(
         ? {}
         : {
             dockerd: { runtimes: ["docker"], restart: (signal) => docker.restart("docker", signal) },
-            "docker-plugin": {
-              runtimes: ["docker"],
-              restart: (signal) => docker.restart("plugin", signal),
-            },
+            "docker-plugin": { runtimes: ["docker"], restart: restartPlugin },
           }),
       ...(leases === undefined ? {} : { "dhcp-daemon": { runtimes: ["dhcp"], restart: leases } }),
     },

@@ -16,6 +16,8 @@ import type { World } from "./world.ts";
 export interface Soaked extends Ending {
   readonly ledger: Ledger;
   readonly minutes: number;
+  /** What the plugin of Docker has printed. */
+  readonly pluginLog: readonly string[];
 }
 
 /** Many violations say the same again. */
@@ -66,5 +68,6 @@ export async function soak(
     clearInterval(clock);
   }
   const ran = (performance.now() - began) / 60_000;
-  return { ...(await end(world)), ledger: book, minutes: ran };
+  const ending = await end(world);
+  return { ...ending, ledger: book, minutes: ran, pluginLog: site.pluginLog() };
 }

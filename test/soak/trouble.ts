@@ -27,7 +27,7 @@ const [WAIT_MS, LIVES_MS] = [5_000, 25];
 const works: Readonly<Record<TroubleName, (world: World, roll: Roll) => Promise<void>>> = {
   "plugin killed": (world, roll) => killBeginning(world, roll, "plugin killed", isPlugin),
   "client killed": (world, roll) =>
-    killBeginning(world, roll, "client killed", (words) => /^podman (?:run|rm) /.test(words)),
+    killBeginning(world, roll, "client killed", (words) => /^(?:podman (?:run|rm)|ctr run) /.test(words)),
   "keeper killed": killKeeper,
   "daemon killed": (world, roll) => restart(world, roll, "daemon killed", "SIGKILL"),
   "daemon restarted": (world, roll) => restart(world, roll, "daemon restarted", "SIGTERM"),
@@ -64,7 +64,7 @@ export function touchedBy(words: string): {
   const container = /\bsoak-\w+-\d+\b/.exec(words)?.[0];
   if (container !== undefined) return { runtimes: [], container };
   if (words.includes("docker-task")) return { runtimes: ["docker"] };
-  return { runtimes: ["podman", "pods"] };
+  return { runtimes: ["podman", "pods", "ctr"] };
 }
 
 async function killBeginning(

@@ -173,7 +173,7 @@ export async function bridgeNetfilter(host: CniHost, on: boolean): Promise<void>
 
 const SERVER = `const port = Number(process.argv.at(-1));
 Bun.listen({ hostname: "::", port, socket: { open: (s) => { s.end("hello"); }, data: () => {} } });
-await Bun.udpSocket({ hostname: "::", port, socket: { data: (s, b, p, a) => { s.send(b, p, a); } } });
+await Bun.udpSocket({ hostname: "::", port, socket: { data: (s, b, p, a) => { s.send(b, p, a); }, error: () => {} } });
 console.log("ready");`;
 
 async function startServer(netns: string, port: number): Promise<AsyncDisposable> {

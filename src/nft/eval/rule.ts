@@ -336,6 +336,9 @@ function target(inside: Inside, { name, does }: Extract<Instruction, { kind: "ta
       inside.state = { ...state, mark: maskXor(state.mark, keep, host32(does.value).bytes) };
       return;
     }
+    case "notrack":
+      inside.state = { ...state, untracked: true };
+      return;
     case "blur marks":
       inside.state = { ...state, mark: unknown(4), ctMark: unknown(4), blur: { ...inside.where, why: name } };
       return;

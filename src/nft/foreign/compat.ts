@@ -47,7 +47,7 @@ export interface CompatTarget {
   readonly does: TargetAction;
 }
 type TargetAction =
-  | { readonly is: "aside" | "unknown" | "reject" }
+  | { readonly is: "aside" | "unknown" | "reject" | "notrack" }
   /** `random`: the port is drawn anew. */
   | { readonly is: "masquerade"; readonly random: boolean }
   /** Marks are copied from and to the connection, by rules that are not read here. */
@@ -188,6 +188,11 @@ function actionOf(name: string, revision: number, info: Uint8Array): TargetActio
     case "CLASSIFY":
     case "AUDIT":
       return { is: "aside" };
+    case "NOTRACK":
+      return { is: "notrack" };
+    case "CT":
+      // XT_CT_NOTRACK, the first bit of struct xt_ct_target_info; with anything else it assigns helpers and zones.
+      return info.length >= 2 && view.getUint16(0, true) === 1 ? { is: "notrack" } : undefined;
     case "CONNMARK":
       return { is: "blur marks" };
     case "REJECT":

@@ -1,6 +1,6 @@
 /** A container on a list of both: it has its address and its host port, and at its end nothing is left. */
 import { expect } from "bun:test";
-import type { Entry } from "../../src/cli/ps/entry.ts";
+import { readdirSync } from "node:fs";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { containerdSite, containerdTree, type ContainerdVersion } from "./containerd.ts";
 import type { Ground } from "./ground.ts";
@@ -12,7 +12,7 @@ import { LISTED, type Listed, type Mixture, useReference } from "./reference.ts"
 import { asked, outside, UPLINK } from "./traffic.ts";
 
 async function served(on: Ground, mixture: Mixture, address: string): Promise<void> {
-  expect(await withRecords(on)).toEqual(LISTED.filter((type) => isOurs(mixture, type)));
+  expect(withRecords(on)).toEqual(LISTED.filter((type) => isOurs(mixture, type)));
   await using machine = await outside(on);
   expect(await asked(machine.path, address, 80)).toBe(UPLINK.outside);
   expect(await asked(machine.path, UPLINK.ground, 8080)).toBe(UPLINK.outside);
@@ -23,12 +23,10 @@ async function served(on: Ground, mixture: Mixture, address: string): Promise<vo
 const isOurs = (mixture: Mixture, type: Listed): boolean =>
   type !== "host-local" && !(mixture as readonly Listed[]).includes(type);
 
-/** The plugins of Heddle that have attached the container. */
-async function withRecords(on: Ground): Promise<readonly string[]> {
-  const { stdout } = await on.exec(["heddle", "ps", "--json"]);
-  const entries = (JSON.parse(stdout) as readonly Entry[]).filter(({ state }) => state !== "no record");
-  const found = entries.flatMap(({ plugins }) => plugins);
-  return LISTED.filter((type) => found.includes(type));
+/** The plugins of Heddle that have attached the container: each has a record, whose name begins with its type. */
+function withRecords(on: Ground): readonly string[] {
+  const names = readdirSync(on.path("/run/heddle/attachments"));
+  return LISTED.filter((type) => names.some((name) => name.startsWith(`heddle-${type}-`)));
 }
 
 async function freed(on: Ground, address: string): Promise<void> {

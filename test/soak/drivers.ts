@@ -21,14 +21,18 @@ export function driversOf(
   site: Site,
   runtimes: readonly RuntimeName[],
   roll: (below: number) => number,
-  took: (verb: "ADD" | "DEL", ms: number) => void,
+  tell: {
+    readonly took: (verb: "ADD" | "DEL", ms: number) => void;
+    /** A container runs on and has lost its network, as its runtime does with it. */
+    readonly lost: (name: string) => void;
+  },
 ): ReadonlyMap<RuntimeName, Driver> {
   const { on, containerd, docker, podman } = site;
   const all: Readonly<Record<RuntimeName, Driver | undefined>> = {
-    lists: listsDriver(on, listsOf.lists, { most: 20, lanes: 2, ports: true }, roll, took),
-    dhcp: listsDriver(on, listsOf.dhcp, { most: 6, lanes: 1, ports: false }, roll, took),
+    lists: listsDriver(on, listsOf.lists, { most: 20, lanes: 2, ports: true }, roll, tell.took),
+    dhcp: listsDriver(on, listsOf.dhcp, { most: 6, lanes: 1, ports: false }, roll, tell.took),
     pods: containerd && podsDriver(containerd),
-    ctr: containerd && ctrDriver(on, containerd),
+    ctr: containerd && ctrDriver(on, containerd, tell.lost),
     docker: docker && dockerDriver(docker),
     podman: podman && podmanDriver(podman),
   };
@@ -61,8 +65,11 @@ const podsDriver = (containerd: Containerd): Driver => ({
 /** What the client says of a network that it could not take back, while its container has ended. */
 const NETWORK_LEFT = /^.*failed \(delete\).*$/m;
 
-/** The client stays for as long as its container, and takes back the network itself, once: who has killed it needs `heddle gc`. */
-function ctrDriver(on: Ground, { running }: Containerd): Driver {
+/**
+ * The client stays for as long as its container, and takes back the network itself, once: who has killed it needs `heddle gc`.
+ * If containerd ends, the client does so as well, and the container runs on without a network.
+ */
+function ctrDriver(on: Ground, { running }: Containerd, lost: (name: string) => void): Driver {
   const clients = new Map<string, GroundProcess>();
   return {
     most: 3,
@@ -73,8 +80,10 @@ function ctrDriver(on: Ground, { running }: Containerd): Driver {
       const client = await on.start(["ctr", "run", "--cni", IMAGE, name, ...serving(name)]);
       clients.set(name, client);
       const ended = client.exited.then((code) => {
+        lost(name);
         throw new Error(`ctr run ${name} ended with ${code}\n${client.log.lines().join("\n")}`);
       });
+      ended.catch(() => undefined); // It does so in the end, when nobody waits for it any more.
       await Promise.race([running(name), ended]);
       const { stdout } = await on.exec(["heddle", "ps", "--json", "--container", `default-${name}`]);
       const [entry] = JSON.parse(stdout) as readonly Entry[];

@@ -11,7 +11,7 @@ import { prober } from "./prober.ts";
 import { end, type Ending, lookAtRest } from "./rest.ts";
 import { soakSite } from "./site.ts";
 import { trouble } from "./trouble.ts";
-import type { World } from "./world.ts";
+import { doom, type World } from "./world.ts";
 
 export interface Soaked extends Ending {
   readonly ledger: Ledger;
@@ -38,12 +38,17 @@ export async function soak(
   const epoch = performance.now();
   const book = ledger(() => performance.now() - epoch);
   const over = new AbortController();
+  const containers: World["containers"] = new Map();
+  const lost = (name: string): void => {
+    const one = containers.get(name);
+    if (one?.state === "live") doom(book, one);
+  };
   const world: World = {
     site,
-    drivers: driversOf(site, runtimes, diceOf(seed, "drivers"), (verb, ms) => book.took(verb, ms)),
+    drivers: driversOf(site, runtimes, diceOf(seed, "drivers"), { took: book.took, lost }),
     ledger: book,
     prober: asking,
-    containers: new Map(),
+    containers,
     ports: [...PORTS],
     work: gate(),
     rules: gate(),

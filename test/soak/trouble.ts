@@ -3,7 +3,7 @@ import { diceOf } from "../../src/testing/seed.ts";
 import { type Container, runtimeNames, type RuntimeName, type TroubleName } from "./model.ts";
 import { lookAtRest } from "./rest.ts";
 import { beginning, type Found, killNow, running } from "./victims.ts";
-import { inState, messageOf, pause, serves, type World } from "./world.ts";
+import { doom, inState, messageOf, pause, serves, type World } from "./world.ts";
 
 type Roll = (below: number) => number;
 
@@ -97,18 +97,17 @@ function isThere({ pid }: Found): boolean {
 }
 
 /** One that has to serve; from now on it need not. */
-function doom(world: World, roll: Roll, fits: (of: Container) => boolean): Container | undefined {
+function doomOne(world: World, roll: Roll, fits: (of: Container) => boolean): Container | undefined {
   const all = inState(world, "live").filter(fits);
   const one = all[roll(Math.max(1, all.length))];
   if (one === undefined) return undefined;
-  one.state = "doomed";
-  world.ledger.addresses.giveBack(one);
+  doom(world.ledger, one);
   return one;
 }
 
 async function killKeeper(world: World, roll: Roll): Promise<void> {
   const { site, drivers, ledger } = world;
-  const one = doom(world, roll, ({ runtime }) => drivers.get(runtime)?.keeper !== undefined);
+  const one = doomOne(world, roll, ({ runtime }) => drivers.get(runtime)?.keeper !== undefined);
   const keeper = one && drivers.get(one.runtime)?.keeper;
   if (one === undefined || keeper === undefined) return;
   const id = one.started?.id ?? "";
@@ -165,7 +164,7 @@ async function collect({ site, ledger }: World): Promise<void> {
 
 async function deleteNamespace(world: World, roll: Roll): Promise<void> {
   const { site, ledger } = world;
-  const one = doom(world, roll, ({ runtime }) => runtimeNames.includes(runtime));
+  const one = doomOne(world, roll, ({ runtime }) => runtimeNames.includes(runtime));
   if (one === undefined) return;
   const path = await namespaceOf(world, one);
   // Who stops it meanwhile may be at work on it; what is gone by then is gone.

@@ -30,6 +30,13 @@ export const messageOf = (e: unknown): string =>
 export const inState = ({ containers }: World, ...states: readonly Container["state"][]): Container[] =>
   [...containers.values()].filter(({ state }) => states.includes(state));
 
+/** From now on the container need not serve, and its address may become another's. */
+export function doom({ addresses, note }: Ledger, one: Container): void {
+  one.state = "doomed";
+  addresses.giveBack(one);
+  note(`${one.name} need not serve any more`);
+}
+
 /** Waits so long, or until the soak is to end. */
 export async function pause({ signal }: World, ms: number): Promise<void> {
   if (signal.aborted) return;

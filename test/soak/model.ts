@@ -78,14 +78,16 @@ export interface Operation {
   readonly fromMs: number;
 }
 
-const KILLED = /\bsignal: killed|ended (?:by|with) SIGKILL|ended with 137$/m;
+/** One that was killed after it had printed its result has, for a runtime, failed without a word. */
+const KILLED =
+  /\bsignal: killed|ended (?:by|with) SIGKILL|ended with 137$|failed \((?:add|delete)\): (?:cni plugin \S+ failed)?$/m;
 /** Of Docker's client, of Docker about containerd and about its driver, of a connection to the CRI, of the plugin `dhcp`. */
 const AWAY = new RegExp(
   [
     "Cannot connect to the Docker daemon|error during connect: .* EOF\\.?$|unexpected EOF",
     "transport is closing|connection refused|connection closed|context canceled|Docker lost this request",
     "containerd does not run|pending stream has been canceled|server is not initialized yet",
-    "dhcp daemon is not running",
+    "dhcp daemon is not running|ended before it answered",
   ].join("|"),
   "m",
 );

@@ -64,7 +64,8 @@ async function collect({ json, cacheDir, dryRun }: GcOptions): Promise<void> {
 
 /** What networks of Podman's have for themselves goes with the last container, also if that was just now. */
 async function dropNetworks(): Promise<readonly Line[]> {
-  const { dropUnused, lockNetworks, unusedNetworks } = await import("../netavark/networks.ts");
+  const { dropUnused, lockNetworks, removeEmpty, unusedNetworks } = await import("../netavark/networks.ts");
+  removeEmpty();
   if (unusedNetworks().length === 0) return [];
   using _lock = lockNetworks();
   const lines: Line[] = [];

@@ -7,7 +7,7 @@ import { ensureNetwork } from "../docker/work.ts";
 import { openNetlink } from "../netlink/socket.ts";
 import { lockHost } from "../netstate/host-lock.ts";
 import { MARK_PREFIX, markOf, type Owner } from "../netstate/owner.ts";
-import { listRecords } from "../netstate/record.ts";
+import { listRecords, removeEmptyRecords } from "../netstate/record.ts";
 import type { Lock } from "../sys/flock.ts";
 import { type Link, listLinks, removeLink } from "../rtnl/link.ts";
 import type { Network } from "./model.ts";
@@ -64,6 +64,9 @@ export function unusedNetworks(going: ReadonlySet<string> = new Set()): readonly
   );
   return [...unused, ...lost.map(({ name: link }) => ({ link }))];
 }
+
+/** Removes records that say nothing, since their maker was killed before it had done anything. */
+export const removeEmpty = (): void => removeEmptyRecords(PREFIX);
 
 /** Removes one of these. @throws as kinds of objects do */
 export async function dropUnused({ name, link }: UnusedNetwork): Promise<void> {

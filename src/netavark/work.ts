@@ -39,8 +39,8 @@ async function setup(runtime: Runtime, connection: Connection, netns: string): P
   const list = listOf(connection);
   const attachment = attachmentOf(connection, netns);
   using _lock = lockNetworks();
-  await makeNetwork(network);
   try {
+    await makeNetwork(network);
     return await addNetworkList(runtime, list, attachment);
   } catch (e) {
     const left = await failureOf(() => dropNetwork(network.name));

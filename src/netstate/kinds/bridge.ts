@@ -53,6 +53,8 @@ function apply(o: BridgeObject, context: ApplyContext): void {
   let link = findLink(host, { name: o.name });
   const found = link !== undefined;
   if (link === undefined) {
+    // Before it is there: the kernel may make it and its answer be lost.
+    if (o.possession === "exclusive") context.undo.defer(() => remove(o, context));
     try {
       createBridge(host, o);
     } catch (e) {
@@ -70,10 +72,7 @@ function apply(o: BridgeObject, context: ApplyContext): void {
         );
       throw e;
     }
-    if (o.possession === "exclusive") {
-      context.undo.defer(() => remove(o, context));
-      addAltName(host, { name: o.name }, mark);
-    }
+    if (o.possession === "exclusive") addAltName(host, { name: o.name }, mark);
     link = findLink(host, { name: o.name });
     if (link === undefined) throw new StaleFacts();
   }

@@ -142,3 +142,12 @@ export function ruleDump(socket: NetlinkSocket, family: Family): Message[] {
 /** Every rule of the family, in the order in which they are tried. */
 export const listRules = (socket: NetlinkSocket, family: Family): RoutingRule[] =>
   ruleDump(socket, family).map(decodeRule);
+
+/** FRA_UID_RANGE, _SPORT_RANGE and those after _DPORT_RANGE: what a packet is asked for that only its sender knows. */
+const UNSEEN = (type: number): boolean => type === 20 || type === 23 || type > 24;
+
+/** Whether a rule asks for the sender's user, its port, or something of a later kernel. */
+export const asksForSender = (socket: NetlinkSocket, family: Family): boolean =>
+  ruleDump(socket, family).some(({ body }) =>
+    (ruleAttrs.decode(body.subarray(header.size)).unknown ?? []).some(({ type }) => UNSEEN(type)),
+  );

@@ -43,6 +43,7 @@ const openAs = (file: string) =>
     link: { args: [buffer, buffer], returns: i32 },
     mkdir: { args: [buffer, i32], returns: i32 },
     utimensat: { args: [i32, buffer, buffer, i32], returns: i32 },
+    syscall: { args: [i64, i64, buffer, i64], returns: i64 },
   }).symbols;
 
 /** glibc's file name, and where that is not there musl's, which has the machine in it. */

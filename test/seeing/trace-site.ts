@@ -4,6 +4,7 @@
  *
  *     outside 10.95.0.2 ─ up0 10.95.0.1  host ─ one, two, walled, closed, apart (bridges), point (ptp), lanes (macvlan)
  */
+import { expect } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Entry } from "../../src/cli/ps/entry.ts";
@@ -91,7 +92,11 @@ function networks(dataDir: string): Readonly<Record<string, readonly Json[]>> {
   };
 }
 
-export async function traceSite(heddle: HeddleBinary): Promise<TraceSite> {
+/** @param more networks beside the usual ones, by name: their plugins, given the directory of reservations */
+export async function traceSite(
+  heddle: HeddleBinary,
+  more: (dataDir: string) => Readonly<Record<string, readonly Json[]>> = () => ({}),
+): Promise<TraceSite> {
   await using stack = new AsyncDisposableStack();
   const host = stack.use(await cniHost(heddle));
   const outside = stack.use(await testNetns());
@@ -118,7 +123,8 @@ export async function traceSite(heddle: HeddleBinary): Promise<TraceSite> {
   await bridgeNetfilter(host, false);
   const confDir = join(host.dir, "net.d");
   mkdirSync(confDir, { recursive: true });
-  for (const [name, plugins] of Object.entries(networks(join(host.dir, "ipam"))))
+  const dataDir = join(host.dir, "ipam");
+  for (const [name, plugins] of Object.entries({ ...networks(dataDir), ...more(dataDir) }))
     writeFileSync(join(confDir, `${name}.conflist`), JSON.stringify({ cniVersion: "1.0.0", name, plugins }));
   const env = { NETCONFPATH: confDir };
   const owned = stack.move();
@@ -253,4 +259,28 @@ function startProbe(netns: string): Probe {
       await child.exited;
     },
   };
+}
+
+const agrees: Readonly<Record<Answer["outcome"], readonly Fate[]>> = {
+  passes: ["answered", "refused"],
+  dropped: ["silent", "refused"],
+  "cannot tell": [],
+};
+
+/**
+ * What the trace says, once it is known to be so: it is asked before the packet is sent, and again when everything that the
+ * packet taught is remembered.
+ */
+export async function told(site: TraceSite, flow: Flow): Promise<Answer> {
+  const before = await site.trace(flow);
+  const sent = await site.send(flow);
+  // The runtime of the tests does not tell of a datagram that is refused.
+  const fate = flow.protocol === "udp" && before.listening === false && sent === "silent" ? "refused" : sent;
+  const after = await site.trace(flow);
+  const story = `${before.outcome}: ${before.by}\n${before.steps.map((s) => `${s.place}: ${s.text}`).join("\n")}`;
+  expect(agrees[before.outcome], `the packet is ${fate}, and the trace says ${story}`).toContain(fate);
+  if (before.outcome === "passes" && before.listening !== null)
+    expect([before.listening, fate]).toEqual(before.listening ? [true, "answered"] : [false, "refused"]);
+  expect([after.outcome, after.packet]).toEqual([before.outcome, before.packet]);
+  return after;
 }

@@ -3,37 +3,15 @@
  * that the first one taught is remembered. What passes arrives, and what is dropped does not.
  */
 import { describe, expect } from "bun:test";
-import type { Answer } from "../../src/cli/trace/answer.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
-import { bridgeNetfilter, type Fate, type Flow, traceSite, type TraceSite } from "./trace-site.ts";
+import { bridgeNetfilter, type Flow, told, traceSite } from "./trace-site.ts";
 
 const heddle = heddleOfFile();
 const hostTest = testWith({ root: true, programs: ["ip", "nft", "iptables", "tc", "nsenter", "unshare"] });
 
 const TCP = { hostPort: 8080, containerPort: 80, protocol: "tcp" };
 const LISTENING = 80;
-
-const agrees: Readonly<Record<Answer["outcome"], readonly Fate[]>> = {
-  passes: ["answered", "refused"],
-  dropped: ["silent", "refused"],
-  "cannot tell": [],
-};
-
-/** What the trace says, once it is known to be so. */
-async function told(site: TraceSite, flow: Flow): Promise<Answer> {
-  const before = await site.trace(flow);
-  const sent = await site.send(flow);
-  // The runtime of the tests does not tell of a datagram that is refused.
-  const fate = flow.protocol === "udp" && before.listening === false && sent === "silent" ? "refused" : sent;
-  const after = await site.trace(flow);
-  const story = `${before.outcome}: ${before.by}\n${before.steps.map((s) => `${s.place}: ${s.text}`).join("\n")}`;
-  expect(agrees[before.outcome], `the packet is ${fate}, and the trace says ${story}`).toContain(fate);
-  if (before.outcome === "passes" && before.listening !== null)
-    expect([before.listening, fate]).toEqual(before.listening ? [true, "answered"] : [false, "refused"]);
-  expect([after.outcome, after.packet]).toEqual([before.outcome, before.packet]);
-  return after;
-}
 
 describe("heddle trace", () => {
   hostTest("containers of one bridge reach each other, where somebody listens", async () => {
@@ -124,6 +102,24 @@ describe("heddle trace", () => {
           "destination 10.95.0.1 port 8080 is now 10.60.0.2 port 80",
         );
       }
+    });
+
+  for (const on of [false, true])
+    hostTest(`a host port is reached from its own bridge${on ? ", with br_netfilter" : ""}`, async () => {
+      await using site = await traceSite(heddle);
+      await bridgeNetfilter(site.host, on);
+      const [a, b] = [await site.attach("one", [TCP]), await site.attach("one")];
+      await site.serve(a.netns.path, LISTENING);
+      for (const [from, to] of [
+        [b, "10.60.0.1"],
+        [b, "10.95.0.1"],
+        [a, "10.60.0.1"],
+        [b, "fd60::1"],
+      ] as const)
+        // A bridge that translates by itself sends nothing back by the port that it came in by, without hairpinMode.
+        expect((await told(site, { from, to, port: 8080 })).outcome).toBe(
+          on && from === a ? "dropped" : "passes",
+        );
     });
 
   hostTest("the host itself is reached, unless its rules say otherwise", async () => {

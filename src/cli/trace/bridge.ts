@@ -2,18 +2,21 @@
  * Bridges: by which ports a frame leaves one, and what stops it there: the state of ports, isolation, VLANs, chains of the
  * bridge's family, and, where br_netfilter is on, the chains of IP.
  */
-import { type Family, type Ip, type IpPrefix, contains } from "../../net/ip.ts";
-import type { Mac } from "../../net/mac.ts";
+import type { Family, Ip } from "../../net/ip.ts";
+import { type Mac, macToBytes } from "../../net/mac.ts";
 import { isNetError } from "../../errors.ts";
-import { destinationOf, familyOf } from "../../nft/eval/packet.ts";
+import { asHost32, known, splice } from "../../nft/eval/bits.ts";
+import { destinationOf, familyOf, sourceOf } from "../../nft/eval/packet.ts";
 import { type FoundVlans, listVlans } from "../../rtnl/bridge-vlan.ts";
 import { listForwarding } from "../../rtnl/forwarding-entry.ts";
 import type { Link } from "../../rtnl/link.ts";
+import { lookUpFlow, routeType } from "../../rtnl/route-lookup.ts";
 import type { PortDetails } from "../../rtnl/link-details.ts";
 import { passBridge } from "./chains.ts";
 import { above, destinationMac, emit, isForMany } from "./frames.ts";
 import { passHook } from "./hooks.ts";
 import { type Arrival, hindered, type Journey, noted, type Path, withPassage } from "./journey.ts";
+import { resolve } from "./neighbours.ts";
 import { fibOf, interfaceOf, ownAddressOf } from "./own.ts";
 import type { Place, Space } from "./realm.ts";
 
@@ -54,18 +57,34 @@ export function bridgeIn(j: Journey, bridge: Place, port: Link, before: Path): r
   return towards(j, bridge, port, path, calls);
 }
 
-/** Its destination was translated on the bridge: the bridge takes it for itself, unless it knows the way to the new one. */
+/**
+ * Its destination was translated on the bridge (br_nf_pre_routing_finish): where routing leads back over the bridge, the frame
+ * stays on it, for the hardware address of the new destination; else the bridge takes it for itself.
+ */
 function redirected(j: Journey, bridge: Place, port: Link, path: Path, to: Ip): readonly Arrival[] {
   const { space, link } = bridge;
-  const onLink = space
-    .addresses()
-    .some(({ index, prefix }) => index === link.index && isOn(prefix, to) && prefix.ip.text !== to.text);
-  const on = onLink
-    ? hindered(path, space, `br_netfilter sends it on within ${link.name} after it was translated`, false)
-    : path;
-  return up(j, bridge, port, on, true);
+  const from = sourceOf(path.skb.packet);
+  const mark = asHost32(path.skb.mark);
+  const question = { to, ...(from ? { from } : {}), ...(mark ? { mark } : {}), iif: link.index };
+  const answer = lookUpFlow(space.route, question);
+  if (answer.kind === "refused") {
+    const text = `${link.name} finds no way to ${to.text}, to which it was translated`;
+    return [{ kind: "lost", ...bridge, path: hindered(path, space, text) }];
+  }
+  if (answer.route.oif !== link.index || answer.route.type !== routeType.unicast)
+    return up(j, bridge, port, path, true);
+  const nextHop = answer.route.gateway ?? to;
+  const own = space.addresses().find((a) => a.index === link.index && a.prefix.ip.family === to.family);
+  const resolved = resolve(j, bridge, own?.prefix.ip ?? to, nextHop);
+  if (resolved.kind !== "known")
+    return [
+      { kind: "lost", ...bridge, path: hindered(path, space, resolved.text, resolved.kind === "silent") },
+    ];
+  const { packet } = path.skb;
+  const told = noted(path, space, "neighbour", resolved.text);
+  const turned = packet.link && { ...packet, link: splice(packet.link, 0, known(macToBytes(resolved.mac))) };
+  return towards(j, bridge, port, { ...told, skb: { ...path.skb, packet: turned ?? packet } }, true);
 }
-const isOn = (prefix: IpPrefix, to: Ip): boolean => contains(prefix, to);
 
 /** The frame is sent by the bridge itself. */
 export function bridgeOut(j: Journey, bridge: Place, path: Path): readonly Arrival[] {

@@ -3,14 +3,16 @@
  * What would stop it on its way is noted on the path and does not end it: so the reason for a frame that does not arrive can
  * be told.
  */
+import { ipFromBytes } from "../../net/ip.ts";
 import { type Mac, macFromBytes, macToBytes } from "../../net/mac.ts";
 import { isKnown, slice } from "../../nft/eval/bits.ts";
-import { familyOf } from "../../nft/eval/packet.ts";
+import { destinationOf, etherTypes, familyOf } from "../../nft/eval/packet.ts";
 import { linkTypeOf } from "../../rtnl/kinds.ts";
 import { listFilters } from "../../rtnl/filter.ts";
 import type { Link } from "../../rtnl/link.ts";
 import { findQdisc } from "../../rtnl/qdisc.ts";
 import { isNetError } from "../../errors.ts";
+import { countLinkPrograms } from "../../sys/bpf.ts";
 import { bridgeIn, bridgeOut } from "./bridge.ts";
 import { passDevice } from "./chains.ts";
 import { type Arrival, hindered, type Journey, noted, type Path } from "./journey.ts";
@@ -40,6 +42,9 @@ export function emit(j: Journey, { space, link }: Place, before: Path): readonly
     case "macvlan":
     case "macvtap":
       return overMacvlan(j, { space, link }, path);
+    case "ipvlan":
+      if (modeOf(link) === "l2") return overIpvlan(j, { space, link }, path);
+      return [beyondKind({ space, link }, path)];
     case "vlan":
       return overVlan(j, { space, link }, path);
     case "dummy":
@@ -56,17 +61,18 @@ export function emit(j: Journey, { space, link }: Place, before: Path): readonly
     case "team":
       return [{ kind: "beyond", space, link, path, text: "the network behind it" }];
     default:
-      return [
-        {
-          kind: "beyond",
-          space,
-          link,
-          path: hindered(path, space, `what ${link.name} (${link.kind}) does with it`, false),
-          text: `what is behind ${link.kind}`,
-        },
-      ];
+      return [beyondKind({ space, link }, path)];
   }
 }
+
+/** Tunnels, and what programs hold the other end of. */
+const beyondKind = ({ space, link }: Place, path: Path): Arrival => ({
+  kind: "beyond",
+  space,
+  link,
+  path: hindered(path, space, `what ${link.name} (${link.kind ?? "device"}) does with it`, false),
+  text: `what is behind ${link.kind ?? link.name}`,
+});
 
 function leaving(space: Space, link: Link, path: Path): Path {
   let on = noted(path, space, "link", `sent by ${link.name}${link.kind ? ` (${link.kind})` : ""}`);
@@ -92,6 +98,9 @@ function withFilters(space: Space, link: Link, point: "received" | "sent", path:
         false,
       );
   }
+  const programs = space.within(() => countLinkPrograms(link.index, point));
+  if (programs !== undefined && programs > 0)
+    on = hindered(on, space, `an eBPF program (tcx) on what ${link.name} has ${point}`, false);
   const root = point === "sent" ? findQdisc(space.route, link.index, "root")?.type : undefined;
   const name = root?.kind === "opaque" ? root.name : undefined;
   return name === "netem" ? hindered(on, space, `the qdisc netem on ${link.name}`, false) : on;
@@ -158,7 +167,43 @@ function overMacvlan(j: Journey, at: Place, path: Path): readonly Arrival[] {
 
 function modeOf(link: Link): string | undefined {
   const type = linkTypeOf(link);
-  return type?.kind === "macvlan" || type?.kind === "macvtap" ? type.mode : undefined;
+  return type !== undefined && "mode" in type ? type.mode : undefined;
+}
+
+/**
+ * Ipvlans of mode l2 have the hardware address of the link below, and are told apart by whose address a packet is for. What
+ * is for that hardware address and for none of them goes to the link below itself; nothing else that they send does.
+ */
+function overIpvlan(j: Journey, at: Place, path: Path): readonly Arrival[] {
+  const lower = peerOf(j, at);
+  if (lower === undefined)
+    return [{ kind: "beyond", ...at, path, text: "a link in a namespace that is not to be seen" }];
+  const mac = destinationMac(path);
+  const beside = j.realm
+    .above(lower.space, lower.link)
+    .filter((p) => p.link !== at.link && p.link.kind === "ipvlan");
+  if (mac !== undefined && mac === at.link.mac) {
+    const one = beside.find((p) => isFor(p, path));
+    if (one) return intake(j, one, crossing(path, at.space, one.space));
+    return [{ kind: "stack", ...lower, path: crossing(path, at.space, lower.space) }];
+  }
+  const out = noted(path, at.space, "link", `over ${lower.link.name} of ${lower.space.name}`);
+  return [
+    ...(mac === undefined || isForMany(mac)
+      ? beside.flatMap((p) => intake(j, p, crossing(path, at.space, p.space)))
+      : []),
+    ...emit(j, lower, crossing(out, at.space, lower.space)),
+  ];
+}
+
+/** Where in ARP the address stands that is asked for, or that is answered. */
+const ARP_TARGET = 24;
+
+/** Whether the packet is for an address of this link. */
+function isFor({ space, link }: Place, { skb: { packet } }: Path): boolean {
+  const target = packet.etherType === etherTypes.arp ? slice(packet.network, ARP_TARGET, 4) : undefined;
+  const to = target ? (isKnown(target) ? ipFromBytes(target.bytes) : undefined) : destinationOf(packet);
+  return space.addresses().some((a) => a.index === link.index && a.prefix.ip.text === to?.text);
 }
 
 function overVlan(j: Journey, at: Place, path: Path): readonly Arrival[] {
@@ -207,14 +252,18 @@ export function above(j: Journey, at: Place, path: Path): readonly Arrival[] {
   }
   const mac = destinationMac(path);
   const many = mac === undefined || isForMany(mac);
-  const macvlans = standing.filter((p) => modeOf(p.link) !== undefined);
+  const macvlans = standing.filter((p) => p.link.kind === "macvlan" || p.link.kind === "macvtap");
   const passthru = macvlans.find((p) => modeOf(p.link) === "passthru");
   if (passthru) return intake(j, passthru, crossing(path, space, passthru.space));
   const chosen = many ? macvlans : macvlans.filter((p) => p.link.mac === mac);
   const arrivals = chosen.flatMap((p) => intake(j, p, crossing(path, space, p.space)));
   if (!many && chosen.length > 0) return arrivals;
-  const ipvlan = standing.some((p) => p.link.kind === "ipvlan");
-  const own = ipvlan ? hindered(path, space, `links of kind ipvlan on ${link.name}`, false) : path;
+  const ipvlans = standing.filter((p) => p.link.kind === "ipvlan");
+  const shared = many ? ipvlans : mac === link.mac ? ipvlans.filter((p) => isFor(p, path)) : [];
+  arrivals.push(...shared.flatMap((p) => intake(j, p, crossing(path, space, p.space))));
+  if (!many && shared.length > 0) return arrivals;
+  const isPlain = ipvlans.every((p) => modeOf(p.link) === "l2");
+  const own = isPlain ? path : hindered(path, space, `links of kind ipvlan on ${link.name}`, false);
   // What is for another hardware address is not taken.
   return many || mac === link.mac || familyOf(path.skb.packet) === undefined
     ? [...arrivals, { kind: "stack", ...at, path: own }]

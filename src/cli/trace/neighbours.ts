@@ -7,7 +7,7 @@ import { type Mac, parseMac } from "../../net/mac.ts";
 import { arpPacket, framed, type Packet, packetOf } from "../../nft/eval/packet.ts";
 import type { Link } from "../../rtnl/link.ts";
 import { listNeighbours, type Neighbour } from "../../rtnl/neighbour.ts";
-import { routeType } from "../../rtnl/route-lookup.ts";
+import { lookUpFlow, routeType } from "../../rtnl/route-lookup.ts";
 import { learnedKey } from "./bridge.ts";
 import { passArp } from "./chains.ts";
 import { emit } from "./frames.ts";
@@ -69,60 +69,68 @@ function ask(j: Journey, at: Place, source: Ip, to: Ip): Resolved {
   const { mac } = at.link;
   if (everybody === undefined || mac === undefined)
     return { kind: "unclear", text: `the hardware addresses behind ${at.link.name}`, where: at.space.name };
-  const question = questionFor(source, to, mac);
-  const arrivals = emit(
-    j,
-    at,
-    sends(j, at, pathOf({ packet: framed(question, mac, everybody), mark: host32(0) })),
-  );
-  const answering = arrivals.filter((a) => a.kind === "stack" && hasAddress(a, to));
+  const frame = framed(questionFor(source, to, mac), mac, everybody);
+  const arrivals = emit(j, at, sends(j, at, pathOf({ packet: frame, mark: host32(0) })));
+  const answering = arrivals.filter((a) => a.kind === "stack" && answers(a, to, source));
   const tried = answering.map((a) => ({ arrival: a, way: backAndForth(j, at, a, source, to) }));
-  const reached = tried.find(({ way }) => way.length === 0)?.arrival;
-  const found = reached?.link.mac;
-  if (reached !== undefined && found !== undefined) {
-    const arrival = reached;
-    const twin = [at, ...arrivals.filter((a) => a.kind === "stack" && a !== arrival)].find(
-      (p) => p.link.mac === found,
-    );
-    if (twin)
-      return {
-        kind: "unclear",
-        text: `${arrival.link.name} of ${arrival.space.name} and ${twin.link.name} of ${twin.space.name} have the same hardware address ${found}`,
-        where: at.space.name,
-      };
-    learn(j, arrival.path, mac);
-    for (const { bridge, port } of reachedBy(j, at, arrival, source, to))
-      j.learned.set(learnedKey(bridge, found), port);
-    return {
-      kind: "known",
-      mac: found,
-      text: `${to.text} is at ${found}, ${arrival.link.name} of ${arrival.space.name}`,
-    };
-  }
-  const beyond = arrivals.find((a) => a.kind === "beyond");
-  const [first] = tried;
-  const hindrance = first?.way.find((o) => o.sure) ?? first?.way[0];
-  if (hindrance?.sure === false)
+  const reached = tried.flatMap(({ arrival, way }) => (way.length === 0 ? [arrival] : []));
+  const [first, second] = reached;
+  const found = first?.link.mac;
+  if (first === undefined || found === undefined)
+    return silence(at, to, { arrivals, ways: tried.map((t) => t.way) });
+  const others = [at, ...arrivals.filter((a) => a.kind === "stack" && a !== first)];
+  const twin = second ?? others.find((p) => p.link.mac === found);
+  // Ipvlans share the address of the link below.
+  if (twin && ![at, first, twin].some((p) => p.link.kind === "ipvlan"))
     return {
       kind: "unclear",
-      text: `${hindrance.text} (asking for the hardware address of ${to.text})`,
-      where: hindrance.where,
+      text: `${placeText(first)} and ${placeText(twin)} have the same ${second ? `address ${to.text}` : `hardware address ${found}`}`,
+      where: at.space.name,
     };
-  if (beyond !== undefined)
+  learn(j, first.path, mac);
+  for (const { bridge, port } of reachedBy(j, at, first, source, to))
+    j.learned.set(learnedKey(bridge, found), port);
+  return { kind: "known", mac: found, text: `${to.text} is at ${found}, ${placeText(first)}` };
+}
+
+const placeText = ({ space, link }: Place): string => `${link.name} of ${space.name}`;
+
+interface Tried {
+  readonly arrivals: readonly Arrival[];
+  /** Of each who has the address, what stops the question or the answer. */
+  readonly ways: readonly Path["obstacles"][];
+}
+
+/** Why nobody answers, or why that cannot be told. */
+function silence(at: Place, to: Ip, { arrivals, ways }: Tried): Resolved {
+  const why = (
+    o: Path["obstacles"][number],
+  ): Pick<Extract<Resolved, { kind: "silent" }>, "text" | "where"> => ({
+    text: `${o.text} (asking for the hardware address of ${to.text})`,
+    where: o.where,
+  });
+  const unsure = ways.find((way) => !way.some((o) => o.sure))?.[0];
+  if (unsure) return { kind: "unclear", ...why(unsure) };
+  const isOpen = (a: Arrival): boolean => !a.path.obstacles.some((o) => o.sure);
+  const beyond = arrivals.find((a) => a.kind === "beyond" && isOpen(a));
+  if (beyond)
     return {
       kind: "unclear",
       text: `whether anybody answers for ${to.text} in ${beyond.text ?? "what is not seen"}`,
       where: beyond.space.name,
     };
-  if (hindrance)
+  const proxy = arrivals.find((a) => a.kind === "stack" && isOpen(a) && isProxy(a, to));
+  if (proxy)
     return {
-      kind: "silent",
-      text: `${hindrance.text} (asking for the hardware address of ${to.text})`,
-      where: hindrance.where,
+      kind: "unclear",
+      text: `whether ${placeText(proxy)} answers for ${to.text} as a proxy`,
+      where: proxy.space.name,
     };
-  const perhaps = arrivals.flatMap((a) => a.path.obstacles).find((o) => !o.sure);
-  if (perhaps && answering.length === 0 && arrivals.some((a) => a.path.blind))
-    return { kind: "unclear", text: perhaps.text, where: perhaps.where };
+  const lost = arrivals.filter((a) => a.kind !== "stack").map((a) => a.path.obstacles);
+  const hindrance = [...ways, ...lost].flatMap((way) => way.find((o) => o.sure) ?? [])[0];
+  if (hindrance) return { kind: "silent", ...why(hindrance) };
+  const blind = arrivals.find((a) => a.path.blind)?.path.obstacles[0];
+  if (blind) return { kind: "unclear", ...why(blind) };
   return {
     kind: "silent",
     text: `nobody behind ${at.link.name} has the address ${to.text}`,
@@ -139,7 +147,7 @@ function questionFor(source: Ip, to: Ip, mac: Mac): Packet {
 /** What stops the question on its way, or the answer; nothing if the address is told. */
 function backAndForth(j: Journey, at: Place, arrival: Arrival, source: Ip, to: Ip): Path["obstacles"] {
   const received = receives(j, arrival, arrival.path);
-  const certain = [...received.obstacles];
+  const certain = [...received.obstacles, ...refuses(arrival, to, source)];
   if (certain.length > 0) return certain;
   const { mac } = arrival.link;
   if (mac === undefined)
@@ -210,14 +218,37 @@ function discovery(
   return on;
 }
 
-/** Whether the link answers for the address: IPv4 does for every address of the namespace unless it is told otherwise. */
-function hasAddress({ space, link }: Place, ip: Ip): boolean {
+/** Whether the link answers for the address, to somebody with that source (arp_process of net/ipv4/arp.c). */
+function answers({ space, link }: Place, ip: Ip, source: Ip): boolean {
   const own = space.addresses().filter((a) => a.prefix.ip.text === ip.text && !a.dadFailed);
   if (ip.family === 6) return own.some((a) => a.index === link.index && !a.tentative);
-  if (addressType(space, ip) !== routeType.local || link.mac === undefined) return false;
-  const levels = ["all", link.name].map((n) => Number(space.sysctl(`net/ipv4/conf/${n}/arp_ignore`) ?? 0));
-  return Math.max(...levels) === 0 || own.some((a) => a.index === link.index);
+  if (link.mac === undefined) return false;
+  const conf = (key: string): number =>
+    Math.max(...["all", link.name].map((n) => Number(space.sysctl(`net/ipv4/conf/${n}/${key}`) ?? 0)));
+  if (addressType(space, ip) === routeType.local)
+    return conf("arp_ignore") === 0 || own.some((a) => a.index === link.index);
+  if (conf("proxy_arp") === 0) return false;
+  const routed = lookUpFlow(space.route, { to: ip, from: source, iif: link.index });
+  return (
+    routed.kind === "route" && routed.route.type === routeType.unicast && routed.route.oif !== link.index
+  );
 }
+
+/** What keeps the namespace from answering at all: ARP is answered to those alone from whom a packet would be taken. */
+function refuses({ space, link }: Place, ip: Ip, source: Ip): Path["obstacles"] {
+  if (ip.family === 6) return [];
+  const routed = lookUpFlow(space.route, { to: ip, from: source, iif: link.index });
+  const text = `${space.name} takes nothing from ${source.text} on ${link.name}`;
+  if (routed.kind === "refused") return [{ sure: true, text, where: space.name }];
+  const filter = ["all", link.name].some((n) => space.sysctl(`net/ipv4/conf/${n}/arp_filter`) === "1");
+  return filter ? [{ sure: false, text: `arp_filter of ${link.name}`, where: space.name }] : [];
+}
+
+/** Whether somebody may answer in another's place, by a list that is not read here. */
+const isProxy = ({ space, link }: Place, { family }: Ip): boolean =>
+  family === 6
+    ? ["all", link.name].some((n) => space.sysctl(`net/ipv6/conf/${n}/proxy_ndp`) === "1")
+    : ["all", link.name].some((n) => space.sysctl(`net/ipv4/conf/${n}/proxy_arp_pvlan`) === "1");
 
 /** Whether the link is one of those that need no hardware address. */
 export const needsNone = (space: Space, link: Link): boolean =>

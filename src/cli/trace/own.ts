@@ -1,5 +1,5 @@
 /** Questions to a namespace about its own addresses and routes, as rules and translation put them. */
-import { contains, type Family, type Ip, ipFromBytes } from "../../net/ip.ts";
+import { contains, type Family, type Ip, ipFromBytes, isLoopback } from "../../net/ip.ts";
 import { type Bits, asHost32, host32, known } from "../../nft/eval/bits.ts";
 import { destinationOf, type Packet, sourceOf } from "../../nft/eval/packet.ts";
 import { nameBits } from "../../nft/eval/registers.ts";
@@ -81,7 +81,12 @@ export function ownAddressOf(space: Space, kind: "masquerade" | "redirect", o: O
     return answer.kind === "route" && answer.route.src ? known(answer.route.src.bytes) : undefined;
   }
   const near = own.find((a) => kind === "masquerade" && nextHop && contains(a.prefix, nextHop));
-  const chosen = near ?? own[0];
+  // Without an address of its own a link is left with one of another (inet_select_addr of net/ipv4/devinet.c).
+  const others = space
+    .addresses()
+    .filter((a) => a.prefix.ip.family === 4 && isGlobal(a) && !isLoopback(a.prefix.ip))
+    .toSorted((a, b) => a.index - b.index);
+  const chosen = near ?? own[0] ?? (kind === "masquerade" && family === 4 ? others[0] : undefined);
   return chosen && known(chosen.prefix.ip.bytes);
 }
 const LOOPBACK4 = Uint8Array.of(127, 0, 0, 1);

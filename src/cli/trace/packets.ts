@@ -3,7 +3,7 @@
  * hooks it passes on each way, in the kernel's order.
  */
 import { type Family, type Ip, isLoopback } from "../../net/ip.ts";
-import { asHost32, host32, isKnown } from "../../nft/eval/bits.ts";
+import { asHost32, type Bits, host32, isKnown } from "../../nft/eval/bits.ts";
 import {
   destinationOf,
   familyOf,
@@ -12,6 +12,7 @@ import {
   type Packet,
   packetOf,
   portsOf,
+  protocols,
   sourceOf,
   type Transport,
   ttlOf,
@@ -26,7 +27,7 @@ import {
   routeType,
 } from "../../rtnl/route-lookup.ts";
 import type { Route } from "../../rtnl/route.ts";
-import { listRules } from "../../rtnl/rule.ts";
+import { asksForSender, listRules } from "../../rtnl/rule.ts";
 import { destinationMac, emit, isForMany } from "./frames.ts";
 import { passHook, type Skb } from "./hooks.ts";
 import { type Arrival, type End, type Journey, pathOf, tell, tellAll } from "./journey.ts";
@@ -64,8 +65,14 @@ export function send(j: Journey, { space, source, destination, transport }: Send
   return sendOut(j, space, { packet, mark: host32(0) }, found.route);
 }
 
-const portsIn = (t: Transport): Partial<RouteQuestion> =>
-  t.kind === "icmp" ? {} : { protocol: t.kind === "tcp" ? 6 : 17 };
+function portsIn(t: Transport): Partial<RouteQuestion> {
+  if (t.kind === "icmp") return {};
+  const port = portNumber(t.destinationPort);
+  return { protocol: protocols[t.kind], ...(port === undefined ? {} : { destinationPort: port }) };
+}
+
+const portNumber = (b: Bits): number | undefined =>
+  isKnown(b) ? (b.bytes[0] ?? 0) * 256 + (b.bytes[1] ?? 0) : undefined;
 
 function sendOut(j: Journey, space: Space, skb: Skb, first: Route): End {
   const lo = space.links().find((l) => l.loopback);
@@ -74,8 +81,8 @@ function sendOut(j: Journey, space: Space, skb: Skb, first: Route): End {
   let route = first;
   let link = linkOf(route);
   if (link === undefined) return dropped(space, "the route leads to no link");
-  const ipsec = ipsecIn(space);
-  if (ipsec) return unclear(space, ipsec);
+  const taker = takersIn(space);
+  if (taker) return unclear(space, taker);
   const passed = pass(j, space, "output", skb, { out: link });
   if ("kind" in passed) return passed;
   const [to, was] = [destinationOf(passed.packet), destinationOf(skb.packet)];
@@ -122,21 +129,23 @@ function questionOf(
       where: space.name,
     };
   const ports = portsOf(packet);
-  const port = ports && isKnown(ports.destination) ? ports.destination.bytes : undefined;
+  const port = ports && portNumber(ports.destination);
   return {
     to,
     from,
     ...(value === undefined || value === 0 ? {} : { mark: value }),
     ...(packet.protocol !== undefined && ports ? { protocol: packet.protocol } : {}),
-    ...(port ? { destinationPort: (port[0] ?? 0) * 256 + (port[1] ?? 0) } : {}),
+    ...(port === undefined ? {} : { destinationPort: port }),
   };
 }
 
 const usesMarks = (space: Space, family: Family): boolean =>
   listRules(space.route, family).some((r) => r.mark !== undefined);
 
-/** Several next hops: which one is taken depends on what is not known. */
+/** Several next hops, and rules about the sender: which route is taken depends on what is not known. */
 function severalHops(space: Space, question: RouteQuestion): string | undefined {
+  if (asksForSender(space.route, question.to.family))
+    return "a routing rule that asks for the sender's user or port";
   const hops = matchingRoutes(space.route, question).length;
   return hops > 1 ? `a route to ${question.to.text} with ${hops} next hops` : undefined;
 }
@@ -213,9 +222,11 @@ const confirm = ({ tracking }: Skb): void => {
   if (tracking) tracking.connection.confirmed = true;
 };
 
-const ipsecIn = (space: Space): string | undefined => {
+/** What takes packets out of the way that routing and rules give them. */
+const takersIn = (space: Space): string | undefined => {
   const has = space.ipsec();
-  return has === false ? undefined : has ? "policies of IPsec" : "whether there are policies of IPsec";
+  if (has !== false) return has ? "policies of IPsec" : "whether there are policies of IPsec";
+  return space.services() ? "services of IPVS" : undefined;
 };
 
 /** The packet goes out by a link to its next hop. */
@@ -284,8 +295,8 @@ export function receive(j: Journey, at: Place, skb: Skb, { prerouted, loop }: Re
   if (family === undefined) return dropped(space, "it is no packet of IP");
   if (family === 6 && space.sysctl(`net/ipv6/conf/${link.name}/disable_ipv6`) === "1")
     return dropped(space, `IPv6 is off on ${link.name}`);
-  const ipsec = ipsecIn(space);
-  if (ipsec) return unclear(space, ipsec);
+  const taker = takersIn(space);
+  if (taker) return unclear(space, taker);
   const passed = prerouted ? skb : pass(j, space, "prerouting", skb, { in: link });
   if ("kind" in passed) return passed;
   if (loop) return deliver(j, at, passed);

@@ -15,7 +15,7 @@ import { findLinkDetails, type LinkDetails } from "../../rtnl/link-details.ts";
 import { type Link, listLinks } from "../../rtnl/link.ts";
 import { namespaceNumber } from "../../rtnl/nsid.ts";
 import { decodeRoutes, type Route, routeDump, RT_TABLE_LOCAL } from "../../rtnl/route.ts";
-import { listDir, readLink, unlessErrno } from "../../sys/files.ts";
+import { listDir, readLink, readText, unlessErrno } from "../../sys/files.ts";
 import { inNetns, type Netns, tryOpenNetns } from "../../sys/netns.ts";
 import { readSysctl } from "../../sys/sysctl.ts";
 
@@ -36,6 +36,8 @@ export interface Space {
   readonly local: (family: Family) => readonly Route[];
   /** Whether there are policies of IPsec; undefined: it is not to be seen. */
   readonly ipsec: () => boolean | undefined;
+  /** Whether the kernel balances services here (IPVS). */
+  readonly services: () => boolean;
   readonly sysctl: (key: string) => string | undefined;
 }
 
@@ -172,9 +174,14 @@ function openSpace(netns: Netns, id: string, name: string, owned: DisposableStac
     details: (index) => remembered(details, index, () => findLinkDetails(route, index)),
     local: (family) => localRoutes(route, family),
     ipsec: once(() => within(hasIpsecPolicies)),
+    services: once(() => within(hasServices)),
     sysctl: (key) => within(() => readSysctl(key)),
   };
 }
+
+/** Three lines stand above the services. */
+const hasServices = (): boolean =>
+  /^(?:TCP|UDP|SCTP|FWM) /m.test(unlessErrno(["ENOENT", "EACCES"], () => readText("/proc/net/ip_vs")) ?? "");
 
 const localRoutes = (socket: NetlinkSocket, family: Family): readonly Route[] =>
   routeDump(socket, family)

@@ -21,18 +21,14 @@ export function driversOf(
   site: Site,
   runtimes: readonly RuntimeName[],
   roll: (below: number) => number,
-  tell: {
-    readonly took: (verb: "ADD" | "DEL", ms: number) => void;
-    /** A container runs on and has lost its network, as its runtime does with it. */
-    readonly lost: (name: string) => void;
-  },
+  took: (verb: "ADD" | "DEL", ms: number) => void,
 ): ReadonlyMap<RuntimeName, Driver> {
   const { on, containerd, docker, podman } = site;
   const all: Readonly<Record<RuntimeName, Driver | undefined>> = {
-    lists: listsDriver(on, listsOf.lists, { most: 20, lanes: 2, ports: true }, roll, tell.took),
-    dhcp: listsDriver(on, listsOf.dhcp, { most: 6, lanes: 1, ports: false }, roll, tell.took),
+    lists: listsDriver(on, listsOf.lists, { most: 20, lanes: 2, ports: true }, roll, took),
+    dhcp: listsDriver(on, listsOf.dhcp, { most: 6, lanes: 1, ports: false }, roll, took),
     pods: containerd && podsDriver(containerd),
-    ctr: containerd && ctrDriver(on, containerd, tell.lost),
+    ctr: containerd && ctrDriver(on, containerd),
     docker: docker && dockerDriver(docker),
     podman: podman && podmanDriver(podman),
   };
@@ -67,20 +63,20 @@ const NETWORK_LEFT = /^.*failed \(delete\).*$/m;
 
 /**
  * The client stays for as long as its container, and takes back the network itself, once: who has killed it needs `heddle gc`.
- * If containerd ends, the client does so as well, and the container runs on without a network.
+ * When it loses containerd it does so, too, and the container runs on without a network.
  */
-function ctrDriver(on: Ground, { running }: Containerd, lost: (name: string) => void): Driver {
+function ctrDriver(on: Ground, { running }: Containerd): Driver {
   const clients = new Map<string, GroundProcess>();
   return {
     most: 3,
     lanes: 1,
     ports: false,
     keeper: "containerd-shim",
+    livesWithDaemon: true,
     start: async (name) => {
       const client = await on.start(["ctr", "run", "--cni", IMAGE, name, ...serving(name)]);
       clients.set(name, client);
       const ended = client.exited.then((code) => {
-        lost(name);
         throw new Error(`ctr run ${name} ended with ${code}\n${client.log.lines().join("\n")}`);
       });
       ended.catch(() => undefined); // It does so in the end, when nobody waits for it any more.

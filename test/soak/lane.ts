@@ -1,7 +1,7 @@
 /** Who starts containers of one runtime, stops them, and asks them for their pages, in an order of the seed. */
 import { diceOf } from "../../src/testing/seed.ts";
 import type { Container, Driver, RuntimeName } from "./model.ts";
-import { messageOf, pause, serves, type World } from "./world.ts";
+import { doom, messageOf, pause, serves, type World } from "./world.ts";
 
 /** Until the soak is to end. */
 export async function lane(world: World, runtime: RuntimeName, nth: number): Promise<void> {
@@ -51,6 +51,7 @@ async function start(
     ledger.succeeded(operation);
     ledger.addresses.take(one);
     one.state = "live";
+    if (driver.livesWithDaemon && ledger.wasAway(operation)) doom(ledger, one);
   } catch (e) {
     ledger.failed(operation, messageOf(e));
     one.state = "unsure";

@@ -1,5 +1,12 @@
 /** What a soak counts and what it holds against Heddle. The clock is given, so that tests need none. */
-import { type Container, explains, type Operation, type Trouble, type TroubleName } from "./model.ts";
+import {
+  type Container,
+  explains,
+  type Operation,
+  type Trouble,
+  type TroubleName,
+  wasAway,
+} from "./model.ts";
 
 /** Something that must not be, with what explains it to a person. */
 export interface Violation {
@@ -41,6 +48,8 @@ export interface Ledger {
   trouble(what: TroubleName, touched: Pick<Trouble, "runtimes" | "container">): { end(): void };
   begin(what: Operation["what"], of: Container): Operation;
   succeeded(operation: Operation): void;
+  /** Whether a daemon of its runtime was away since the operation began. */
+  wasAway(operation: Operation): boolean;
   /** Whether the failure is explained; one that is not is a violation. */
   failed(operation: Operation, words: string): boolean;
 }
@@ -71,7 +80,9 @@ export function ledger(nowMs: () => number): Ledger {
   const violation = (what: string, detail: string): void => {
     const names: readonly string[] = `${what} ${detail}`.match(CONTAINER) ?? [];
     const about = (line: string): boolean =>
-      names.length === 0 || (line.match(CONTAINER) ?? []).some((name) => names.includes(name));
+      names.length === 0 ||
+      /^\S+ (?:daemon|rules|heddle)/.test(line) ||
+      (line.match(CONTAINER) ?? []).some((name) => names.includes(name));
     violations.push({ atMs: nowMs(), what, detail, before: notes.filter(about).slice(-TOLD) });
     note(`VIOLATION ${what}`);
   };
@@ -106,6 +117,7 @@ export function ledger(nowMs: () => number): Ledger {
       tally(`${what} ${runtime}`).ms.push(nowMs() - fromMs);
       note(`${what} ${container}: done`);
     },
+    wasAway: (operation) => troubles.some((t) => wasAway(t, operation)),
     failures: () => failures,
     failed: (operation, words) => {
       failures++;

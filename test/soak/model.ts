@@ -30,6 +30,8 @@ export interface Driver {
   stop(name: string): Promise<void>;
   /** The path of its network namespace, if `heddle ps` does not tell it. */
   namespace?(name: string): Promise<string>;
+  /** Its containers lose their network when the runtime's daemon ends. */
+  readonly livesWithDaemon?: true;
   /** The processes whose end the runtime has to cope with, apart from its daemons; their command line has the id. */
   readonly keeper?: "containerd-shim" | "conmon";
 }
@@ -103,6 +105,12 @@ const sayings: { readonly [T in TroubleName]?: { readonly words: RegExp; readonl
   "daemon killed": { words: AWAY, afterMs: 3_000 },
   "daemon restarted": { words: AWAY, afterMs: 3_000 },
 };
+
+/** Whether a daemon of the operation's runtime was away meanwhile. */
+export const wasAway = ({ what, runtimes, toMs }: Trouble, operation: Operation): boolean =>
+  /^daemon /.test(what) &&
+  runtimes.includes(operation.runtime) &&
+  (toMs ?? Infinity) + (sayings[what]?.afterMs ?? 0) >= operation.fromMs;
 
 /** Whether an operation that has failed at this time, with these words, may have failed because of the trouble. */
 export function explains(trouble: Trouble, operation: Operation, failedAtMs: number, words: string): boolean {

@@ -11,7 +11,7 @@ import { prober } from "./prober.ts";
 import { end, type Ending, lookAtRest } from "./rest.ts";
 import { soakSite } from "./site.ts";
 import { trouble } from "./trouble.ts";
-import { doom, type World } from "./world.ts";
+import type { World } from "./world.ts";
 
 export interface Soaked extends Ending {
   readonly ledger: Ledger;
@@ -38,17 +38,12 @@ export async function soak(
   const epoch = performance.now();
   const book = ledger(() => performance.now() - epoch);
   const over = new AbortController();
-  const containers: World["containers"] = new Map();
-  const lost = (name: string): void => {
-    const one = containers.get(name);
-    if (one?.state === "live") doom(book, one);
-  };
   const world: World = {
     site,
-    drivers: driversOf(site, runtimes, diceOf(seed, "drivers"), { took: book.took, lost }),
+    drivers: driversOf(site, runtimes, diceOf(seed, "drivers"), book.took),
     ledger: book,
     prober: asking,
-    containers,
+    containers: new Map(),
     ports: [...PORTS],
     work: gate(),
     rules: gate(),

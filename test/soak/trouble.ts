@@ -122,15 +122,18 @@ async function killKeeper(world: World, roll: Roll): Promise<void> {
 }
 
 async function restart(
-  { site, ledger }: World,
+  world: World,
   roll: Roll,
   what: TroubleName,
   signal: "SIGTERM" | "SIGKILL",
 ): Promise<void> {
+  const { site, ledger, drivers } = world;
   const daemons = Object.entries(site.daemons);
   const [, daemon] = daemons[roll(Math.max(1, daemons.length))] ?? [];
   if (daemon === undefined) return;
   const known = ledger.trouble(what, { runtimes: daemon.runtimes });
+  for (const one of inState(world, "live"))
+    if (daemon.runtimes.includes(one.runtime) && drivers.get(one.runtime)?.livesWithDaemon) doom(ledger, one);
   await daemon.restart(signal);
   known.end();
 }

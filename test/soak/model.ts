@@ -89,7 +89,7 @@ const AWAY = new RegExp(
     "Cannot connect to the Docker daemon|error during connect: .* EOF\\.?$|unexpected EOF",
     "transport is closing|connection refused|connection closed|context canceled|Docker lost this request",
     "containerd does not run|pending stream has been canceled|server is not initialized yet",
-    "dhcp daemon is not running|ended before it answered",
+    "dhcp daemon is not running|ended before it answered|DHCP daemon is ending",
   ].join("|"),
   "m",
 );
@@ -108,7 +108,7 @@ const sayings: { readonly [T in TroubleName]?: { readonly words: RegExp; readonl
 
 /** Whether a daemon of the operation's runtime was away meanwhile. */
 export const wasAway = ({ what, runtimes, toMs }: Trouble, operation: Operation): boolean =>
-  /^daemon /.test(what) &&
+  what.startsWith("daemon ") &&
   runtimes.includes(operation.runtime) &&
   (toMs ?? Infinity) + (sayings[what]?.afterMs ?? 0) >= operation.fromMs;
 

@@ -82,6 +82,7 @@ export type {
   FirewallState,
   IngressPolicy,
   IptablesOptions,
+  LivingOwner,
   Mark,
   PortMapping,
 } from "../firewall/model.ts";

@@ -175,6 +175,38 @@ describe("heddle trace", () => {
     );
   });
 
+  hostTest(
+    "of chains with one priority, the order is not known, and matters where one changes the packet",
+    async () => {
+      await using site = await traceSite(heddle);
+      const [a, b] = [await site.attach("one"), await site.attach("two")];
+      await site.serve(b.netns.path, LISTENING);
+      const flow = { from: a, to: b.address, port: LISTENING };
+      const table = (name: string, type: string, priority: number, rule: string): Promise<void> =>
+        site.nft(
+          `table inet ${name} { chain c { type ${type} hook prerouting priority ${priority}; ${rule}; }\n }`,
+        );
+      const none = "which of them comes first is not known";
+      await table("t1", "filter", 0, "tcp dport 1 drop");
+      await table("t2", "filter", 0, "tcp dport 2 drop");
+      expect((await told(site, flow)).outcome).toBe("passes");
+      await table("t3", "filter", 0, "meta mark set 7");
+      const marked = await site.trace(flow);
+      expect([marked.outcome, marked.by]).toEqual(["cannot tell", expect.stringContaining(none) as never]);
+      for (const name of ["t1", "t2", "t3"]) await site.nft(`delete table inet ${name}`);
+      await table("t1", "nat", -90, `tcp dport ${LISTENING} dnat ip to ${b.address}`);
+      expect((await told(site, flow)).outcome).toBe("passes");
+      await table("t2", "nat", -90, "tcp dport 81 dnat ip to 10.61.0.77");
+      expect((await told(site, flow)).outcome).toBe("passes");
+      await table("t3", "nat", -90, `tcp dport ${LISTENING} dnat ip to 10.61.0.77`);
+      const translated = await site.trace({ ...flow, from: await site.attach("one") });
+      expect([translated.outcome, translated.by]).toEqual([
+        "cannot tell",
+        `inet t1 c and inet t3 c have the same priority: ${none}`,
+      ]);
+    },
+  );
+
   hostTest("links that are down are named, on either side", async () => {
     await using site = await traceSite(heddle);
     const [a, b] = [await site.attach("one"), await site.attach("one")];

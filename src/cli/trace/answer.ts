@@ -33,5 +33,4 @@ export interface Step {
   readonly kind: StepKind;
   readonly text: string;
 }
-export type StepKind =
-  "start" | "route" | "link" | "bridge" | "neighbour" | "filter" | "translation" | "connection" | "end";
+export type StepKind = "start" | "route" | "link" | "bridge" | "neighbour" | "filter" | "translation" | "end";

@@ -79,6 +79,8 @@ const FAMILY = { 4: "ip", 6: "ip6" } as const;
 
 interface Stage {
   readonly priority: number;
+  /** Absent: not a chain of nftables. */
+  readonly base?: BaseChain;
   pass(skb: Skb): Passage;
 }
 
@@ -87,17 +89,38 @@ export function passHook(space: Space, call: HookCall, connections: Connections,
   const notes: Note[] = [];
   const obstacles: Obstacle[] = [];
   let skb = entry;
-  for (const stage of stagesOf(space, call, connections, rules)) {
+  const stages = stagesOf(space, call, connections, rules);
+  for (const stage of stages) {
     const passed = stage.pass(skb);
     notes.push(...passed.notes.map((n) => ({ ...n, text: `${call.hook}: ${n.text}` })));
     obstacles.push(...passed.obstacles);
     if (passed.skb === undefined) return { notes, obstacles };
+    const equal = rules && stage.base && isOther(skb, passed.skb) && equalOf(stage.base, stages, rules);
+    if (stage.base && equal) obstacles.push(unordered(space, stage.base, equal));
     const changed = changesOf(skb.packet, passed.skb.packet);
     if (changed) notes.push({ kind: "translation", text: `${call.hook}: ${changed}` });
     skb = passed.skb;
   }
   return { skb, notes, obstacles };
 }
+
+/** Whether chains behind see another packet. */
+const isOther = (a: Skb, b: Skb): boolean =>
+  a.packet !== b.packet || a.mark !== b.mark || a.untracked !== b.untracked;
+
+/** Another chain at this hook with the same priority, if it says anything. */
+const equalOf = (base: BaseChain, stages: readonly Stage[], rules: RuleSet): BaseChain | undefined =>
+  stages.find(
+    ({ base: b }) => b && b !== base && b.priority === base.priority && rules.chain(b, b.chain).length > 0,
+  )?.base;
+
+/** The kernel asks such chains in the order in which they were made, which it does not list. */
+const unordered = ({ name }: Space, a: BaseChain, b: BaseChain): Obstacle => ({
+  sure: false,
+  text: `${nameOf(a)} and ${nameOf(b)} have the same priority: which of them comes first is not known`,
+  where: name,
+});
+const nameOf = ({ family, table, chain: name }: BaseChain): string => `${family} ${table} ${name}`;
 
 /** `destination 192.0.2.1:8080 is now 10.88.0.2:80`. */
 function changesOf(a: Packet, b: Packet): string | undefined {
@@ -140,7 +163,7 @@ function stagesOf(
   }
   for (const base of here)
     if (base.type !== "nat" && rules)
-      stages.push({ priority: base.priority, pass: (skb) => chain({ space, call, rules }, base, skb) });
+      stages.push({ priority: base.priority, base, pass: (skb) => chain({ space, call, rules }, base, skb) });
   stages.push(...legacyStages(space, call));
   return stages.toSorted((a, b) => a.priority - b.priority);
 }
@@ -252,8 +275,14 @@ function translation(at: Translating, skb: Skb): Passage {
   const notes: Note[] = [];
   const obstacles: Obstacle[] = [];
   if (direction === "original" && !c.asked[which]) {
-    for (const base of rules ? bases : []) {
-      const result = summary(runBase(rules as RuleSet, base, stateOf(skb), environmentOf(call, skb)));
+    const ask = (rules: RuleSet, base: BaseChain): ReturnType<typeof summary> =>
+      summary(runBase(rules, base, stateOf(skb), environmentOf(call, skb)));
+    for (const [i, base] of rules ? bases.entries() : []) {
+      const result = ask(rules as RuleSet, base);
+      const equal = decides(result)
+        ? bases.slice(i + 1).find((b) => b.priority === base.priority && decides(ask(rules as RuleSet, b)))
+        : undefined;
+      if (equal) return { notes, obstacles: [unordered(space, base, equal)] };
       if (result.kind !== "accept") {
         const { notes: n, obstacles: o } = applySummary(space, result, skb);
         // What it is translated to decides where it goes.
@@ -275,6 +304,10 @@ function translation(at: Translating, skb: Skb): Passage {
     notes.push({ kind: "translation", text: "as its connection was before" });
   return { skb: { ...skb, packet }, notes, obstacles };
 }
+
+/** Whether a chain for translation says anything of the packet, so that those behind it are not asked. */
+const decides = (result: ReturnType<typeof summary>): boolean =>
+  result.kind !== "accept" || result.state.translation !== undefined;
 
 /** Undefined: it cannot be told. */
 function endOf(

@@ -104,7 +104,9 @@ export function listsDriver(
       if (list === undefined) return;
       if (server !== undefined) await on.exec(["busybox", "kill", "-9", server], { mustSucceed: false });
       await cni("DEL", list, name, undefined);
-      if (existsSync(on.path(`/run/netns/${name}`))) await on.exec(["ip", "netns", "delete", name]);
+      // Somebody may have taken it away, or be about to.
+      const { stderr } = await on.exec(["ip", "netns", "delete", name], { mustSucceed: false });
+      if (existsSync(on.path(`/run/netns/${name}`))) throw new Error(stderr);
       rmSync(on.path(`/srv/${name}`), { recursive: true, force: true });
       attached.delete(name);
     },

@@ -177,6 +177,7 @@ const normalLine = (line: string): string =>
     .replaceAll(/veth[0-9a-f]{8}/g, "VETH")
     .replaceAll(/ bwp[0-9a-f]{12}$/g, "")
     .replaceAll(/bwp[0-9a-f]{12}/g, "BWP")
-    .replaceAll(/ heddle-vrf-red$/g, "")
+    // Marks of what several attachments share.
+    .replaceAll(/ heddle-(?:vrf|vlan-gateway)-\S+$/g, "")
     .replaceAll(/ ?(?:moved-)?heddle-[a-z-]+-[0-9a-f]{12}-[0-9a-f]{16}/g, "")
     .replaceAll(new RegExp(`\\b(?!00:00:00:00:00:00|${ASKED})(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\\b`, "g"), "MAC");

@@ -2,18 +2,10 @@
 import { type Mac, macFromBytes } from "../net/mac.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
-import { i32, pad, struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
+import { u16, u32, viewOf } from "../wire/fixed.ts";
+import { ndmsg, RTM } from "./neighbour.ts";
 
-const RTM_GETNEIGH = 30;
 const AF_BRIDGE = 7;
-const ndmsg = struct("ndmsg", 12, {
-  family: u8,
-  _pad: pad(3),
-  ifindex: i32,
-  state: u16,
-  flags: u8,
-  type: u8,
-});
 const entryAttrs = attrs("NDA", {
   lladdr: [2, bytes],
   vlan: [5, fixedAttr(u16)],
@@ -40,7 +32,7 @@ export function listForwarding(socket: NetlinkSocket, bridge: number): readonly 
   body[0] = AF_BRIDGE;
   body.set(tail, ndmsg.size);
   return socket
-    .dump({ type: RTM_GETNEIGH, flags: 0, body, what: `RTM_GETNEIGH bridge #${bridge}` })
+    .dump({ type: RTM.GETNEIGH, flags: 0, body, what: `RTM_GETNEIGH bridge #${bridge}` })
     .flatMap(({ body: found }) => {
       const head = ndmsg.get(viewOf(found), 0);
       const a = entryAttrs.decode(found.subarray(ndmsg.size));

@@ -8,8 +8,8 @@ import { i32, pad, struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
 /**
  * Neighbours: which hardware address an IP address on a link has (`struct ndmsg` and NDA_*, linux/neighbour.h).
  */
-const RTM = { NEWNEIGH: 28, DELNEIGH: 29, GETNEIGH: 30 } as const;
-const ndmsg = struct("ndmsg", 12, {
+export const RTM = { NEWNEIGH: 28, DELNEIGH: 29, GETNEIGH: 30 } as const;
+export const ndmsg = struct("ndmsg", 12, {
   family: u8,
   _pad: pad(3),
   ifindex: i32,

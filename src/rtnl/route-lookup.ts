@@ -1,27 +1,15 @@
 /**
  * Asks the kernel where it would send a packet, with everything that routing rules look at: where the packet comes from, its
- * mark, its ports (RTM_GETROUTE, linux/rtnetlink.h). A packet that comes in by a link is checked as a real one is: its source
+ * mark, its ports (RTM.GETROUTE, linux/rtnetlink.h). A packet that comes in by a link is checked as a real one is: its source
  * address, and whether this namespace forwards.
  */
 import { type Ip, hostPrefix } from "../net/ip.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
-import { be16, struct, u32, u8, viewOf } from "../wire/fixed.ts";
+import { be16, u32, u8, viewOf } from "../wire/fixed.ts";
 import { addressFamily } from "./address.ts";
-import { decodeRoutes, type Route } from "./route.ts";
+import { decodeRoutes, RTM, rtmsg, type Route } from "./route.ts";
 
-const RTM_GETROUTE = 26;
-const rtmsg = struct("rtmsg", 12, {
-  family: u8,
-  dstBits: u8,
-  srcBits: u8,
-  tos: u8,
-  table: u8,
-  protocol: u8,
-  scope: u8,
-  type: u8,
-  flags: u32,
-});
 const questionAttrs = attrs("RTA", {
   dst: [1, bytes],
   src: [2, bytes],
@@ -92,7 +80,7 @@ function ask(socket: NetlinkSocket, q: RouteQuestion, flags: number): readonly R
   });
   body.set(tail, rtmsg.size);
   const what = `RTM_GETROUTE ${from ? `${from.text} to ` : ""}${to.text}`;
-  const answer = socket.tryRequest({ type: RTM_GETROUTE, flags: 0, body, what }, ...refusals);
+  const answer = socket.tryRequest({ type: RTM.GETROUTE, flags: 0, body, what }, ...refusals);
   return typeof answer === "string" ? answer : answer.flatMap(decodeRoutes);
 }
 

@@ -14,8 +14,8 @@ import { struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
 import { addressFamily } from "./address.ts";
 
 /** Routes (`struct rtmsg` and RTA_*, linux/rtnetlink.h). */
-const RTM = { NEWROUTE: 24, DELROUTE: 25, GETROUTE: 26 } as const;
-const rtmsg = struct("rtmsg", 12, {
+export const RTM = { NEWROUTE: 24, DELROUTE: 25, GETROUTE: 26 } as const;
+export const rtmsg = struct("rtmsg", 12, {
   family: u8,
   dstBits: u8,
   srcBits: u8,

@@ -18,6 +18,7 @@ test("a call that changes something can fail, and is a place to be killed at", (
       BEGIN,
       'mkdir("/run/heddle", 0700) = 0',
       'openat(AT_FDCWD, "/run/heddle/a.pending", O_RDWR|O_CREAT, 0600) = 7',
+      'openat(AT_FDCWD, "/run/heddle/b", O_WRONLY|O_TRUNC) = 8',
       'write(7, "{}", 2) = 2',
       `sendto(5, [{nlmsg_len=36, nlmsg_type=RTM_NEWLINK, nlmsg_flags=NLM_F_REQUEST}, {${SOCKET}`,
       `sendto(5, [{nlmsg_len=36, nlmsg_type=0x14 /* NLMSG_??? */, nlmsg_flags=NLM_F_REQUEST}, {${SOCKET}`,
@@ -27,9 +28,17 @@ test("a call that changes something can fail, and is a place to be killed at", (
       "vfork() = 12",
     ),
   ).toEqual(
-    ["mkdir 1", "openat 1", "write 1", "sendto 1", "sendto 2", "sendmsg 1", "rename 1", "vfork 1"].flatMap(
-      (call) => [`kill ${call}`, `fail ${call}`],
-    ),
+    [
+      "mkdir 1",
+      "openat 1",
+      "openat 2",
+      "write 1",
+      "sendto 1",
+      "sendto 2",
+      "sendmsg 1",
+      "rename 1",
+      "vfork 1",
+    ].flatMap((call) => [`kill ${call}`, `fail ${call}`]),
   );
 });
 

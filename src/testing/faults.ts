@@ -86,7 +86,7 @@ const ASKING = new Set(["recvfrom", "recvmsg", "socket", "setns", "flock"]);
 /** Whether the call changed neither the kernel's state nor a file, as the line says. Unknown requests are changes. */
 function leavesAsItWas(call: string, line: string): boolean {
   if (ASKING.has(call) || / = -1 E\w+/.test(line)) return true;
-  if (call === "openat") return !line.includes("O_CREAT");
+  if (call === "openat") return !/O_CREAT|O_TRUNC/.test(line);
   if (call === "clone3") return line.includes("CLONE_THREAD");
   // A descriptor on its way to a thread that closes it.
   if (call === "sendmsg" && line.includes("SCM_RIGHTS")) return true;

@@ -6,7 +6,15 @@ import { patience } from "../../src/testing/slowdown.ts";
 import { groundTest } from "./ground.ts";
 import { IMAGE } from "./image.ts";
 import { nothingLeft } from "./left.ts";
-import { type PodmanSite, podmanSite, podmanTree } from "./podman.ts";
+import {
+  endContainers,
+  inContainer,
+  type PodmanSite,
+  podmanSite,
+  podmanTree,
+  startContainer,
+  survivesFlushes,
+} from "./podman.ts";
 import { asked, outside, UPLINK } from "./traffic.ts";
 
 const heddle = heddleOfFile();
@@ -14,16 +22,9 @@ const tree = await podmanTree();
 const podmanTest = groundTest(tree);
 const LIMIT_MS = patience(180_000);
 
-/** Starts a container of this name that serves the page. The test may not have the right to change limits. */
-const start = (site: PodmanSite, name: string, ...options: readonly string[]): Promise<unknown> =>
-  site.podman("run", "--detach", "--name", name, "--ulimit", "host", ...options, IMAGE);
-const end = (site: PodmanSite, ...names: readonly string[]): Promise<unknown> =>
-  site.podman("rm", "--force", "--time", "0", ...names);
-const inside = async (site: PodmanSite, name: string, ...words: readonly string[]): Promise<string> =>
-  (await site.podman("exec", name, ...words)).stdout;
 /** The addresses of IPv4 by interface, without the loopback's. */
 const addresses = async (site: PodmanSite, name: string): Promise<readonly string[]> =>
-  [...(await inside(site, name, "ip", "-o", "-4", "addr")).matchAll(/: (eth\d+) +inet (\S+)/g)].map(
+  [...(await inContainer(site, name, "ip", "-o", "-4", "addr")).matchAll(/: (eth\d+) +inet (\S+)/g)].map(
     ([, ifname, address]) => `${ifname} ${address}`,
   );
 const refused = (site: PodmanSite, ...words: readonly string[]) =>
@@ -41,7 +42,7 @@ describe("Podman 4 at length", () => {
       const { on, podman } = site;
       await using machine = await outside(on);
       await networks(site, "10.90.0.0/24", "10.91.0.0/24", "10.92.0.0/24");
-      await start(
+      await startContainer(
         site,
         "a",
         "--network",
@@ -67,7 +68,7 @@ describe("Podman 4 at length", () => {
       expect(await addresses(site, "a")).toEqual([expect.stringContaining(" 10.90.0.")]);
       await podman("network", "disconnect", "net0", "a");
       expect(await asked(machine.path, UPLINK.ground, 8080)).toBeUndefined();
-      await end(site, "a");
+      await endContainers(site, "a");
       await nothingLeft(on);
     },
     LIMIT_MS,
@@ -79,8 +80,8 @@ describe("Podman 4 at length", () => {
       await using site = await podmanSite(tree, heddle);
       const { on, podman } = site;
       await networks(site, "10.90.0.0/24", "10.91.0.0/24");
-      await start(site, "a", "--network", "net0");
-      await start(site, "b", "--network", "net1", "--ip", "10.91.0.9");
+      await startContainer(site, "a", "--network", "net0");
+      await startContainer(site, "b", "--network", "net1", "--ip", "10.91.0.9");
       await podman(
         "network",
         "connect",
@@ -95,9 +96,9 @@ describe("Podman 4 at length", () => {
         expect.stringContaining("eth0 10.90.0."),
         "eth1 10.91.0.77/24",
       ]);
-      expect(await inside(site, "a", "ip", "link", "show", "eth1")).toContain("02:00:00:00:00:77");
+      expect(await inContainer(site, "a", "ip", "link", "show", "eth1")).toContain("02:00:00:00:00:77");
       const page = "http://10.91.0.77/cgi-bin/who";
-      expect(await inside(site, "b", "wget", "-q", "-O", "-", page)).toContain("10.91.0.9");
+      expect(await inContainer(site, "b", "wget", "-q", "-O", "-", page)).toContain("10.91.0.9");
       // The same address is not given twice.
       const again = await refused(
         site,
@@ -115,7 +116,7 @@ describe("Podman 4 at length", () => {
       expect(again.stderr).toContain("10.91.0.77");
       await podman("network", "disconnect", "net1", "a");
       expect(await addresses(site, "a")).toEqual([expect.stringContaining("eth0 10.90.0.")]);
-      await end(site, "a", "b");
+      await endContainers(site, "a", "b");
       await nothingLeft(on);
     },
     LIMIT_MS,
@@ -125,21 +126,14 @@ describe("Podman 4 at length", () => {
     "a flushed firewall is put back by Heddle's reload, and by Podman's own",
     async () => {
       await using site = await podmanSite(tree, heddle);
-      const { on, podman } = site;
+      const { on } = site;
       await using machine = await outside(on);
       await networks(site, "10.90.0.0/24");
-      await start(site, "a", "--network", "net0", "--publish", "8080:80");
+      await startContainer(site, "a", "--network", "net0", "--publish", "8080:80");
       const before = await addresses(site, "a");
-      const served = () => asked(machine.path, UPLINK.ground, 8080);
-      const ways = [() => on.exec(["heddle", "reload", "--all"]), () => podman("network", "reload", "--all")];
-      for (const putBack of ways) {
-        await on.exec(["nft", "flush", "ruleset"]);
-        expect(await served()).toBeUndefined();
-        await putBack();
-        expect(await served()).toBe(UPLINK.outside);
-        expect(await addresses(site, "a")).toEqual(before);
-      }
-      await end(site, "a");
+      await survivesFlushes(site, () => asked(machine.path, UPLINK.ground, 8080));
+      expect(await addresses(site, "a")).toEqual(before);
+      await endContainers(site, "a");
       await nothingLeft(on);
     },
     LIMIT_MS,
@@ -153,7 +147,16 @@ describe("Podman 4 at length", () => {
       await using machine = await outside(on);
       await networks(site, "10.90.0.0/24", "10.91.0.0/24");
       const run = (address: string): Promise<unknown> =>
-        start(site, "a", "--network", `net0:ip=${address}`, "--network", "net1", "--publish", "8080:80");
+        startContainer(
+          site,
+          "a",
+          "--network",
+          `net0:ip=${address}`,
+          "--network",
+          "net1",
+          "--publish",
+          "8080:80",
+        );
       await run("10.90.0.9");
       await on.kill(/httpd/);
       await podman("wait", "a");
@@ -161,13 +164,13 @@ describe("Podman 4 at length", () => {
       expect(await asked(machine.path, UPLINK.ground, 8080)).toBe(UPLINK.outside);
       expect(await addresses(site, "a")).toHaveLength(2);
       await on.kill(/conmon|httpd/);
-      await end(site, "a");
+      await endContainers(site, "a");
       await nothingLeft(on);
       // Everything that it had is free.
       await run("10.90.0.9");
       expect(await asked(machine.path, UPLINK.ground, 8080)).toBe(UPLINK.outside);
       await on.kill(/conmon|httpd/);
-      await end(site, "a");
+      await endContainers(site, "a");
       await nothingLeft(on);
     },
     LIMIT_MS,

@@ -1,5 +1,6 @@
 /** Podman on a ground, as Debian packages it, set up for Heddle by the steps of `docs/runtimes.md`. */
 import type { Suite } from "../../scripts/debian.ts";
+import { expect } from "bun:test";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
 import { plainEnv, type Outcome } from "../../src/testing/run.ts";
 import { type Ground, ground } from "./ground.ts";
@@ -77,4 +78,40 @@ export async function podmanOn(on: Ground, version: PodmanVersion = "4"): Promis
   await podman("load", "--input", "/image.tar");
   await follow(on, `Podman ${version}`, { env: OPTIONS.env });
   return podman;
+}
+
+/** Starts a container of this name that serves the page. */
+export const startContainer = (
+  { podman }: PodmanSite,
+  name: string,
+  ...options: readonly string[]
+): Promise<unknown> => podman("run", "--detach", "--name", name, ...options, IMAGE);
+
+export const endContainers = ({ podman }: PodmanSite, ...names: readonly string[]): Promise<unknown> =>
+  podman("rm", "--force", "--time", "0", ...names);
+
+/** What a program prints in the container. */
+export const inContainer = async (
+  { podman }: PodmanSite,
+  name: string,
+  ...words: readonly string[]
+): Promise<string> => (await podman("exec", name, ...words)).stdout;
+
+/**
+ * Flushes the rule set, and has it put back by Heddle and then by Podman: what `look` says is never reached meanwhile, and the
+ * same afterwards.
+ */
+export async function survivesFlushes(
+  { on, podman }: PodmanSite,
+  look: () => Promise<string | undefined>,
+): Promise<void> {
+  const before = await look();
+  expect(before).toBeDefined();
+  const ways = [() => on.exec(["heddle", "reload", "--all"]), () => podman("network", "reload", "--all")];
+  for (const putBack of ways) {
+    await on.exec(["nft", "flush", "ruleset"]);
+    expect(await look()).toBeUndefined();
+    await putBack();
+    expect(await look()).toBe(before as string);
+  }
 }

@@ -8,7 +8,15 @@ import { patience } from "../../src/testing/slowdown.ts";
 import { groundTest } from "./ground.ts";
 import { IMAGE } from "./image.ts";
 import { nothingLeft } from "./left.ts";
-import { type PodmanSite, podmanSite, podmanTree } from "./podman.ts";
+import {
+  endContainers,
+  inContainer,
+  type PodmanSite,
+  podmanSite,
+  podmanTree,
+  startContainer,
+  survivesFlushes,
+} from "./podman.ts";
 import { asked, outside, UPLINK } from "./traffic.ts";
 
 const heddle = heddleOfFile();
@@ -19,28 +27,21 @@ const LIMIT_MS = patience(180_000);
 /** As the page leaves it, but without its container and its network. */
 async function emptySite(): Promise<PodmanSite> {
   const site = await podmanSite(tree, heddle, "5");
-  await end(site, "one");
+  await endContainers(site, "one");
   await site.podman("network", "rm", "web");
   return site;
 }
 const make = (site: PodmanSite, name: string, ...options: readonly string[]): Promise<unknown> =>
   site.podman("network", "create", "--driver", "heddle", ...options, name);
-/** Starts a container of this name that serves the page. */
-const start = (site: PodmanSite, name: string, ...options: readonly string[]): Promise<unknown> =>
-  site.podman("run", "--detach", "--name", name, ...options, IMAGE);
-const end = (site: PodmanSite, ...names: readonly string[]): Promise<unknown> =>
-  site.podman("rm", "--force", "--time", "0", ...names);
-const inside = async (site: PodmanSite, name: string, ...words: readonly string[]): Promise<string> =>
-  (await site.podman("exec", name, ...words)).stdout;
 /** The addresses by interface, without the loopback's and those of links. */
 const addresses = async (site: PodmanSite, name: string): Promise<readonly string[]> =>
-  [...(await inside(site, name, "ip", "-o", "addr")).matchAll(/: (eth\d+) +inet6? (\S+)/g)]
+  [...(await inContainer(site, name, "ip", "-o", "addr")).matchAll(/: (eth\d+) +inet6? (\S+)/g)]
     .map(([, ifname, address]) => `${ifname} ${address}`)
     .filter((line) => !line.includes(" fe80:"))
     .toSorted();
 /** Who the web server of a container sees when another one asks. */
 const who = async (site: PodmanSite, from: string, to: string): Promise<string> =>
-  (await inside(site, from, "wget", "-q", "-O", "-", "-T", "5", `http://${to}/cgi-bin/who`)).trim();
+  (await inContainer(site, from, "wget", "-q", "-O", "-", "-T", "5", `http://${to}/cgi-bin/who`)).trim();
 const bridges = async ({ on }: PodmanSite): Promise<string> =>
   (await on.exec(["ip", "-br", "link", "show", "type", "bridge"])).stdout;
 /** Nothing of containers, and no bridge of a network either. */
@@ -93,7 +94,7 @@ describe("Podman 5 at length", () => {
       await using machine = await outside(on);
       for (const i of [0, 1, 2]) await make(site, `net${i}`, "--subnet", `10.9${i}.0.0/24`);
       const ports = ["--publish", "8080:80", "--publish", "127.0.0.1:8081:80/tcp"];
-      await start(site, "a", "--network", "net0,net1,net2", ...ports);
+      await startContainer(site, "a", "--network", "net0,net1,net2", ...ports);
       const served = async (): Promise<void> => {
         expect(await asked(machine.path, UPLINK.ground, 8080)).toBe(UPLINK.outside);
         expect(await asked(on.net, "127.0.0.1", 8081)).toMatch(/^10\.9[012]\.0\.1$/);
@@ -103,7 +104,7 @@ describe("Podman 5 at length", () => {
         "eth1 10.91.0.2/24",
         "eth2 10.92.0.2/24",
       ]);
-      const routes = await inside(site, "a", "ip", "route", "show", "default");
+      const routes = await inContainer(site, "a", "ip", "route", "show", "default");
       expect(routes.match(/dev eth\d +metric \d+/g)).toEqual([
         "dev eth0  metric 100",
         "dev eth1  metric 101",
@@ -116,7 +117,7 @@ describe("Podman 5 at length", () => {
         if (back) await podman("network", "connect", back, "a");
       }
       expect(await addresses(site, "a")).toEqual([expect.stringContaining(" 10.90.0.")]);
-      await end(site, "a");
+      await endContainers(site, "a");
       await clean(site);
     },
     LIMIT_MS,
@@ -129,8 +130,8 @@ describe("Podman 5 at length", () => {
       const { podman } = site;
       await make(site, "one", "--subnet", "10.90.0.0/24");
       await make(site, "two", "--subnet", "10.91.0.0/24", "--subnet", "fd91::/64", "--ipv6");
-      await start(site, "a", "--network", "one");
-      await start(site, "b", "--network", "two:ip=10.91.0.9,ip=fd91::9");
+      await startContainer(site, "a", "--network", "one");
+      await startContainer(site, "b", "--network", "two:ip=10.91.0.9,ip=fd91::9");
       const asking = ["--ip", "10.91.0.77", "--ip6", "fd91::77", "--mac-address", "02:00:00:00:00:77"];
       await podman("network", "connect", ...asking, "two", "a");
       expect(await addresses(site, "a")).toEqual([
@@ -138,7 +139,7 @@ describe("Podman 5 at length", () => {
         "eth1 10.91.0.77/24",
         "eth1 fd91::77/64",
       ]);
-      expect(await inside(site, "a", "ip", "link", "show", "eth1")).toContain("02:00:00:00:00:77");
+      expect(await inContainer(site, "a", "ip", "link", "show", "eth1")).toContain("02:00:00:00:00:77");
       expect(await who(site, "b", "10.91.0.77")).toContain("10.91.0.9");
       expect(await who(site, "b", "[fd91::77]")).toContain("fd91::9");
       expect(await site.refused("run", "--rm", "--network", "two", "--ip", "10.91.0.77", IMAGE)).toContain(
@@ -146,7 +147,7 @@ describe("Podman 5 at length", () => {
       );
       await podman("network", "disconnect", "two", "a");
       expect(await addresses(site, "a")).toEqual(["eth0 10.90.0.2/24"]);
-      await end(site, "a", "b");
+      await endContainers(site, "a", "b");
       await clean(site);
     },
     LIMIT_MS,
@@ -162,9 +163,9 @@ describe("Podman 5 at length", () => {
       await make(site, "away", "--subnet", "10.91.0.0/24", "--opt", "isolate=true");
       await make(site, "open", "--subnet", "10.92.0.0/24");
       await make(site, "inner", "--subnet", "10.93.0.0/24", "--internal");
-      for (const name of ["apart", "away", "open"]) await start(site, name, "--network", name);
-      await start(site, "in1", "--network", "inner", "--publish", "8080:80");
-      await start(site, "in2", "--network", "inner");
+      for (const name of ["apart", "away", "open"]) await startContainer(site, name, "--network", name);
+      await startContainer(site, "in1", "--network", "inner", "--publish", "8080:80");
+      await startContainer(site, "in2", "--network", "inner");
       const netns = async (name: string): Promise<string> => {
         const { stdout } = await site.podman("inspect", name, "--format", "{{.NetworkSettings.SandboxKey}}");
         return on.path(stdout.trim());
@@ -173,9 +174,9 @@ describe("Podman 5 at length", () => {
       // What leaves a network has the host's address on the next one.
       expect(await asked(await netns("apart"), "10.92.0.2", 80)).toBe("10.92.0.1");
       expect(await who(site, "in2", "10.93.0.1")).toContain("10.93.0.2");
-      expect(await inside(site, "in1", "ip", "route")).not.toContain("default");
+      expect(await inContainer(site, "in1", "ip", "route")).not.toContain("default");
       expect(await asked(machine.path, UPLINK.ground, 8080)).toBeUndefined();
-      await end(site, "apart", "away", "open", "in1", "in2");
+      await endContainers(site, "apart", "away", "open", "in1", "in2");
       await clean(site);
     },
     LIMIT_MS,
@@ -185,21 +186,14 @@ describe("Podman 5 at length", () => {
     "a flushed firewall is put back by Heddle's reload, and by Podman's own",
     async () => {
       await using site = await emptySite();
-      const { on, podman } = site;
+      const { on } = site;
       await using machine = await outside(on);
       await make(site, "net0", "--subnet", "10.90.0.0/24");
-      await start(site, "a", "--network", "net0", "--publish", "8080:80");
+      await startContainer(site, "a", "--network", "net0", "--publish", "8080:80");
       const before = await addresses(site, "a");
-      const served = () => asked(machine.path, UPLINK.ground, 8080);
-      const ways = [() => on.exec(["heddle", "reload", "--all"]), () => podman("network", "reload", "--all")];
-      for (const putBack of ways) {
-        await on.exec(["nft", "flush", "ruleset"]);
-        expect(await served()).toBeUndefined();
-        await putBack();
-        expect(await served()).toBe(UPLINK.outside);
-        expect(await addresses(site, "a")).toEqual(before);
-      }
-      await end(site, "a");
+      await survivesFlushes(site, () => asked(machine.path, UPLINK.ground, 8080));
+      expect(await addresses(site, "a")).toEqual(before);
+      await endContainers(site, "a");
       await clean(site);
     },
     LIMIT_MS,
@@ -214,7 +208,16 @@ describe("Podman 5 at length", () => {
       await make(site, "net0", "--subnet", "10.90.0.0/24");
       await make(site, "net1", "--subnet", "10.91.0.0/24");
       const run = (): Promise<unknown> =>
-        start(site, "a", "--network", "net0:ip=10.90.0.9", "--network", "net1", "--publish", "8080:80");
+        startContainer(
+          site,
+          "a",
+          "--network",
+          "net0:ip=10.90.0.9",
+          "--network",
+          "net1",
+          "--publish",
+          "8080:80",
+        );
       const served = async (): Promise<void> => {
         expect(await asked(machine.path, UPLINK.ground, 8080)).toBe(UPLINK.outside);
       };
@@ -229,12 +232,12 @@ describe("Podman 5 at length", () => {
       await served();
       expect(await addresses(site, "a")).toHaveLength(2);
       await on.kill(/conmon|httpd/);
-      await end(site, "a");
+      await endContainers(site, "a");
       await clean(site);
       // Everything that it had is free.
       await run();
       await served();
-      await end(site, "a");
+      await endContainers(site, "a");
       await clean(site);
     },
     LIMIT_MS,
@@ -246,7 +249,7 @@ describe("Podman 5 at length", () => {
       await using site = await emptySite();
       const { on, podman } = site;
       await make(site, "net0", "--subnet", "10.90.0.0/24");
-      await start(site, "a", "--network", "net0", "--publish", "8080:80");
+      await startContainer(site, "a", "--network", "net0", "--publish", "8080:80");
       const { stdout } = await podman("inspect", "a", "--format", "{{.NetworkSettings.SandboxKey}}");
       await on.exec(["umount", stdout.trim()]);
       await on.exec(["rm", stdout.trim()]);
@@ -257,8 +260,8 @@ describe("Podman 5 at length", () => {
       const done = await on.exec(["heddle", "gc"]);
       expect(done.stdout).toContain("network net0");
       await clean(site);
-      await start(site, "b", "--network", "net0", "--publish", "8080:80");
-      await end(site, "b");
+      await startContainer(site, "b", "--network", "net0", "--publish", "8080:80");
+      await endContainers(site, "b");
       await clean(site);
     },
     LIMIT_MS,

@@ -58,6 +58,12 @@ export interface Detail {
   "status/unavailable": { why: string };
   /** The plugin cannot serve ADD now, and existing containers may have limited connectivity (STATUS). */
   "status/limited": { why: string };
+  /** The store of a fabric cannot be reached, or what it answers cannot be used. What is known stays in force. */
+  "store/unavailable": { store: string; why: string };
+  /** The store no longer has the changes since `since`; whoever follows them must list again. */
+  "store/compacted": { store: string; since: string };
+  /** The store does not accept who asks, or what is asked. */
+  "store/denied": { store: string; why: string };
   /** What failed can succeed when tried again. */
   "try-again": { why: string };
   /** The caller of the command line asked for something that does not exist. */
@@ -96,6 +102,9 @@ const sentence: { [C in ErrorCode]: (d: Detail[C]) => string } = {
   "feature/missing": (d) => `${d.feature} is not available: needs ${d.needs}`,
   "status/unavailable": (d) => d.why,
   "status/limited": (d) => d.why,
+  "store/unavailable": (d) => `${d.store}: ${d.why}`,
+  "store/compacted": (d) => `${d.store}: changes since ${d.since} are no longer kept; list again`,
+  "store/denied": (d) => `${d.store} refuses: ${d.why}`,
   "try-again": (d) => d.why,
   "usage/invalid": (d) => d.why,
 };

@@ -34,6 +34,10 @@ export const hint = {
   "feature/missing": "load the kernel module or use a newer kernel; docs/kernel.md lists what is needed",
   "status/unavailable": "the network cannot take containers now; repair what is named and ask again",
   "status/limited": "the network cannot take containers now, and those attached may be cut off",
+  "store/unavailable":
+    "check the endpoints, the network to them and their certificates; it is tried again by itself",
+  "store/compacted": "nothing is lost: everything is listed again by itself",
+  "store/denied": "check the user, the password or the certificate, and what they may read and write",
   "try-again": "try again in a moment",
   "usage/invalid": "see heddle --help",
 } as const satisfies Record<ErrorCode, string>;

@@ -28,6 +28,8 @@ const number = {
   "netns/invalid": 8,
   "netlink/overrun": 11,
   "netlink/interrupted": 11,
+  "store/unavailable": 11,
+  "store/compacted": 11,
   "try-again": 11,
   "status/unavailable": 50,
   "status/limited": 51,
@@ -41,6 +43,7 @@ const number = {
   "ipam/taken": ADDRESS_TAKEN,
   "program/failed": 109,
   "feature/missing": 110,
+  "store/denied": 111,
   "plugin/failed": INTERNAL,
 } as const satisfies Record<ErrorCode, number>;
 

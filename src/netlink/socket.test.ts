@@ -123,3 +123,33 @@ describe("a dump", () => {
     expect(() => on.socket.dump(ask)).toThrow("RTM_GETLINK all: EPERM");
   });
 });
+
+describe("a batch", () => {
+  const set = (n: number) => ({ type: 28, flags: 0, body: new Uint8Array(12), what: `RTM_NEWNEIGH ${n}` });
+  const accepted = (seq: number): Part => ({ seq, type: NLMSG.ERROR, body: new Uint8Array(20) });
+
+  test("is done when its last request is answered, without a word about those before", () => {
+    using on = socketThatHears([accepted(3)]);
+    expect(on.socket.batch([set(1), set(2), set(3)]).size).toBe(0);
+  });
+
+  test("goes on after a refusal, and tells each by its place", () => {
+    using on = socketThatHears([refused(1, EPERM)], [refused(0, EPERM)], [refused(3, EPERM)]);
+    const told = on.socket.batch([set(1), set(2), set(3)]);
+    expect([...told].map(([at, why]) => [at, why.message])).toEqual([
+      [0, "RTM_NEWNEIGH 1: EPERM"],
+      [2, "RTM_NEWNEIGH 3: EPERM"],
+    ]);
+  });
+
+  test("of more requests than go into a datagram is sent in several", () => {
+    using on = socketThatHears([accepted(128)], [refused(129, EPERM)], [accepted(130)]);
+    const told = on.socket.batch(Array.from({ length: 130 }, (_, i) => set(i)));
+    expect([...told.keys()]).toEqual([128]);
+  });
+
+  test("of nothing is done at once", () => {
+    using on = socketThatHears();
+    expect(on.socket.batch([]).size).toBe(0);
+  });
+});

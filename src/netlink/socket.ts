@@ -40,6 +40,11 @@ const RECEIVE_BYTES = 256 * 1024;
 /** No answer within this time means that the kernel lost it; waiting on would block the caller for ever. */
 const ANSWER_SECONDS = 10;
 const DUMP_TRIES = 8;
+/**
+ * Requests in one datagram. If the kernel refuses all of them, its answers must fit into the receive buffer: each takes up
+ * to 1,280 bytes there, and the smallest usual buffer (rmem_default) has 212,992.
+ */
+const BATCH = 128;
 
 /** Allocated over an explicit buffer: the engine moves the memory of small arrays (see docs/decisions/0001). */
 let receiveBuffer: Uint8Array | undefined;
@@ -165,6 +170,32 @@ export class NetlinkSocket implements Disposable {
     }
     if (refused) throw refused;
     return answers;
+  }
+
+  /**
+   * Sends requests of which none needs another, many in one datagram. The kernel carries out each of them, whatever
+   * became of those before, and tells what it refused: the answer is the refusals, each by its request's place in the
+   * list; what is not in it is done.
+   */
+  batch(requests: readonly Request[]): ReadonlyMap<number, NetError<"netlink/refused">> {
+    const refused = new Map<number, NetError<"netlink/refused">>();
+    for (let at = 0; at < requests.length; at += BATCH) {
+      const part = requests.slice(at, at + BATCH);
+      // They are carried out in order and refusals are always told, so that the last answer stands for all others.
+      const last = part.length - 1;
+      const first = this.#send(part.map((r, i) => (i === last ? { ...r, flags: r.flags | NLM_F.ACK } : r)));
+      for (let open = true; open;) {
+        for (const m of this.#receive(part[0]?.what ?? "batch")) {
+          const place = m.seq - first;
+          const request = part[place];
+          if (request === undefined || m.type !== NLMSG.ERROR) continue;
+          const ack = decodeAck(m);
+          if (ack.errno !== 0) refused.set(at + place, refusal(request.what, ack));
+          if (place === last) open = false;
+        }
+      }
+    }
+    return refused;
   }
 
   /** The number of the network namespace this socket belongs to, never used again after it is gone (Linux 5.14). */

@@ -14,11 +14,13 @@ export { Fd } from "../sys/fd.ts";
 export { addAddress, type Address, type Dad, listAddresses, removeAddress } from "../rtnl/address.ts";
 export { createLink, type NewLink } from "../rtnl/create-link.ts";
 export type { LinkType } from "../rtnl/kinds.ts";
+export type { Ipip } from "../rtnl/kinds/ipip.ts";
 export type { Ipvlan } from "../rtnl/kinds/ipvlan.ts";
 export type { Macvlan } from "../rtnl/kinds/macvlan.ts";
 export type { Plain } from "../rtnl/kinds/plain.ts";
 export type { Vlan } from "../rtnl/kinds/vlan.ts";
 export type { Vrf } from "../rtnl/kinds/vrf.ts";
+export type { Vxlan } from "../rtnl/kinds/vxlan.ts";
 export {
   createBridge,
   createVeth,

@@ -1,12 +1,18 @@
-/** Forwarding entries of bridges: behind which port a hardware address is (messages of neighbours, linux/neighbour.h). */
-import { type Mac, macFromBytes } from "../net/mac.ts";
+/**
+ * Forwarding entries: behind which port of a bridge, or which host of a tunnel, a hardware address is (messages of
+ * neighbours, linux/neighbour.h).
+ */
+import { type Ip, ipFromBytes } from "../net/ip.ts";
+import { type Mac, macFromBytes, macToBytes } from "../net/mac.ts";
+import { type Message, NLM_F, type Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
 import { u16, u32, viewOf } from "../wire/fixed.ts";
 import { ndmsg, RTM } from "./neighbour.ts";
 
 const AF_BRIDGE = 7;
-const entryAttrs = attrs("NDA", {
+export const entryAttrs = attrs("NDA", {
+  dst: [1, bytes],
   lladdr: [2, bytes],
   vlan: [5, fixedAttr(u16)],
   master: [9, fixedAttr(u32)],
@@ -14,6 +20,8 @@ const entryAttrs = attrs("NDA", {
 /** NUD_PERMANENT and NUD_NOARP. */
 const PERMANENT = 0x80;
 const NOARP = 0x40;
+/** NTF_SELF: the entry is the link's own, not that of a bridge above it. */
+const SELF = 0x02;
 
 export interface ForwardingEntry {
   /** Index of the port, or of the bridge itself. */
@@ -42,3 +50,41 @@ export function listForwarding(socket: NetlinkSocket, bridge: number): readonly 
       return [{ port: head.ifindex, mac, ...(a.vlan ? { vlan: a.vlan } : {}), kind } as const];
     });
 }
+
+/** An entry of a vxlan link: frames for `mac` go to the host `to`. */
+export interface TunnelEntry {
+  /** Index of the vxlan link. */
+  readonly link: number;
+  readonly mac: Mac;
+  readonly to: Ip;
+  /** Somebody entered it; false: the link learned it from a frame. */
+  readonly static: boolean;
+}
+
+/** Reads one RTM_NEWNEIGH or RTM_DELNEIGH message; undefined for one that is no entry of a tunnel. */
+export function decodeTunnelEntry(m: Pick<Message, "body">): TunnelEntry | undefined {
+  const head = ndmsg.get(viewOf(m.body), 0);
+  if (head.family !== AF_BRIDGE) return undefined;
+  const a = entryAttrs.decode(m.body.subarray(ndmsg.size));
+  const mac = a.lladdr && macFromBytes(a.lladdr);
+  if (mac === undefined || a.dst === undefined) return undefined;
+  const to = ipFromBytes(a.dst);
+  return { link: head.ifindex, mac, to, static: (head.state & (PERMANENT | NOARP)) !== 0 };
+}
+
+function entryRequest(verb: "NEWNEIGH" | "DELNEIGH", flags: number, e: Omit<TunnelEntry, "static">): Request {
+  const tail = entryAttrs.encode({ dst: e.to.bytes, lladdr: macToBytes(e.mac) });
+  const body = new Uint8Array(ndmsg.size + tail.length);
+  const state = verb === "NEWNEIGH" ? PERMANENT : 0;
+  ndmsg.set(viewOf(body), 0, { family: AF_BRIDGE, ifindex: e.link, state, flags: SELF, type: 0 });
+  body.set(tail, ndmsg.size);
+  return { type: RTM[verb], flags, body, what: `RTM_${verb} ${e.mac} to ${e.to.text} on #${e.link}` };
+}
+
+/** A request that makes an entry, or lets the one with this hardware address lead to `to`. */
+export const setTunnelEntry = (entry: Omit<TunnelEntry, "static">): Request =>
+  entryRequest("NEWNEIGH", NLM_F.CREATE | NLM_F.REPLACE, entry);
+
+/** A request that removes an entry; refused with ENOENT if there is none. */
+export const removeTunnelEntry = (entry: Omit<TunnelEntry, "static">): Request =>
+  entryRequest("DELNEIGH", 0, entry);

@@ -1,16 +1,18 @@
+import { type Ipip, ipipKind } from "./kinds/ipip.ts";
 import { type Ipvlan, ipvlanKind } from "./kinds/ipvlan.ts";
 import type { LinkKind } from "./kinds/link-kind.ts";
 import { type Macvlan, macvlanKind } from "./kinds/macvlan.ts";
 import { type Plain, plainKind } from "./kinds/plain.ts";
 import { type Vlan, vlanKind } from "./kinds/vlan.ts";
 import { type Vrf, vrfKind } from "./kinds/vrf.ts";
+import { type Vxlan, vxlanKind } from "./kinds/vxlan.ts";
 import type { Link } from "./link.ts";
 
 /**
  * The kinds of links that are made by one request and differ in a few parameters; the next one is a file in `kinds/`
  * and a line here. Pairs and bridges have functions of their own in `link.ts`.
  */
-export type LinkType = Macvlan | Ipvlan | Vlan | Vrf | Plain;
+export type LinkType = Macvlan | Ipvlan | Vlan | Vrf | Vxlan | Ipip | Plain;
 
 const kinds: { readonly [K in LinkType["kind"]]: LinkKind<Extract<LinkType, { kind: K }>> } = {
   macvlan: macvlanKind("macvlan") as LinkKind<Extract<LinkType, { kind: "macvlan" }>>,
@@ -18,6 +20,8 @@ const kinds: { readonly [K in LinkType["kind"]]: LinkKind<Extract<LinkType, { ki
   ipvlan: ipvlanKind,
   vlan: vlanKind,
   vrf: vrfKind,
+  vxlan: vxlanKind,
+  ipip: ipipKind,
   dummy: plainKind("dummy") as LinkKind<Extract<LinkType, { kind: "dummy" }>>,
   ifb: plainKind("ifb") as LinkKind<Extract<LinkType, { kind: "ifb" }>>,
 };

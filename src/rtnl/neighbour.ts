@@ -84,18 +84,30 @@ function request(
   return { type: RTM[verb], flags, body, what: `RTM_${verb} ${n.ip.text} on #${n.link}` };
 }
 
-/** Makes a neighbour, or gives the one that is there this hardware address and state; `permanent` if none is told. */
-export function setNeighbour(
-  socket: NetlinkSocket,
-  neighbour: { readonly link: number; readonly ip: Ip; readonly mac: Mac; readonly state?: NeighbourState },
-): void {
-  const full = { ...neighbour, state: neighbour.state ?? "permanent" };
-  socket.request(request("NEWNEIGH", full, NLM_F.CREATE | NLM_F.REPLACE));
+/** A neighbour to be made; `permanent` if no state is told. */
+export interface NewNeighbour {
+  readonly link: number;
+  readonly ip: Ip;
+  readonly mac: Mac;
+  readonly state?: NeighbourState;
+}
+
+/** The request of `setNeighbour`, for those who send many. */
+export const neighbourSetting = (neighbour: NewNeighbour): Request =>
+  request("NEWNEIGH", { ...neighbour, state: neighbour.state ?? "permanent" }, NLM_F.CREATE | NLM_F.REPLACE);
+
+/** The request of `removeNeighbour`; refused with ENOENT if there is none. */
+export const neighbourRemoval = (neighbour: Pick<Neighbour, "link" | "ip">): Request =>
+  request("DELNEIGH", neighbour, 0);
+
+/** Makes a neighbour, or gives the one that is there this hardware address and state. */
+export function setNeighbour(socket: NetlinkSocket, neighbour: NewNeighbour): void {
+  socket.request(neighbourSetting(neighbour));
 }
 
 /** Removes a neighbour. Returns false if there was none, or no such link. */
 export function removeNeighbour(socket: NetlinkSocket, neighbour: Pick<Neighbour, "link" | "ip">): boolean {
-  const answer = socket.tryRequest(request("DELNEIGH", neighbour, 0), "ENOENT", "ENODEV", "ENXIO");
+  const answer = socket.tryRequest(neighbourRemoval(neighbour), "ENOENT", "ENODEV", "ENXIO");
   return typeof answer !== "string";
 }
 

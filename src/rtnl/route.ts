@@ -7,7 +7,7 @@ import {
   type IpPrefix,
   prefix,
 } from "../net/ip.ts";
-import { type Message, NLM_F } from "../netlink/message.ts";
+import { type Message, NLM_F, type Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { align4, attrs, bytes, DecodeError, fixedAttr } from "../wire/attrs.ts";
 import { struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
@@ -38,6 +38,9 @@ export const routeAttrs = attrs("RTA", {
   table: [15, fixedAttr(u32)],
   via: [18, bytes],
 });
+
+/** Where `table` stands in `rtmsg`. */
+const TABLE_AT = 4;
 
 export const RT_TABLE_MAIN = 254;
 export const RT_TABLE_LOCAL = 255;
@@ -72,7 +75,7 @@ export interface Route {
 }
 
 /** What a new route says; everything absent is the kernel's default. */
-export type NewRoute = Partial<Omit<Route, "type">> & { readonly dst: IpPrefix };
+export type NewRoute = Partial<Route> & { readonly dst: IpPrefix };
 
 /** A message with a route of one next hop; of several, the first. */
 export const decodeRoute = (m: Pick<Message, "body">): Route => decodeRoutes(m)[0] as Route;
@@ -133,6 +136,7 @@ function gatewayAttrs({ dst, gateway }: NewRoute): Parameters<typeof routeAttrs.
 
 function body(r: NewRoute): Uint8Array {
   const table = r.table ?? RT_TABLE_MAIN;
+  const type = r.type ?? RTN_UNICAST;
   const numbers = { ...(r.mtu ? { mtu: r.mtu } : {}), ...(r.advmss ? { advmss: r.advmss } : {}) };
   const tail = routeAttrs.encode({
     ...(r.dst.bits > 0 ? { dst: r.dst.ip.bytes } : {}),
@@ -151,8 +155,8 @@ function body(r: NewRoute): Uint8Array {
     tos: 0,
     table: table > 255 ? RT_TABLE_COMPAT : table,
     protocol: r.protocol ?? routeProtocol.boot,
-    scope: r.scope ?? (r.gateway ? routeScope.global : routeScope.link),
-    type: RTN_UNICAST,
+    scope: r.scope ?? (r.gateway || type !== RTN_UNICAST ? routeScope.global : routeScope.link),
+    type,
     flags: r.onLink ? RTNH_F_ONLINK : 0,
   });
   out.set(tail, rtmsg.size);
@@ -161,24 +165,31 @@ function body(r: NewRoute): Uint8Array {
 
 const show = (r: NewRoute): string => `${r.dst.text}${r.gateway ? ` via ${r.gateway.text}` : ""}`;
 
+const routeRequest = (verb: "NEWROUTE" | "DELROUTE", flags: number, route: NewRoute): Request => ({
+  type: RTM[verb],
+  flags,
+  body: body(route),
+  what: `RTM_${verb} ${show(route)}`,
+});
+
+/** The request of `addRoute`, for those who send many; refused with EEXIST if there is one. */
+export const routeAddition = (route: NewRoute): Request =>
+  routeRequest("NEWROUTE", NLM_F.CREATE | NLM_F.EXCL, route);
+
+/** A request for a route in place of the one with the same destination, metric and table; no packet meets neither. */
+export const routeReplacement = (route: NewRoute): Request =>
+  routeRequest("NEWROUTE", NLM_F.CREATE | NLM_F.REPLACE, route);
+
+/** The request of `removeRoute`; refused with ESRCH if there is none. */
+export const routeRemoval = (route: NewRoute): Request => routeRequest("DELROUTE", 0, route);
+
 /** Adds a route. Returns false if there is one with the same destination, metric and table. */
-export function addRoute(socket: NetlinkSocket, route: NewRoute): boolean {
-  const answer = socket.tryRequest(
-    {
-      type: RTM.NEWROUTE,
-      flags: NLM_F.CREATE | NLM_F.EXCL,
-      body: body(route),
-      what: `RTM_NEWROUTE ${show(route)}`,
-    },
-    "EEXIST",
-  );
-  return answer !== "EEXIST";
-}
+export const addRoute = (socket: NetlinkSocket, route: NewRoute): boolean =>
+  socket.tryRequest(routeAddition(route), "EEXIST") !== "EEXIST";
 
 /** As `addRoute`, but beside a route to the same destination: the kernel then has two next hops or two routes. */
 export function appendRoute(socket: NetlinkSocket, route: NewRoute): boolean {
-  const flags = NLM_F.CREATE | NLM_F.APPEND;
-  const request = { type: RTM.NEWROUTE, flags, body: body(route), what: `RTM_NEWROUTE ${show(route)}` };
+  const request = routeRequest("NEWROUTE", NLM_F.CREATE | NLM_F.APPEND, route);
   return socket.tryRequest(request, "EEXIST") !== "EEXIST";
 }
 
@@ -187,14 +198,14 @@ export function appendRoute(socket: NetlinkSocket, route: NewRoute): boolean {
  * otherwise). Returns false if there was none.
  */
 export function removeRoute(socket: NetlinkSocket, route: NewRoute): boolean {
-  const request = { type: RTM.DELROUTE, flags: 0, body: body(route), what: `RTM_DELROUTE ${show(route)}` };
-  return typeof socket.tryRequest(request, "ESRCH", "ENODEV") !== "string";
+  return typeof socket.tryRequest(routeRemoval(route), "ESRCH", "ENODEV") !== "string";
 }
 
-/** The kernel's own messages, for captures. */
-export function routeDump(socket: NetlinkSocket, family: Family): Message[] {
+/** The kernel's own messages, for captures; of one table up to 255, or of all. */
+export function routeDump(socket: NetlinkSocket, family: Family, table = 0): Message[] {
   const head = new Uint8Array(rtmsg.size);
   head[0] = family === 4 ? 2 : 10;
+  head[TABLE_AT] = table;
   return socket.dump({ type: RTM.GETROUTE, flags: 0, body: head, what: `RTM_GETROUTE IPv${family}` });
 }
 

@@ -1,5 +1,6 @@
 import { NetError } from "../../errors.ts";
 import { createLink } from "../../rtnl/create-link.ts";
+import type { Ip } from "../../net/ip.ts";
 import { type LinkType, linkTypeOf } from "../../rtnl/kinds.ts";
 import { addAltName, findLink, getLink, type Link, removeLink, setLink } from "../../rtnl/link.ts";
 import { tryWriteSysctl } from "../../sys/sysctl.ts";
@@ -159,7 +160,9 @@ const missingKind = ({ type }: LinkObject, cause: Error): NetError =>
 
 /** What a person calls a type: `macvlan, mode bridge`. */
 const show = ({ kind, ...parameters }: LinkType): string =>
-  [kind, ...Object.entries(parameters).map(([key, value]) => `${key} ${value}`)].join(", ");
+  [kind, ...Object.entries(parameters).map(([key, value]) => `${key} ${shown(value)}`)].join(", ");
+const shown = (value: string | number | boolean | Ip): string =>
+  typeof value === "object" ? value.text : String(value);
 
 /** What the link is instead; undefined if it is of this type. A parameter that is not asked for may be any. */
 function differs(wanted: LinkType, link: Link): string | undefined {

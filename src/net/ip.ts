@@ -143,8 +143,14 @@ export const lastIp = (p: IpPrefix): Ip => fromBigInt(toBigInt(p.ip) | hostMask(
 
 export const addToIp = (ip: Ip, n: bigint): Ip => fromBigInt(toBigInt(ip) + n, ip);
 
-export const contains = (p: IpPrefix, ip: Ip): boolean =>
-  p.ip.family === ip.family && (toBigInt(p.ip) & ~hostMask(p)) === (toBigInt(ip) & ~hostMask(p));
+/** Byte by byte: asked for each node of a cluster, where numbers of 128 bits would be the most of the work. */
+export function contains({ ip: { bytes: own, family }, bits }: IpPrefix, ip: Ip): boolean {
+  if (family !== ip.family) return false;
+  const whole = bits >> 3;
+  for (let i = 0; i < whole; i++) if (own[i] !== ip.bytes[i]) return false;
+  const rest = bits & 7;
+  return rest === 0 || ((own[whole] ?? 0) ^ (ip.bytes[whole] ?? 0)) >> (8 - rest) === 0;
+}
 
 export const overlaps = (a: IpPrefix, b: IpPrefix): boolean => contains(a, b.ip) || contains(b, a.ip);
 

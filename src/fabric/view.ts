@@ -1,0 +1,231 @@
+/**
+ * From what a store holds of a cluster to what a host can rely on: nodes that cannot be read, lie outside of the network or
+ * contradict another one are left out and told. The time is linear in the number of nodes.
+ */
+import {
+  contains,
+  type Family,
+  type Ip,
+  type IpPrefix,
+  isLoopback,
+  isUnspecified,
+  network,
+  prefix,
+} from "../net/ip.ts";
+import type { FabricNode, Publics, Subnets, Trouble, UnreadableNode, View } from "./model.ts";
+
+export interface Cluster {
+  readonly network: Subnets;
+  readonly self: FabricNode;
+  /** Everybody, this host with its own `id` or without. */
+  readonly nodes: readonly (FabricNode | UnreadableNode)[];
+  /** Whether two hosts may have one public address; the transport says it. */
+  readonly publics: "distinct" | "shared";
+}
+
+const families = [4, 6] as const;
+type Key = "v4" | "v6";
+const keyOf = (family: Family): Key => (family === 4 ? "v4" : "v6");
+
+/**
+ * Of nodes that contradict one another, the one whose `id` comes first stays: so every host that sees the same nodes
+ * decides the same, in whatever order it heard of them. A peer that contradicts this host is left out here in
+ * any case; if others prefer it, there is a trouble about this host too.
+ */
+export function viewOf({ network: whole, self, nodes, publics }: Cluster): {
+  readonly view: View;
+  readonly troubles: readonly Trouble[];
+} {
+  const troubles: Trouble[] = [];
+  const readable: FabricNode[] = [];
+  for (const node of nodes) {
+    if (node.id === self.id) continue;
+    if ("why" in node) troubles.push({ code: "node-malformed", node: node.id, why: node.why });
+    else {
+      const usable = withinNetwork(node, whole, troubles);
+      if (usable !== undefined) readable.push(usable);
+    }
+  }
+  const reachable = publics === "shared" ? readable : withoutTwins(self, readable, troubles);
+  return { view: { network: whole, self, peers: withoutOverlaps(self, reachable, troubles) }, troubles };
+}
+
+/** The node with the subnets that are the network's; undefined if none is left. */
+function withinNetwork(node: FabricNode, whole: Subnets, troubles: Trouble[]): FabricNode | undefined {
+  const { id, subnets, publics } = node;
+  const tell = (code: Trouble["code"], why: string): void => void troubles.push({ code, node: id, why });
+  if (subnets.v4 === undefined && subnets.v6 === undefined) {
+    tell("node-malformed", "it has no subnet");
+    return undefined;
+  }
+  for (const family of families) {
+    const key = keyOf(family);
+    const wrong = wrongPublic(publics[key], family) ?? wrongSubnet(subnets[key], family);
+    if (wrong === undefined) continue;
+    tell("node-malformed", wrong);
+    return undefined;
+  }
+  const good = families.filter((family) => {
+    const key = keyOf(family);
+    const subnet = subnets[key];
+    if (subnet === undefined) return false;
+    const all = whole[key];
+    if (all !== undefined && subnet.bits >= all.bits && contains(all, subnet.ip)) return true;
+    tell(
+      "subnet-outside",
+      all === undefined
+        ? `${subnet.text}: the network has no IPv${family}`
+        : `${subnet.text} is not in the network ${all.text}`,
+    );
+    return false;
+  });
+  return withSubnets(node, good.map(keyOf));
+}
+
+/** The node itself if it keeps all of its subnets, so that it is known again. */
+function withSubnets(node: FabricNode, keys: readonly Key[]): FabricNode | undefined {
+  const { v4, v6 } = node.subnets;
+  const kept = {
+    ...(v4 && keys.includes("v4") ? { v4 } : {}),
+    ...(v6 && keys.includes("v6") ? { v6 } : {}),
+  };
+  if (kept.v4 === v4 && kept.v6 === v6) return node;
+  return kept.v4 === undefined && kept.v6 === undefined ? undefined : { ...node, subnets: kept };
+}
+
+function wrongPublic(ip: Ip | undefined, family: Family): string | undefined {
+  if (ip === undefined) return undefined;
+  if (ip.family !== family) return `its public IPv${family} address is ${ip.text}`;
+  const first = ip.bytes[0] ?? 0;
+  const manifold = family === 4 ? first >= 224 : first === 0xff;
+  if (manifold || isUnspecified(ip) || isLoopback(ip))
+    return `its public address ${ip.text} is not that of one host`;
+  return undefined;
+}
+
+function wrongSubnet(subnet: IpPrefix | undefined, family: Family): string | undefined {
+  if (subnet === undefined) return undefined;
+  if (subnet.ip.family !== family) return `its IPv${family} subnet is ${subnet.text}`;
+  if (hasHostBits(subnet)) return `its subnet ${subnet.text} has host bits`;
+  return undefined;
+}
+
+function hasHostBits({ ip: { bytes }, bits }: IpPrefix): boolean {
+  let at = bits >> 3;
+  const rest = bits & 7;
+  if (rest > 0 && (bytes[at++] ?? 0) & (0xff >> rest)) return true;
+  while (at < bytes.length) if (bytes[at++] !== 0) return true;
+  return false;
+}
+
+const byId = (a: FabricNode, b: FabricNode): number => (a.id < b.id ? -1 : 1);
+
+/** Without the nodes that have the public address of this host or of one that stays. */
+function withoutTwins(
+  self: FabricNode,
+  nodes: readonly FabricNode[],
+  troubles: Trouble[],
+): readonly FabricNode[] {
+  const claim = (holders: Map<string, FabricNode>, node: FabricNode): FabricNode | undefined => {
+    const { v4, v6 } = node.publics;
+    const other = (v4 && holders.get(v4.text)) ?? (v6 && holders.get(v6.text));
+    if (other !== undefined) return other;
+    if (v4) holders.set(v4.text, node);
+    if (v6) holders.set(v6.text, node);
+    return undefined;
+  };
+  const show = ({ v4, v6 }: Publics, other: Publics): string =>
+    (v4 && v4.text === other.v4?.text ? v4.text : v6?.text) ?? "";
+  const why = (node: FabricNode, other: FabricNode): string =>
+    `its public address ${show(node.publics, other.publics)} is also that of ${other.id}`;
+  return resolved(self, nodes, claim, (node, other) => {
+    troubles.push({ code: "public-address-twice", node: node.id, why: why(node, other) });
+    return undefined;
+  });
+}
+
+/** Without the subnets that overlap with one of this host or of a node that stays. */
+function withoutOverlaps(
+  self: FabricNode,
+  nodes: readonly FabricNode[],
+  troubles: Trouble[],
+): readonly FabricNode[] {
+  let left = nodes;
+  for (const family of families) {
+    const key = keyOf(family);
+    const lengths = new Set<number>();
+    for (const { subnets } of [self, ...left]) if (subnets[key]) lengths.add(subnets[key].bits);
+    const index = overlapIndex([...lengths]);
+    left = resolved(
+      self,
+      left,
+      (holders, node) => index(holders, node, node.subnets[key]),
+      (node, other) => {
+        const [mine, theirs] = [node.subnets[key]?.text ?? "", other.subnets[key]?.text ?? ""];
+        const why =
+          mine === theirs
+            ? `its subnet ${mine} is also that of ${other.id}`
+            : `its subnet ${mine} overlaps with ${theirs} of ${other.id}`;
+        troubles.push({ code: "subnet-overlap", node: node.id, why });
+        return withSubnets(node, key === "v4" ? ["v6"] : ["v4"]);
+      },
+    );
+  }
+  return left;
+}
+
+type Holders = Map<string, FabricNode>;
+
+/**
+ * Takes a subnet for a node, or tells who has one that overlaps. Of two prefixes that overlap one is inside of the other, so
+ * each is looked up at the lengths that occur: usually a single one.
+ */
+function overlapIndex(lengths: readonly number[]) {
+  return (holders: Holders, node: FabricNode, subnet: IpPrefix | undefined): FabricNode | undefined => {
+    if (subnet === undefined) return undefined;
+    // An entry `<prefix` stands for something inside of the prefix that is taken.
+    const inside = holders.get(subnet.text) ?? holders.get(`<${subnet.text}`);
+    if (inside !== undefined) return inside;
+    const wider = lengths
+      .filter((bits) => bits < subnet.bits)
+      .map((bits) => network(prefix(subnet.ip, bits)).text);
+    for (const text of wider) {
+      const around = holders.get(text);
+      if (around !== undefined) return around;
+    }
+    holders.set(subnet.text, node);
+    for (const text of wider) holders.set(`<${text}`, node);
+    return undefined;
+  };
+}
+
+/**
+ * The nodes of which none contradicts another or this host. `claim` returns with whom a node contradicts, or undefined and
+ * keeps it in mind; `lose` tells, and returns what is left of the node.
+ */
+function resolved(
+  self: FabricNode,
+  nodes: readonly FabricNode[],
+  claim: (holders: Holders, node: FabricNode) => FabricNode | undefined,
+  lose: (node: FabricNode, to: FabricNode) => FabricNode | undefined,
+): readonly FabricNode[] {
+  const all: Holders = new Map();
+  claim(all, self);
+  if (!nodes.some((node) => claim(all, node) !== undefined)) return nodes;
+
+  // Only now does the order matter.
+  const holders: Holders = new Map();
+  const fate = new Map<FabricNode, FabricNode | undefined>();
+  for (const node of [self, ...nodes].toSorted(byId)) {
+    const other = claim(holders, node);
+    if (other !== undefined) fate.set(node, lose(node, other));
+  }
+  fate.delete(self);
+  // One that comes before this host wins over it elsewhere, but not here.
+  const own: Holders = new Map();
+  claim(own, self);
+  return nodes.flatMap((node) => {
+    const left = fate.has(node) ? fate.get(node) : claim(new Map(own), node) ? lose(node, self) : node;
+    return left === undefined ? [] : [left];
+  });
+}

@@ -20,9 +20,11 @@ export const addressFamily = (ip: Ip): number => (ip.family === 4 ? 2 : 10);
 
 /** IFA_F_* (linux/if_addr.h). */
 const FLAG = {
+  secondary: 0x01,
   nodad: 0x02,
   optimistic: 0x04,
   dadFailed: 0x08,
+  deprecated: 0x20,
   tentative: 0x40,
   permanent: 0x80,
   noPrefixRoute: 0x200,
@@ -38,6 +40,10 @@ export interface Address {
   readonly linkLocal: boolean;
   /** The kernel made no route to its network. */
   readonly noPrefixRoute?: true;
+  /** IPv4: behind another address of its network. IPv6: for a time, for privacy (RFC 8981). */
+  readonly secondary?: true;
+  /** Not to be used for what begins now (RFC 4862). */
+  readonly deprecated?: true;
 }
 
 export function decodeAddress(m: Pick<Message, "body">): Address {
@@ -53,6 +59,8 @@ export function decodeAddress(m: Pick<Message, "body">): Address {
     permanent: (flags & FLAG.permanent) !== 0,
     linkLocal: head.scope === 253,
     ...(flags & FLAG.noPrefixRoute ? { noPrefixRoute: true as const } : {}),
+    ...(flags & FLAG.secondary ? { secondary: true as const } : {}),
+    ...(flags & FLAG.deprecated ? { deprecated: true as const } : {}),
   };
 }
 

@@ -5,6 +5,7 @@
 import { type FSWatcher, watch } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isNetError, NetError } from "../../errors.ts";
+import { type Bell, newBell } from "./bell.ts";
 import type { Image, Step } from "./file-image.ts";
 import { FileLog } from "./file-log.ts";
 import {
@@ -95,10 +96,12 @@ class FileStore implements Kv {
 
   async *watch(prefix: string, { after, signal }: WatchOptions): AsyncGenerator<readonly Change[]> {
     const until = AbortSignal.any([signal, this.closing.signal]);
-    using bell = doorbell(this.name, until);
+    const bell = newBell(until);
+    using directory = watchDirectory(this.name, bell);
     let last = after;
     let id = "";
     while (!until.aborted) {
+      directory.listen();
       const rung = bell.next();
       const image = await this.presentUnlessAway();
       if (image !== undefined) {
@@ -211,41 +214,18 @@ const newId = (): string => {
   return String((random >> 2n) + 1n);
 };
 
-interface Doorbell extends Disposable {
-  /** What is rung after this call is heard by the function that it returns, which waits for it at most so long. */
-  next(): (milliseconds: number) => Promise<void>;
-}
-
-/** Rings when the kernel tells of a change in the directory, and when the signal is given. */
-function doorbell(dir: string, until: AbortSignal): Doorbell {
-  let rung = Promise.withResolvers<void>();
-  const ring = (): void => rung.resolve();
+/** Rings `bell` when the kernel tells of a change in the directory, once `listen` was called. */
+function watchDirectory(dir: string, { ring }: Bell): Disposable & { readonly listen: () => void } {
   let watcher: FSWatcher | undefined;
-  const listen = (): void => {
-    if (watcher !== undefined) return;
-    try {
-      watcher = watch(dir, { persistent: false }, ring).on("error", () => (watcher = undefined));
-    } catch {
-      // Not there yet, or the kernel has no watches left: then it is looked at now and then.
-    }
-  };
-  until.addEventListener("abort", ring);
   return {
-    next: () => {
-      listen();
-      rung = Promise.withResolvers();
-      if (until.aborted) ring();
-      const { promise } = rung;
-      return async (milliseconds) => {
-        const { promise: late, resolve } = Promise.withResolvers<void>();
-        const timer = setTimeout(resolve, milliseconds);
-        await Promise.race([promise, late]);
-        clearTimeout(timer);
-      };
+    listen: () => {
+      if (watcher !== undefined) return;
+      try {
+        watcher = watch(dir, { persistent: false }, ring).on("error", () => (watcher = undefined));
+      } catch {
+        // Not there yet, or the kernel has no watches left: then it is looked at now and then.
+      }
     },
-    [Symbol.dispose]: () => {
-      until.removeEventListener("abort", ring);
-      watcher?.close();
-    },
+    [Symbol.dispose]: () => watcher?.close(),
   };
 }

@@ -1,0 +1,61 @@
+import { describe, expect, test } from "bun:test";
+import { type IpPrefix, parsePrefix } from "../../net/ip.ts";
+import { address } from "../../testing/registry-contract.ts";
+import type { AddressPlan } from "./config.ts";
+import { freeSubnet } from "./free-subnet.ts";
+
+const prefixOf = (text: string): IpPrefix => {
+  const p = parsePrefix(text);
+  if (!p.ok) throw new Error(p.why);
+  return p.value;
+};
+const planOf = (network: string, subnetLen: number, min: string, max: string): AddressPlan => ({
+  network: prefixOf(network),
+  subnetLen,
+  min: address(min),
+  max: address(max),
+});
+const small = planOf("10.1.0.0/20", 24, "10.1.1.0", "10.1.5.0");
+/** All that can be drawn, in order. */
+const all = (plan: AddressPlan, taken: readonly string[]): readonly string[] => {
+  let count = 0n;
+  freeSubnet(plan, taken.map(prefixOf), (below) => ((count = below), 0n));
+  return Array.from({ length: Number(count) }, (_, i) => {
+    return freeSubnet(plan, taken.map(prefixOf), () => BigInt(i))?.text ?? "none";
+  });
+};
+
+describe("freeSubnet", () => {
+  test.each([
+    [[], ["10.1.1.0/24", "10.1.2.0/24", "10.1.3.0/24", "10.1.4.0/24", "10.1.5.0/24"]],
+    [["10.1.1.0/24"], ["10.1.2.0/24", "10.1.3.0/24", "10.1.4.0/24", "10.1.5.0/24"]],
+    [
+      ["10.1.3.0/24", "10.1.3.0/24", "10.1.5.0/24"],
+      ["10.1.1.0/24", "10.1.2.0/24", "10.1.4.0/24"],
+    ],
+    [
+      ["10.1.2.128/25", "10.1.4.0/23", "10.1.0.0/24"],
+      ["10.1.1.0/24", "10.1.3.0/24"],
+    ],
+    [
+      ["10.1.2.0/23", "10.1.2.0/30", "10.9.0.0/16", "fd00::/8"],
+      ["10.1.1.0/24", "10.1.4.0/24", "10.1.5.0/24"],
+    ],
+    [["10.0.0.0/8"], []],
+    [["10.1.0.0/22", "10.1.4.0/22"], []],
+  ])("with %j taken draws from all others", (taken, free) => {
+    expect(all(small, taken)).toEqual(free);
+  });
+
+  test("draws from as many as a network has", () => {
+    const huge = planOf("fd00::/8", 64, "fd00:0:0:1::", "fdff:ffff:ffff:ffff::");
+    let bound = 0n;
+    const last = freeSubnet(huge, [prefixOf("fd80::/9")], (below) => ((bound = below), below - 1n));
+    expect([bound, last?.text]).toEqual([2n ** 55n - 1n, "fd7f:ffff:ffff:ffff::/64"]);
+  });
+
+  test("by chance comes to every one", () => {
+    const drawn = new Set(Array.from({ length: 400 }, () => freeSubnet(small, [])?.text));
+    expect(drawn.size).toBe(5);
+  });
+});

@@ -1,0 +1,148 @@
+/**
+ * Keeping a lease of a store: it is watched, looked at now and then, and renewed before its end. A key that is gone is
+ * made again if nobody has the subnet; a key that somebody else wrote is his, and the lease is lost.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { NetError } from "../../errors.ts";
+import type { FabricNode } from "../../fabric/model.ts";
+import { newBell } from "../../fabric/store/bell.ts";
+import type { Entry, Kv, Revision } from "../../fabric/store/kv.ts";
+import { parseLeaseValue } from "./lease-codec.ts";
+import type { Lease, LeaseNews } from "./registry.ts";
+
+/** What is known of a lease of this host; acquiring it anew and holding it both change it. */
+export interface Held {
+  readonly key: string;
+  node: FabricNode;
+  value: string;
+  revision: Revision;
+  /** The store's lease; undefined: the key is a reservation. */
+  lease: string | undefined;
+  /** Milliseconds since 1970. */
+  expires: number | undefined;
+  /** Every lease of the store that was made for this key: what is written with one of them is ours. */
+  readonly leases: Set<string>;
+  isReleased: boolean;
+}
+
+export interface HoldOptions {
+  readonly kv: Kv;
+  readonly signal: AbortSignal;
+  readonly leaseSeconds: number;
+  readonly renewMarginSeconds: number;
+  readonly checkSeconds: number;
+  /** Whether no other host has a part of the subnets. */
+  readonly isFree: () => Promise<boolean>;
+}
+
+/** How long a watch of one key that failed is left alone, in milliseconds. */
+const WATCH_PAUSE_MS = 5000;
+
+export const leaseOf = ({ node, expires }: Held): Lease => ({
+  node,
+  ...(expires === undefined ? {} : { expires }),
+});
+
+/** Ends with `lost`, with the signal, or when the lease is given back. */
+export async function* holdLease(held: Held, options: HoldOptions): AsyncGenerator<LeaseNews> {
+  const ending = new AbortController();
+  const signal = AbortSignal.any([options.signal, ending.signal]);
+  const bell = newBell(signal);
+  const watching = ringOnChange(held, options.kv, signal, bell.ring);
+  const isOver = (): boolean => signal.aborted || held.isReleased;
+  try {
+    for (let failures = 0; !isOver();) {
+      const rung = bell.next();
+      const news = await look(held, options, failures);
+      if (isOver()) return;
+      failures = news?.kind === "failing" ? failures + 1 : 0;
+      if (news !== undefined) yield news;
+      if (news?.kind === "lost") return;
+      await rung(news?.kind === "failing" ? news.retryInSeconds * 1000 : untilNextLook(held, options));
+    }
+  } finally {
+    ending.abort();
+    await watching;
+  }
+}
+
+/** What there is to tell, if anything: success is told when something was done, and after failures. */
+async function look(held: Held, options: HoldOptions, failures: number): Promise<LeaseNews | undefined> {
+  try {
+    const news = await check(held, options);
+    return news ?? (failures === 0 ? undefined : { kind: "renewed", lease: leaseOf(held) });
+  } catch (e) {
+    if (!(e instanceof NetError)) throw e;
+    const retryInSeconds = Math.min(2 ** failures, options.checkSeconds);
+    return { kind: "failing", why: e.message, retryInSeconds };
+  }
+}
+
+async function check(held: Held, options: HoldOptions): Promise<LeaseNews | undefined> {
+  const entry = await options.kv.get(held.key);
+  if (entry === undefined) return held.isReleased ? undefined : make(held, options);
+  if (!isOurs(held, entry)) return { kind: "lost", why: `${held.node.id} is now ${ownerOf(entry)}` };
+  held.revision = entry.revision;
+  if (held.lease === undefined || untilRenewal(held, options) > 0) return undefined;
+  const from = Date.now();
+  const seconds = await options.kv.refresh(held.lease);
+  if (seconds === undefined) return write(held, options, { revision: held.revision });
+  held.expires = from + seconds * 1000;
+  return { kind: "renewed", lease: leaseOf(held) };
+}
+
+/** A reservation has no lease by which it could be told from another's writing of the same. */
+const isOurs = (held: Held, { lease, value, revision }: Entry): boolean =>
+  revision === held.revision || (lease === undefined ? value === held.value : held.leases.has(lease));
+
+function ownerOf({ value }: Entry): string {
+  const told = parseLeaseValue(value);
+  const { v4, v6 } = told.ok ? told.value.publics : {};
+  return told.ok ? `held by ${(v4 ?? v6)?.text}` : "somebody else's";
+}
+
+/** The key is gone: the lease ended while the store or this host was away, or somebody took it back. */
+async function make(held: Held, options: HoldOptions): Promise<LeaseNews | undefined> {
+  if (await options.isFree()) return write(held, options, { absent: true });
+  return { kind: "lost", why: `the lease of ${held.node.id} ended, and another host has taken the subnet` };
+}
+
+type When = { readonly absent: true } | { readonly revision: Revision };
+
+async function write(held: Held, options: HoldOptions, when: When): Promise<LeaseNews | undefined> {
+  const { kv } = options;
+  const from = Date.now();
+  const lease = await kv.grant(options.leaseSeconds);
+  held.leases.add(lease);
+  const revision = await kv.put(held.key, held.value, { lease, when });
+  if (revision === undefined) {
+    await kv.revoke(lease);
+    return check(held, options);
+  }
+  Object.assign(held, { revision, lease, expires: from + options.leaseSeconds * 1000 });
+  return { kind: "renewed", lease: leaseOf(held) };
+}
+
+const untilRenewal = ({ expires = Infinity }: Held, { renewMarginSeconds }: HoldOptions): number =>
+  expires - renewMarginSeconds * 1000 - Date.now();
+
+/** In milliseconds; not the same for all hosts that started together. */
+const untilNextLook = (held: Held, options: HoldOptions): number =>
+  Math.max(
+    100,
+    Math.min(options.checkSeconds * 1000 * (0.8 + 0.4 * Math.random()), untilRenewal(held, options)),
+  );
+
+/** Watches the key until the signal. Its changes ring alone; what they are is looked at by who is rung. */
+async function ringOnChange(held: Held, kv: Kv, signal: AbortSignal, ring: () => void): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      const { revision } = await kv.list(held.key);
+      ring();
+      for await (const _changes of kv.watch(held.key, { after: revision, signal })) ring();
+    } catch (e) {
+      if (!(e instanceof NetError)) throw e;
+      await sleep(WATCH_PAUSE_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}

@@ -1,0 +1,229 @@
+/**
+ * The registry of a Flannel network in a store of keys, as flanneld keeps it in etcd, so that both kinds of hosts share
+ * one network. A key that is not this host's is never written over: what was read is compared at each write.
+ */
+import { NetError } from "../../errors.ts";
+import type { FabricNode, Subnets } from "../../fabric/model.ts";
+import type { Entry, Kv, Listing, Revision } from "../../fabric/store/kv.ts";
+import type { IpPrefix } from "../../net/ip.ts";
+import { type AddressPlan, type NetworkConfig, parseNetworkConfig } from "./config.ts";
+import { type Draw, fitsPlan, freeSubnet, isFree } from "./free-subnet.ts";
+import { type Held, holdLease, leaseOf } from "./kv-hold.ts";
+import { followNodes, nodeOf } from "./kv-nodes.ts";
+import { leaseName, leaseValue, parseLeaseName } from "./lease-codec.ts";
+import type { Announcement, Lease, LeaseNews, NodeNews, Registry } from "./registry.ts";
+
+export interface KvRegistryOptions {
+  readonly kv: Kv;
+  /** Below which the network's keys stand; flanneld's `--etcd-prefix`. `/coreos.com/network` unless told. */
+  readonly prefix?: string;
+  /** How long a lease lasts; flanneld's 24 hours unless told. */
+  readonly leaseSeconds?: number;
+  /** How long before its end it is renewed; flanneld's `--subnet-lease-renew-margin`. 3,600 unless told. */
+  readonly renewMarginSeconds?: number;
+  /** How often a held lease is looked at besides being watched; 30 unless told. */
+  readonly checkSeconds?: number;
+  /** For tests. */
+  readonly draw?: Draw;
+}
+
+export const openKvRegistry = (options: KvRegistryOptions): Registry => new KvRegistry(options);
+
+/** How often a subnet is chosen anew because somebody was quicker. */
+const TRIES = 10;
+
+class KvRegistry implements Registry {
+  private readonly kv: Kv;
+  private readonly configKey: string;
+  /** With the slash at its end. */
+  private readonly subnets: string;
+  private readonly leaseSeconds: number;
+  private readonly renewMarginSeconds: number;
+  private readonly checkSeconds: number;
+  private readonly draw: Draw | undefined;
+  /** What was acquired here, by the name of its key. */
+  private readonly held = new Map<string, Held>();
+  private readonly closing = new AbortController();
+
+  constructor(options: KvRegistryOptions) {
+    const root = `/${(options.prefix ?? "/coreos.com/network").replaceAll(/^\/+|\/+$/g, "")}`;
+    this.kv = options.kv;
+    this.configKey = `${root}/config`;
+    this.subnets = `${root}/subnets/`;
+    this.leaseSeconds = options.leaseSeconds ?? 86_400;
+    this.renewMarginSeconds = options.renewMarginSeconds ?? 3600;
+    this.checkSeconds = options.checkSeconds ?? 30;
+    this.draw = options.draw;
+  }
+
+  async networkConfig(): Promise<string> {
+    const entry = await this.kv.get(this.configKey);
+    if (entry !== undefined) return entry.value;
+    const what = "network configuration of Flannel";
+    throw new NetError("config/not-found", { what, where: `${this.configKey} of ${this.kv.name}` });
+  }
+
+  async acquire(wanted: Announcement, before: Subnets | undefined): Promise<Lease> {
+    const config = parseNetworkConfig(await this.networkConfig());
+    for (let tries = 0; tries < TRIES; tries++) {
+      const listing = await this.kv.list(this.subnets);
+      const lease =
+        (await this.takeOwn(config, listing, wanted, before)) ??
+        (await this.takeFree(config, listing, wanted, before));
+      if (lease !== "again") return lease;
+    }
+    throw new NetError("try-again", { why: `${TRIES} times another host was quicker to take a subnet` });
+  }
+
+  hold(lease: Lease, signal: AbortSignal): AsyncIterable<LeaseNews> {
+    const held = this.held.get(lease.node.id);
+    if (held === undefined) throw new TypeError(`the lease of ${lease.node.id} was not acquired here`);
+    return holdLease(held, {
+      kv: this.kv,
+      signal: this.until(signal),
+      leaseSeconds: this.leaseSeconds,
+      renewMarginSeconds: this.renewMarginSeconds,
+      checkSeconds: this.checkSeconds,
+      isFree: async () => {
+        const { entries } = await this.kv.list(this.subnets);
+        return isFreeIn(takenOf(this.subnets, entries), held.node.subnets);
+      },
+    });
+  }
+
+  nodes(signal: AbortSignal): AsyncIterable<NodeNews> {
+    return followNodes(this.kv, this.subnets, this.until(signal));
+  }
+
+  async release({ node, expires }: Lease): Promise<void> {
+    const held = this.held.get(node.id);
+    // A reservation is whoever made it's to take back.
+    if (held === undefined || expires === undefined) return;
+    held.isReleased = true;
+    this.held.delete(node.id);
+    await this.kv.delete(held.key, { revision: held.revision });
+    if (held.lease !== undefined) await this.kv.revoke(held.lease);
+  }
+
+  close(): void {
+    this.closing.abort();
+    this.kv.close();
+  }
+
+  private until(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.closing.signal]);
+  }
+
+  /** The subnet that the store says is ours, if there is one and it is still one of the network. */
+  private async takeOwn(
+    config: NetworkConfig,
+    { entries }: Listing,
+    wanted: Announcement,
+    before: Subnets | undefined,
+  ): Promise<Lease | "again" | undefined> {
+    const own = entries.flatMap((entry) => {
+      const node = nodeOf(this.subnets, entry);
+      return "why" in node || !this.isOurs(entry, node, wanted) ? [] : [{ entry, node }];
+    });
+    const named = before === undefined ? undefined : leaseName(before);
+    const rank = ({ entry, node }: (typeof own)[number]): number =>
+      entry.lease === undefined ? 0 : node.id === named ? 1 : 2;
+    const [best] = own.toSorted((a, b) => rank(a) - rank(b));
+    if (best === undefined) return undefined;
+    const { entry, node } = best;
+    const when = { revision: entry.revision };
+    if (fitsConfig(config, node.subnets))
+      return this.write(node.subnets, wanted, when, entry.lease !== undefined);
+    if (entry.lease === undefined)
+      throw new NetError("config/invalid", {
+        field: entry.key,
+        why: "this subnet is reserved for the host, and the network's configuration does not give such ones",
+      });
+    await this.kv.delete(entry.key, when);
+    return "again";
+  }
+
+  private isOurs(entry: Entry, node: FabricNode, wanted: Announcement): boolean {
+    const held = this.held.get(node.id);
+    if (held !== undefined && held.revision === entry.revision) return true;
+    return wanted.publics.v4 === undefined
+      ? node.publics.v6 !== undefined && node.publics.v6.text === wanted.publics.v6?.text
+      : node.publics.v4?.text === wanted.publics.v4.text;
+  }
+
+  private async takeFree(
+    config: NetworkConfig,
+    { entries }: Listing,
+    wanted: Announcement,
+    before: Subnets | undefined,
+  ): Promise<Lease | "again"> {
+    const taken = takenOf(this.subnets, entries);
+    const pick = (plan: AddressPlan | undefined, former: IpPrefix | undefined): IpPrefix | undefined => {
+      if (plan === undefined) return undefined;
+      if (former !== undefined && fitsPlan(plan, former) && isFree(former, taken)) return former;
+      const free = freeSubnet(plan, taken, this.draw);
+      if (free !== undefined) return free;
+      const pool = `subnets of ${plan.subnetLen} bits from ${plan.min.text} to ${plan.max.text}`;
+      throw new NetError("ipam/exhausted", { pool });
+    };
+    const [v4, v6] = [pick(config.v4, before?.v4), pick(config.v6, before?.v6)];
+    const subnets: Subnets = { ...(v4 && { v4 }), ...(v6 && { v6 }) };
+    const lease = await this.write(subnets, wanted, { absent: true }, true);
+    if (lease === "again" || (await this.isFirst(lease))) return lease;
+    await this.release(lease);
+    return "again";
+  }
+
+  /** Keys of two hosts may differ and share a subnet of one family, if they were made at one moment: the first stays. */
+  private async isFirst({ node }: Lease): Promise<boolean> {
+    const { entries } = await this.kv.list(this.subnets);
+    const own = this.held.get(node.id)?.revision ?? 0;
+    const earlier = entries.filter(({ revision }) => revision < own);
+    return isFreeIn(takenOf(this.subnets, earlier), node.subnets);
+  }
+
+  /** Writes the key, unless it is not as expected. */
+  private async write(
+    subnets: Subnets,
+    { publics, backend }: Announcement,
+    when: { readonly absent: true } | { readonly revision: Revision },
+    isLeased: boolean,
+  ): Promise<Lease | "again"> {
+    const node: FabricNode = { id: leaseName(subnets), subnets, publics, backend };
+    const key = `${this.subnets}${node.id}`;
+    const value = leaseValue(node);
+    const from = Date.now();
+    const lease = isLeased ? await this.kv.grant(this.leaseSeconds) : undefined;
+    const before = this.held.get(node.id);
+    const leases = before?.leases ?? new Set();
+    if (lease !== undefined) leases.add(lease);
+    const revision = await this.kv.put(key, value, { when, ...(lease === undefined ? {} : { lease }) });
+    if (revision === undefined) {
+      if (lease !== undefined) await this.kv.revoke(lease);
+      return "again";
+    }
+    const expires = lease === undefined ? undefined : from + this.leaseSeconds * 1000;
+    const now = { node, value, revision, lease, expires, isReleased: false };
+    // Who holds it already goes on with what it is now.
+    const held = Object.assign(before ?? { key, leases }, now);
+    this.held.set(node.id, held);
+    return leaseOf(held);
+  }
+}
+
+const isFreeIn = (taken: readonly IpPrefix[], { v4, v6 }: Subnets): boolean =>
+  [v4, v6].every((subnet) => subnet === undefined || isFree(subnet, taken));
+
+/** A family that is no longer enabled makes a subnet unfit, as one that is missing does. */
+const fitsConfig = (config: NetworkConfig, subnets: Subnets): boolean =>
+  (["v4", "v6"] as const).every((family) => {
+    const [plan, subnet] = [config[family], subnets[family]];
+    return plan === undefined ? subnet === undefined : subnet !== undefined && fitsPlan(plan, subnet);
+  });
+
+/** The subnets in the names of keys, also of those whose values cannot be read. */
+const takenOf = (prefix: string, entries: readonly Entry[]): readonly IpPrefix[] =>
+  entries.flatMap(({ key }) => {
+    const subnets = parseLeaseName(key.slice(prefix.length));
+    return subnets.ok ? [subnets.value.v4, subnets.value.v6].filter((p) => p !== undefined) : [];
+  });

@@ -70,3 +70,7 @@ export function validAttachmentsOf(conf: NetConf): readonly AttachmentKey[] {
   const key = found[VALID_ATTACHMENTS] === undefined ? VALID_ATTACHMENTS_ALIAS : VALID_ATTACHMENTS;
   return found[key] === undefined ? [] : readAttachments(found[key], key);
 }
+
+/** False if the runtime names no list of attachments, which is not the same to every plugin as an empty one. */
+export const namesValid = ({ raw }: Pick<NetConf, "raw">): boolean =>
+  Object.keys(foldKeys(raw, [VALID_ATTACHMENTS, VALID_ATTACHMENTS_ALIAS])).length > 0;

@@ -8,14 +8,17 @@ import type { Plugin } from "../cni/plugin.ts";
 export interface PluginEntry {
   /** `main` makes interfaces, `ipam` hands out addresses, `meta` changes what another plugin made, or runs others. */
   readonly kind: "main" | "ipam" | "meta";
+  /** It makes its interface by another plugin, whose options its own contain. */
+  readonly delegates?: true;
   load(): Promise<Plugin>;
 }
 
 /** Keeps what a plugin's configuration looks like inside the plugin: from outside, `parse` makes it and the verbs take it. */
-const entry = <Config>(kind: PluginEntry["kind"], load: () => Promise<Plugin<Config>>): PluginEntry => ({
-  kind,
-  load,
-});
+const entry = <Config>(
+  kind: PluginEntry["kind"],
+  load: () => Promise<Plugin<Config>>,
+  more: Pick<PluginEntry, "delegates"> = {},
+): PluginEntry => ({ kind, load, ...more });
 
 export const registry = {
   bridge: entry("main", async () => (await import("./main/bridge/plugin.ts")).bridge),
@@ -30,6 +33,7 @@ export const registry = {
   vlan: entry("main", async () => (await import("./main/vlan/plugin.ts")).vlan),
   macvlan: entry("main", async () => (await import("./main/macvlan/plugin.ts")).macvlan),
   macvtap: entry("main", async () => (await import("./main/macvtap/plugin.ts")).macvtap),
+  flannel: entry("meta", async () => (await import("./meta/flannel/plugin.ts")).flannel, { delegates: true }),
   portmap: entry("meta", async () => (await import("./meta/portmap/plugin.ts")).portmap),
   "heddle-chain": entry("meta", async () => (await import("./meta/heddle-chain/plugin.ts")).heddleChain),
   sbr: entry("meta", async () => (await import("./meta/sbr/plugin.ts")).sbr),

@@ -25,6 +25,7 @@ export const chains: readonly Chain[] = [
   { types: ["bridge", "portmap", "firewall", "tuning", "bandwidth"], processes: "one" },
   { ...each("bridge", "portmap", "firewall", "tuning"), options: BY_IPTABLES },
   each("ptp", "portmap", "firewall", "tuning", "bandwidth", "sbr"),
+  each("flannel", "portmap", "firewall", "tuning"),
   each("macvlan", "tuning", "sbr"),
   each("macvtap", "tuning", "bandwidth"),
   each("tap", "tuning", "sbr"),

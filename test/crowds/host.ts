@@ -1,8 +1,9 @@
 /** What a host has before the plugins come: links to attach by, and the addresses that there are. */
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { CniHost } from "../../src/testing/cni-host.ts";
 import type { Json } from "../plugins/list-site.ts";
-import { MASTER, mains } from "./plugins.ts";
+import { MASTER, mains, SUBNET_ENV, subnetFileBeside } from "./plugins.ts";
 
 /** Makes the links that containers attached by this plugin need, each with a peer that gives it a carrier. */
 export async function linksOfHost(host: CniHost, main: string, containers: number): Promise<void> {
@@ -14,14 +15,17 @@ export async function linksOfHost(host: CniHost, main: string, containers: numbe
     `link set crowd-peer${i} up`,
   ]);
   await host.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
+  writeFileSync(subnetFileBeside(dataDirOf(host)), SUBNET_ENV);
 }
+
+const dataDirOf = (host: CniHost): string => join(host.dir, "ipam");
 
 /** As many addresses of each family as there are containers, up to 65000: one that is not given back is missed. */
 export function ipamOf(host: CniHost, containers: number): Json {
   const last = containers + 1;
   return {
     type: "host-local",
-    dataDir: join(host.dir, "ipam"),
+    dataDir: dataDirOf(host),
     ranges: [
       // The first one is the gateway's.
       [{ subnet: "10.98.0.0/16", rangeStart: "10.98.0.2", rangeEnd: `10.98.${last >>> 8}.${last & 0xff}` }],

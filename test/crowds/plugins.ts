@@ -49,6 +49,13 @@ export const mains: Readonly<Record<string, MainRow>> = {
     conf: ({ ipam }) => ({ bridge: "crowd0", isGateway: true, ipMasq: true, ipam }),
   },
   ptp: { conf: ({ ipam }) => ({ ipMasq: true, ipam }) },
+  flannel: {
+    conf: ({ ipam: { ranges: _given, ...ipam } }) => ({
+      subnetFile: subnetFileBeside(String(ipam["dataDir"])),
+      delegate: { bridge: "crowd0" },
+      ipam,
+    }),
+  },
   tap: { needs: ["tun"], conf: ({ ipam }) => ({ ipam }), refuses: NO_HOST_LINK },
   macvlan: { needs: ["macvlan"], ...upon(), refuses: NO_HOST_LINK },
   macvtap: { needs: ["macvtap"], ...upon(), refuses: NO_HOST_LINK },
@@ -79,6 +86,16 @@ export const mains: Readonly<Record<string, MainRow>> = {
     },
   },
 };
+
+/** What a Flannel daemon would tell of the host. */
+export const SUBNET_ENV = `FLANNEL_NETWORK=10.96.0.0/13
+FLANNEL_SUBNET=10.98.0.1/16
+FLANNEL_IPV6_NETWORK=fd98::/48
+FLANNEL_IPV6_SUBNET=fd98::1/64
+FLANNEL_MTU=1450
+FLANNEL_IPMASQ=false
+`;
+export const subnetFileBeside = (dir: string): string => `${dir}.subnet.env`;
 
 const unchanged = (before: Result): Result => before;
 const RATE = 80_000_000;

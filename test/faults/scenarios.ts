@@ -76,6 +76,22 @@ export const bridgeConf =
 export const bridgeNamed = (name: string, more: object = {}): Scenario =>
   alone(`bridge ${name}`, "bridge", bridgeConf({ bridge: name, ...more }));
 
+/** A bridge by `flannel`, with the file that a daemon would have written. */
+function byFlannel(): Scenario {
+  const conf: Conf = ({ host }) => {
+    const subnetFile = join(host.dir, "subnet.env");
+    const networks = ["FLANNEL_NETWORK=10.96.0.0/13", "FLANNEL_IPV6_NETWORK=fd97::/48"];
+    const subnets = ["FLANNEL_SUBNET=10.97.0.1/24", "FLANNEL_IPV6_SUBNET=fd97::1/64"];
+    writeFileSync(
+      subnetFile,
+      [...networks, ...subnets, "FLANNEL_MTU=1450", "FLANNEL_IPMASQ=false", ""].join("\n"),
+    );
+    const ipam = { dataDir: join(host.dir, "ipam"), routes: [{ dst: "0.0.0.0/0" }] };
+    return { ...NETWORK, type: "flannel", subnetFile, delegate: { bridge: "hdlf0" }, ipam };
+  };
+  return alone("flannel", "flannel", conf);
+}
+
 function mustSucceed(what: string, reply: PluginReply): PluginReply {
   if (reply.code !== 0) throw new Error(`${what} failed with ${reply.code}: ${reply.message}`);
   return reply;
@@ -391,6 +407,7 @@ export const scenarios: readonly Scenario[] = [
     }),
     { knownBy: "record" },
   ),
+  byFlannel(),
   portmap("portmap", "nftables"),
   portmap("portmap by iptables", "iptables"),
   behind(

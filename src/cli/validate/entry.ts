@@ -109,10 +109,12 @@ export async function checkEntry(
   found.push(...check(place, { decoders: [common, ...named, ...options], open, of: type }));
   found.push(...together(place, plugins, network, found));
   found.push(...versions(place, plugins, network));
-  if (plugin !== undefined) found.push(...useless(place, options, type));
+  // A delegate may use any capability.
+  if (plugin !== undefined && !delegates(type)) found.push(...useless(place, options, type));
   return done([entry]);
 }
 
+const delegates = (type: string): boolean => isPluginType(type) && registry[type].delegates === true;
 const isIpam = (type: string): boolean => isPluginType(type) && registry[type].kind === "ipam";
 
 const joined = (path: string, key: string): string =>
@@ -151,6 +153,8 @@ async function ipamOf(
   const ipam = memberOf(node, "ipam")?.value;
   if (ipam?.kind !== "object") return { foreign: false };
   if (plugin !== undefined && !optionPaths(plugin.options).includes("ipam")) return { foreign: false };
+  // What stands here is completed before anybody hands out addresses by it.
+  if (plugin !== undefined && delegates(plugin.type)) return { foreign: true };
   const type = wordAt(ipam, "type") ?? "";
   if (type === "") {
     // Without a type nobody hands out addresses; with other keys that was not the intention.

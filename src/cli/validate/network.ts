@@ -189,7 +189,7 @@ function checkOrder(entries: readonly { readonly entry: Entry; readonly found: F
         ),
         path: at,
       });
-    if (i === 0 && registry[type].kind === "meta")
+    if (i === 0 && registry[type].kind === "meta" && !registry[type].delegates)
       found.push({
         ...warning(place, "type", `type: ${type} comes first, but works on what a plugin before it made`),
         path: at,

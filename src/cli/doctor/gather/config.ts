@@ -5,6 +5,7 @@
 import { basename, extname } from "node:path";
 import { type PluginConf, unpacked } from "../../../cni/list.ts";
 import { configFiles, readNetworkFile } from "../../../cni/load.ts";
+import type { NetConf } from "../../../cni/plugin.ts";
 import type { Version } from "../../../cni/version.ts";
 import { NetError } from "../../../errors.ts";
 import { foldKeys, isObject } from "../../../cni/json.ts";
@@ -16,6 +17,9 @@ import { usedIn } from "../../../plugins/ipam/host-local/allocate.ts";
 import { capacity, setText } from "../../../plugins/ipam/host-local/ranges.ts";
 import { parseConfig as parseBridge } from "../../../plugins/main/bridge/config.ts";
 import { parseConfig as parseFirewall } from "../../../plugins/meta/firewall/config.ts";
+import { parseConfig as parseFlannel } from "../../../plugins/meta/flannel/config.ts";
+import { delegateOf } from "../../../plugins/meta/flannel/delegate.ts";
+import { readSubnetEnv } from "../../../plugins/meta/flannel/subnet-env.ts";
 import { parseConfig as parsePortmap } from "../../../plugins/meta/portmap/config.ts";
 import { listDir, readText, statPath, unlessErrno } from "../../../sys/files.ts";
 import { type FindingJson, toJson } from "../../validate/finding.ts";
@@ -102,13 +106,14 @@ const byName = (a: string, b: string): number => (basename(a) < basename(b) ? -1
 function networkOf(file: string): ConfNetwork | undefined {
   try {
     const { name, cniVersion, plugins } = readNetworkFile(file);
-    const entries = plugins.flatMap((p, i) => unpacked(p, `plugins[${i}]`));
-    const chain = plugins.length === entries.length ? [] : plugins.map((p) => p.type);
+    const listed = plugins.flatMap((p, i) => unpacked(p, `plugins[${i}]`));
+    const chain = plugins.length === listed.length ? [] : plugins.map((p) => p.type);
+    const conf = (e: PluginConf) => ({ cniVersion, name, type: e.type, raw: e.raw });
+    const entries = listed.flatMap((e) => [e, ...delegatesOf(conf(e))]);
     const types = entries.map((p) => p.type);
     const ipam = entries.map(ipamOf).filter((type) => type !== undefined);
     const read = <T>(type: string, parse: (entry: PluginConf) => T): readonly T[] =>
       entries.filter((e) => e.type === type).flatMap((e) => attempt(() => parse(e)));
-    const conf = (e: PluginConf) => ({ cniVersion, name, type: e.type, raw: e.raw });
     const [bridge] = read("bridge", (e) => parseBridge(conf(e)));
     const [portmap] = read("portmap", (e) => parsePortmap(conf(e)));
     const [firewall] = read("firewall", (e) => parseFirewall(conf(e)));
@@ -160,6 +165,16 @@ function poolsOf(name: string, cniVersion: Version, { type, raw }: PluginConf): 
     }));
   });
 }
+
+/** What `flannel` would run now; without the daemon's file, as far as it is known. */
+const delegatesOf = (conf: NetConf): readonly PluginConf[] =>
+  conf.type !== "flannel"
+    ? []
+    : attempt(() => {
+        const config = parseFlannel(conf);
+        const [env] = attempt(() => readSubnetEnv(config.subnetFile));
+        return delegateOf(conf, config, env);
+      });
 
 /** What the plugin reads in its entry; nothing if it refuses it, which validation has said. */
 function attempt<T>(read: () => T): readonly T[] {

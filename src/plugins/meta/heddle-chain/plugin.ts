@@ -1,16 +1,7 @@
-import { VALID_ATTACHMENTS, VALID_ATTACHMENTS_ALIAS } from "../../../cni/conf.ts";
+import { namesValid } from "../../../cni/conf.ts";
 import { findPlugin } from "../../../cni/invoke.ts";
-import { foldKeys } from "../../../cni/json.ts";
 import { CHAIN_TYPE, requestText } from "../../../cni/list.ts";
-import type {
-  AddCall,
-  CheckCall,
-  DelCall,
-  GcCall,
-  NetConf,
-  Plugin,
-  StatusCall,
-} from "../../../cni/plugin.ts";
+import type { AddCall, CheckCall, DelCall, GcCall, Plugin, StatusCall } from "../../../cni/plugin.ts";
 import {
   addAll,
   delAll,
@@ -47,10 +38,6 @@ export const heddleChain: Plugin<ChainConfig> = {
   },
   status: (call) => runEach(sequenceOf(call), "STATUS"),
 };
-
-/** False if the runtime names no list of attachments, which is not the same to every plugin as an empty one. */
-const namesValid = ({ raw }: NetConf): boolean =>
-  Object.keys(foldKeys(raw, [VALID_ATTACHMENTS, VALID_ATTACHMENTS_ALIAS])).length > 0;
 
 type Call =
   | AddCall<ChainConfig>

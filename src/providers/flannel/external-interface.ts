@@ -1,4 +1,5 @@
 import { NetError } from "../../errors.ts";
+import type { Publics } from "../../fabric/model.ts";
 import {
   contains,
   type Family,
@@ -11,7 +12,7 @@ import {
 import type { Address } from "../../rtnl/address.ts";
 import type { Link } from "../../rtnl/link.ts";
 import { type Route, RT_TABLE_MAIN } from "../../rtnl/route.ts";
-import type { ExternalWish, Publics } from "./options.ts";
+import type { ExternalWish } from "./options.ts";
 
 /**
  * Which interface of this host leads to the others, and by which addresses: chosen as flanneld does from what the kernel

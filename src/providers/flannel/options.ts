@@ -1,4 +1,5 @@
 import { NetError } from "../../errors.ts";
+import type { Publics } from "../../fabric/model.ts";
 import { type Family, type Ip, parseIp } from "../../net/ip.ts";
 import { type FlagName, flagNames, flags, isFlagName, variableOf, variables } from "./flags.ts";
 
@@ -52,12 +53,6 @@ export interface ExternalWish {
   readonly canReach?: Ip;
   /** What is announced in place of the interface's own addresses. */
   readonly publics: Publics;
-}
-
-/** Addresses of a host in the underlay, at most one of each family. */
-export interface Publics {
-  readonly v4?: Ip;
-  readonly v6?: Ip;
 }
 
 export type FlanneldCall =

@@ -127,15 +127,17 @@ async function aptOf(suite: Suite, work: string, architecture?: string): Promise
   const cache = (...words: readonly string[]): Promise<string> =>
     command(["apt-cache", ...options, ...words], { cwd: work });
   await get("update");
+  const nothingInstalled = join(work, "status");
+  writeFileSync(nothingInstalled, "");
+  const asIfNew = ["-o", `Dir::State::Status=${nothingInstalled}`];
   return {
-    download: async (names) => void (await get("download", ...names)),
+    // Otherwise apt looks for the version that the machine has, from wherever it came.
+    download: async (names) => void (await get("download", ...asIfNew, ...names)),
     downloadWithMissing: async (names) => {
       await get("install", "--reinstall", ...HOW, ...names);
     },
     downloadWithAll: async (names) => {
-      const nothingInstalled = join(work, "status");
-      writeFileSync(nothingInstalled, "");
-      await get("install", "-o", `Dir::State::Status=${nothingInstalled}`, ...HOW, ...names);
+      await get("install", ...asIfNew, ...HOW, ...names);
     },
     has: async (name) => (await cache("pkgnames", name)).split("\n").includes(name),
     dependencies: async (name) =>

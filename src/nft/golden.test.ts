@@ -106,6 +106,8 @@ describe("an expression", () => {
   const plain: Expr[] = [
     { kind: "lookup", set: "s", from: 4, into: 0 },
     { kind: "nat", type: "snat", family: "ip6", address: 0 },
+    { kind: "masq", random: "fully" },
+    { kind: "meta", key: "mark", into: 0 },
     { kind: "counter", packets: 2n ** 40n, bytes: 2n ** 63n },
     { kind: "immediate", verdict: { goto: "masq_10.0.0.0/8" } },
     { kind: "opaque", name: "limit", bytes: Uint8Array.of(8, 0, 1, 0, 1, 2, 3, 4) },
@@ -120,6 +122,12 @@ describe("an expression", () => {
     const shown = decodeExpr({ name: "masq", data: bytes });
     expect(shown).toEqual({ kind: "opaque", name: "masq", bytes });
     expect(encodeExpr(shown)).toEqual({ name: "masq", data: bytes });
+  });
+
+  test("that masquerades to any port has the kernel's flag for it", () => {
+    // NFTA_MASQ_FLAGS: NF_NAT_RANGE_PROTO_RANDOM_FULLY.
+    const data = Uint8Array.of(8, 0, 1, 0, 0, 0, 0, 16);
+    expect(encodeExpr({ kind: "masq", random: "fully" })).toEqual({ name: "masq", data });
   });
 
   test("that translates to a range is kept as it is", () => {

@@ -203,7 +203,7 @@ function statement(
     case "nat":
       return `${e.type} ${e.family} to ${natTarget(e, registers)}`;
     case "masq":
-      return `masquerade${e.random ? " random" : ""}`;
+      return `masquerade${e.random === undefined ? "" : e.random === "fully" ? " fully-random" : " random"}`;
     case "redirect":
       return `redirect${e.port === undefined ? "" : ` to :${portText(registers.get(e.port))}`}`;
     case "reject":

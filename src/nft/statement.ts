@@ -79,7 +79,10 @@ export type Statement =
       readonly port?: true;
     }
   | { readonly verdict: Verdict }
-  | { readonly do: "masquerade" | "counter" };
+  /** `meta mark & mask == mark`: the packet's mark has these bits. */
+  | { readonly mark: number; readonly mask: number }
+  | { readonly do: "masquerade"; readonly random?: "fully" }
+  | { readonly do: "counter" };
 type Op = "==" | "!=";
 
 interface Scope {
@@ -171,7 +174,14 @@ function compile(scope: Scope, s: Statement): void {
       { kind: "nat", type: s.nat, family: s.family, address: FIRST, ...(s.port ? { port } : {}) },
     );
   } else if ("verdict" in s) out.push({ kind: "immediate", verdict: s.verdict });
-  else if (s.do === "masquerade") out.push({ kind: "masq" });
+  else if ("mark" in s)
+    out.push(
+      { kind: "meta", key: "mark", into: FIRST },
+      { kind: "bitwise", from: FIRST, into: FIRST, mask: u32(s.mask) },
+      { kind: "cmp", from: FIRST, op: "==", bytes: u32(s.mark) },
+    );
+  else if (s.do === "masquerade")
+    out.push({ kind: "masq", ...(s.random === undefined ? {} : { random: s.random }) });
   else out.push({ kind: "counter", packets: 0n, bytes: 0n });
 }
 

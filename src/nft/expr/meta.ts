@@ -9,7 +9,7 @@ export interface Meta {
   readonly key: keyof typeof keys;
   readonly into: number;
 }
-const keys = { iifname: 6, oifname: 7, nfproto: 15, l4proto: 16 } as const;
+const keys = { mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16 } as const;
 
 const table = attrs("NFTA_META", { dreg: [1, register], key: [2, fixedAttr(be32)] });
 

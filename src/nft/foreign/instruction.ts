@@ -140,7 +140,7 @@ export type Instruction =
   | { readonly kind: "immediate"; readonly verdict: Verdict }
   | { readonly kind: "constant"; readonly into: number; readonly bytes: Uint8Array }
   | NatInstruction
-  | { readonly kind: "masq"; readonly port?: number; readonly random?: true }
+  | { readonly kind: "masq"; readonly port?: number; readonly random?: true | "fully" }
   | { readonly kind: "redirect"; readonly port?: number; readonly portMax?: number }
   | { readonly kind: "reject"; readonly reset: boolean }
   /** Goes on in any case and changes nothing that a rule asks for. */

@@ -1,17 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { isNetError } from "../../errors.ts";
-import { defaultRoute, type Ip, parseIp, parsePrefix } from "../../net/ip.ts";
+import { defaultRoute } from "../../net/ip.ts";
 import type { Address } from "../../rtnl/address.ts";
 import type { Link } from "../../rtnl/link.ts";
 import type { Route } from "../../rtnl/route.ts";
+import { cidr, ip } from "../../testing/address.ts";
 import { chooseExternal, type HostNetwork } from "./external-interface.ts";
 import { type ExternalWish, parseFlanneld } from "./options.ts";
-
-const ip = (text: string): Ip => {
-  const parsed = parseIp(text);
-  if (!parsed.ok) throw new Error(parsed.why);
-  return parsed.value;
-};
 
 const link = (index: number, name: string, more: Partial<Link> = {}): Link => ({
   index,
@@ -27,12 +22,10 @@ const link = (index: number, name: string, more: Partial<Link> = {}): Link => ({
   ...more,
 });
 const address = (index: number, text: string, more: Partial<Address> = {}): Address => {
-  const parsed = parsePrefix(text);
-  if (!parsed.ok) throw new Error(parsed.why);
   const linkLocal = /^(?:fe80|169\.254)/.test(text);
   return {
     index,
-    prefix: parsed.value,
+    prefix: cidr(text),
     tentative: false,
     dadFailed: false,
     permanent: true,

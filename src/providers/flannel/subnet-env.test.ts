@@ -1,17 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { isNetError } from "../../errors.ts";
-import { type IpPrefix, parsePrefix } from "../../net/ip.ts";
+import { cidr } from "../../testing/address.ts";
 import { tempDir } from "../../testing/temp-dir.ts";
 import { formatSubnetEnv, readPrevious, writeSubnetEnv } from "./subnet-env.ts";
 
-const net = (text: string): IpPrefix => {
-  const parsed = parsePrefix(text);
-  if (!parsed.ok) throw new Error(parsed.why);
-  return parsed.value;
-};
-const v4 = { network: net("10.244.0.0/16"), subnet: net("10.244.3.0/24") };
-const v6 = { network: net("2001:cafe:42::/56"), subnet: net("2001:cafe:42::/64") };
+const v4 = { network: cidr("10.244.0.0/16"), subnet: cidr("10.244.3.0/24") };
+const v6 = { network: cidr("2001:cafe:42::/56"), subnet: cidr("2001:cafe:42::/64") };
 
 describe("formatSubnetEnv", () => {
   test("writes what flanneld writes", () => {

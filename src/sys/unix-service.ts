@@ -8,6 +8,7 @@ import {
   acceptNext,
   adoptListener,
   listenUnix,
+  type PeerCredentials,
   peerCredentials,
   signalCallers,
   type UnixListener,
@@ -77,6 +78,9 @@ async function answers(path: string): Promise<boolean> {
   }
 }
 
+/** What waits for a caller that does not read, in bytes; one that lets more pile up is cut off. */
+const MOST_UNSENT = 16 * 1024 * 1024;
+
 /** How a conversation of one question goes on from the service's side. */
 export interface Speaker {
   /** Says something, while the answer takes. */
@@ -110,6 +114,7 @@ export function converse(fd: number, { withinMs, most, hear, over }: OneQuestion
     if (unsent.length === 0 && last) connection.end();
   };
   const send = (text: string, end: boolean): void => {
+    if (unsent.length + text.length > MOST_UNSENT) return connection?.terminate();
     unsent = Buffer.concat([unsent, Buffer.from(text)]);
     last ||= end;
     flush();
@@ -147,10 +152,16 @@ export function converse(fd: number, { withinMs, most, hear, over }: OneQuestion
 export interface ServiceSetup {
   /** Connections at a time; who finds no place is cut off. */
   readonly most: number;
+  /** Who may speak; root and this process' own user unless told. Who may connect at all is the file's mode. */
+  readonly admits?: (caller: PeerCredentials) => boolean;
   /** Owns the descriptor from then on, and calls `over` when the conversation has ended. */
-  readonly converse: (fd: number, over: () => void) => { close(): void };
+  readonly converse: (fd: number, over: () => void, caller: PeerCredentials) => { close(): void };
   readonly log: (line: string) => void;
 }
+
+/** Root, or the user that this process runs as. */
+export const isOwner = ({ uid }: PeerCredentials): boolean => uid === 0 || uid === process.geteuid?.();
+
 export interface Service {
   /** Closes the socket and every connection. */
   stop(): void;
@@ -158,8 +169,11 @@ export interface Service {
   finish(withinMs: number): Promise<void>;
 }
 
-/** Serves root and this process' own user until stopped. */
-export function serveCallers(listener: UnixListener, { most, converse, log }: ServiceSetup): Service {
+/** Serves until stopped. */
+export function serveCallers(
+  listener: UnixListener,
+  { most, admits = isOwner, converse, log }: ServiceSetup,
+): Service {
   const open = new Set<{ close(): void }>();
   const empty = Promise.withResolvers<void>();
   let taking = true;
@@ -172,13 +186,18 @@ export function serveCallers(listener: UnixListener, { most, converse, log }: Se
   };
   const take = (raw: number): void => {
     using fd = new Fd(raw);
-    const { uid, pid } = peerCredentials(raw);
-    if (uid !== 0 && uid !== process.geteuid?.()) return log(`refused user ${uid} (process ${pid})`);
+    const caller = peerCredentials(raw);
+    const { uid, pid } = caller;
+    if (!admits(caller)) return log(`refused user ${uid} (process ${pid})`);
     if (open.size >= most) return log(`refused process ${pid}: ${most} connections`);
-    const conversation = converse(fd.release(), () => {
-      open.delete(conversation);
-      if (!taking && open.size === 0) empty.resolve();
-    });
+    const conversation = converse(
+      fd.release(),
+      () => {
+        open.delete(conversation);
+        if (!taking && open.size === 0) empty.resolve();
+      },
+      caller,
+    );
     open.add(conversation);
   };
   // Unheard, the signal would end the process: it is listened to before the kernel is told to send it.

@@ -1,0 +1,35 @@
+/** What this host tells the others of itself. Pure. */
+import type { FabricNode } from "../fabric/model.ts";
+import type { Announcement } from "../providers/flannel/registry.ts";
+import type { AgentState, Host } from "./model.ts";
+import { showPublics } from "./show.ts";
+
+/** Undefined as long as something is not known that it is made of; that the nodes are among it is for `before`. */
+export function announcementOf(state: AgentState): Announcement | undefined {
+  const { config, host, nodes } = state;
+  if (config === undefined || host === undefined || nodes === undefined) return undefined;
+  const before = state.self ?? ownEntry(state, host);
+  return { publics: host.publics, backend: config.network.transport.announce(host.facts, before) };
+}
+
+/** Two announcements with the same key say the same, under the same configuration. */
+export function announcementKey(state: AgentState): string | undefined {
+  const wanted = announcementOf(state);
+  if (wanted === undefined || state.config === undefined) return undefined;
+  return `${state.config.text}\n${showPublics(wanted.publics)} ${JSON.stringify(wanted.backend)}`;
+}
+
+/**
+ * What an announcement is made of but for what was announced before: a transport draws a hardware address once, and then
+ * keeps the one that it finds.
+ */
+export const announcementInputs = ({ config, host }: AgentState): string =>
+  `${config?.text ?? ""}\n${host?.key ?? ""}`;
+
+/** What an earlier agent of this host has told, so that names and hardware addresses last. */
+function ownEntry({ nodes }: AgentState, { publics }: Host): FabricNode | undefined {
+  const own = showPublics(publics);
+  for (const node of nodes?.values() ?? [])
+    if (!("why" in node) && showPublics(node.publics) === own) return node;
+  return undefined;
+}

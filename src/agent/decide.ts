@@ -1,0 +1,198 @@
+/** What is to be done now, by what the agent knows: each job that is needed, due and does not run begins. Pure. */
+import { nothing } from "../fabric/host-state.ts";
+import { NEVER, startOf, withJob } from "./jobs.ts";
+import { type AgentState, type Effect, type JobName, jobNames, type Now, type Rules } from "./model.ts";
+import { announcementInputs, announcementKey, announcementOf } from "./announcement.ts";
+import { fileWish, firewallWish, keyOfOffer } from "./offer.ts";
+import { makeView, tellTroubles } from "./view.ts";
+import { telling } from "./tellings.ts";
+
+interface Begun {
+  readonly state: AgentState;
+  readonly effects: readonly Effect[];
+}
+/** A job: whether it is needed, whether at once or when it is due, and how it begins. */
+interface Work {
+  readonly needed: (state: AgentState) => boolean;
+  /** True: as soon as it may. Otherwise when it is due. */
+  readonly atOnce: (state: AgentState) => boolean;
+  readonly begin: (state: AgentState, now: Now, rules: Rules) => Begun;
+}
+
+const effect = (state: AgentState, ...effects: readonly Effect[]): Begun => ({ state, effects });
+const always = (): true => true;
+const whenDue = (): false => false;
+const isRunning = ({ mode }: AgentState): boolean => mode === "running";
+const isLeaving = ({ mode }: AgentState): boolean => mode === "draining";
+
+/** Everything is known that the kernel's state is made of. */
+const isMember = ({ mode, self, joined, host, nodes }: AgentState): boolean =>
+  mode === "running" &&
+  self !== undefined &&
+  joined !== undefined &&
+  host !== undefined &&
+  nodes !== undefined;
+
+const work: { readonly [J in JobName]: Work } = {
+  config: { needed: isRunning, atOnce: whenDue, begin: (state) => effect(state, { kind: "read-config" }) },
+  host: {
+    needed: (state) => isRunning(state) && state.config !== undefined,
+    atOnce: whenDue,
+    begin: (state) =>
+      effect(
+        state,
+        ...(state.config ? [{ kind: "look-at-host", whole: state.config.network.whole } as const] : []),
+      ),
+  },
+  nodes: {
+    needed: (state) => isRunning(state) && state.config !== undefined,
+    atOnce: always,
+    begin: (state) => effect(state, { kind: "watch-nodes" }),
+  },
+  release: {
+    needed: (state) => isLeaving(state) && state.lease !== undefined,
+    atOnce: always,
+    begin: (state) =>
+      effect(state, ...(state.lease ? [{ kind: "release", lease: state.lease } as const] : [])),
+  },
+  lease: {
+    needed: (state) =>
+      isRunning(state) &&
+      !state.jobs.host.running &&
+      announcementKey(state) !== undefined &&
+      announcementKey(state) !== state.announced,
+    atOnce: always,
+    begin: beginLease,
+  },
+  hold: {
+    needed: (state) => isRunning(state) && state.lease !== undefined,
+    atOnce: always,
+    begin: (state) => effect(state, ...(state.lease ? [{ kind: "hold", lease: state.lease } as const] : [])),
+  },
+  kernel: {
+    needed: (state) =>
+      isMember(state) || (isLeaving(state) && state.lease === undefined && !state.kernel.empty),
+    atOnce: isLeaving,
+    begin: beginKernel,
+  },
+  firewall: {
+    needed: (state) => firewallWish(state) !== "keep",
+    atOnce: (state) => keyOfOffer(firewallWish(state)) !== state.protected,
+    begin: (state) => {
+      const wish = firewallWish(state);
+      if (wish === "keep") return effect(state);
+      const doing = { ...state.doing, firewall: keyOfOffer(wish) };
+      return effect({ ...state, doing }, { kind: "protect", offer: wish });
+    },
+  },
+  file: {
+    needed: (state) => fileWish(state) !== "keep",
+    atOnce: (state) => keyOfOffer(fileWish(state)) !== state.published,
+    begin: (state) => {
+      const wish = fileWish(state);
+      if (wish === "keep") return effect(state);
+      const doing = { ...state.doing, file: keyOfOffer(wish) };
+      return effect({ ...state, doing }, { kind: "publish", offer: wish });
+    },
+  },
+};
+
+function beginLease(state: AgentState): Begun {
+  const wanted = announcementOf(state);
+  if (wanted === undefined) return effect(state);
+  const doing = { ...state.doing, lease: announcementInputs(state) };
+  const before = state.self?.subnets ?? state.before;
+  return effect({ ...state, doing }, { kind: "acquire", wanted, before });
+}
+
+function beginKernel(state: AgentState, now: Now, rules: Rules): Begun {
+  if (isLeaving(state)) {
+    const { view: _, ...rest } = state;
+    const kernel = { ...state.kernel, goal: "nothing" as const };
+    return effect({ ...rest, troubles: [], kernel }, { kind: "reconcile", wanted: nothing, full: true });
+  }
+  const made = makeView(state, rules);
+  if (made === undefined) return effect(state);
+  const full = state.kernel.full || now.at >= state.kernel.fullAt;
+  const next: AgentState = {
+    ...state,
+    view: made.view,
+    troubles: made.troubles,
+    kernel: {
+      ...state.kernel,
+      full: false,
+      fullAt: full ? now.at + rules.periods.kernel : state.kernel.fullAt,
+      goal: "member",
+      empty: false,
+      links: made.wanted.links.map(({ name }) => name),
+    },
+  };
+  return effect(
+    next,
+    ...tellTroubles(state.troubles, made.troubles).map((t) => ({ kind: "tell", telling: t }) as const),
+    { kind: "reconcile", wanted: made.wanted, full },
+  );
+}
+
+/** Begins what can begin, and says when the next job can. */
+export function decide(
+  state: AgentState,
+  now: Now,
+  rules: Rules,
+): { readonly state: AgentState; readonly effects: readonly Effect[]; readonly wakeAt: number } {
+  let current = state;
+  const effects: Effect[] = [];
+  let wakeAt = NEVER;
+  for (const name of jobNames) {
+    const { needed, atOnce, begin } = work[name];
+    const job = current.jobs[name];
+    if (job.running || !needed(current)) continue;
+    const from = atOnce(current) ? job.notBefore : startOf(job);
+    if (from > now.at) {
+      wakeAt = Math.min(wakeAt, from);
+      continue;
+    }
+    const begun = begin(withJob(current, name, { running: true, due: NEVER }), now, rules);
+    current = begun.state;
+    effects.push(...begun.effects);
+  }
+  return { state: current, effects, wakeAt };
+}
+
+/** Whether this host can take containers, and whether it has left, told when it changes. */
+export function settle(state: AgentState): Begun {
+  if (isLeaving(state) && hasLeft(state))
+    return effect(
+      { ...state, mode: "drained", ready: false },
+      { kind: "tell", telling: telling("drained", "nothing of the fabric is left on this host") },
+      { kind: "ready", ready: false },
+    );
+  const ready = isReady(state);
+  if (ready === state.ready) return effect(state);
+  const text = ready
+    ? "this host takes containers: subnet, kernel, firewall and file are in place"
+    : "this host should not take new containers now";
+  return effect(
+    { ...state, ready },
+    { kind: "tell", telling: telling(ready ? "ready" : "not-ready", text) },
+    { kind: "ready", ready },
+  );
+}
+
+const hasLeft = (state: AgentState): boolean =>
+  state.lease === undefined &&
+  state.kernel.empty &&
+  state.published === keyOfOffer(undefined) &&
+  state.protected === keyOfOffer(undefined);
+
+function isReady(state: AgentState): boolean {
+  const wish = fileWish(state);
+  return (
+    isRunning(state) &&
+    state.lease !== undefined &&
+    wish !== "keep" &&
+    wish !== undefined &&
+    state.published === keyOfOffer(wish) &&
+    state.protected === keyOfOffer(firewallWish(state))
+  );
+}

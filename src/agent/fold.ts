@@ -1,0 +1,352 @@
+/** What an event means for what the agent knows. What is to be done about it is `decide.ts`. Pure. */
+import type { FabricNode } from "../fabric/model.ts";
+import type { ObjectName, Report } from "../fabric/reconcile/report.ts";
+import type { Lease, LeaseNews, Malformed, NodeNews } from "../providers/flannel/registry.ts";
+import { announcementInputs, announcementKey } from "./announcement.ts";
+import { dueAt, failed, succeeded, withJob } from "./jobs.ts";
+import type { AgentEvent, AgentState, JobName, KernelState, Now, Problem, Rules } from "./model.ts";
+import { keyOfOffer } from "./offer.ts";
+import { sameSubnets, showPublics, showSubnets } from "./show.ts";
+import { bounded, type Telling, telling, type TellingCode } from "./tellings.ts";
+
+export interface Folded {
+  readonly state: AgentState;
+  readonly tellings: readonly Telling[];
+}
+type Kind = AgentEvent["kind"];
+type Of<K extends Kind> = Extract<AgentEvent, { kind: K }>;
+interface Around {
+  readonly now: Now;
+  readonly rules: Rules;
+}
+
+/** Events of the kernel come in flocks: so long one waits for the others. */
+const GATHER_MS = 30;
+
+const only = (state: AgentState, ...tellings: readonly Telling[]): Folded => ({ state, tellings });
+
+const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around: Around) => Folded } = {
+  time: (state) => only(state),
+  "config-read": readConfig,
+  "host-read": (state, { host }, { now, rules }) => {
+    const before = state.host;
+    const next = succeeded(state, "host", now, rules.periods.host);
+    if (before?.key === host.key) return only(next);
+    const changed = viewChanged({ ...next, host }, now);
+    if (before === undefined || showPublics(before.publics) === showPublics(host.publics))
+      return only(changed);
+    const text = `the public address was ${showPublics(before.publics)} and is ${showPublics(host.publics)}`;
+    return only(changed, telling("address-changed", text));
+  },
+  nodes: (state, { news }, { now }) => foldNodes(state, news, now),
+  acquired: (state, { lease }, { now }) => foldAcquired(state, lease, now),
+  lease: (state, { news }, { now }) => foldLease(state, news, now),
+  "kernel-changed": (state, { what }, { now }) => only(dueAt(state, jobFor[what], now.at + GATHER_MS)),
+  reconciled: foldReconciled,
+  done: (state, { job }, { now, rules }) => foldDone(state, job, now, rules),
+  failed: (state, { job, why }, { now }) => foldFailed(state, job, why, now),
+  drain: (state) => {
+    if (state.mode !== "running") return only(state);
+    const text =
+      state.lease === undefined
+        ? "leaves the fabric; it has no subnet"
+        : `leaves the fabric and gives back ${showSubnets(state.lease.node.subnets)}`;
+    return only({ ...state, mode: "draining" }, telling("draining", text));
+  },
+  stop: (state, { why }) =>
+    only({ ...state, mode: "stopping" }, telling("stopping", `ends because of ${why}; the data plane stays`)),
+};
+
+const jobFor = { objects: "kernel", host: "host", rules: "firewall" } as const;
+
+/** What is known after an event, and what people are told of it. */
+export function fold(state: AgentState, event: AgentEvent, around: Around): Folded {
+  const handler = handlers[event.kind] as (s: AgentState, e: AgentEvent, a: Around) => Folded;
+  return handler(state, event, around);
+}
+
+const asFull = (state: AgentState): AgentState => ({ ...state, kernel: { ...state.kernel, full: true } });
+
+/** The kernel is to be brought in line with what is known now. */
+const viewChanged = (state: AgentState, now: Now): AgentState => dueAt(state, "kernel", now.at);
+
+function storeUp(state: AgentState, now: Now): Folded {
+  if (state.store.up) return only(state);
+  const next = { ...state, store: { up: true, since: now.at } };
+  const seconds = Math.round((now.at - state.store.since) / 1000);
+  return only(next, telling("store-back", `the store answers again after ${seconds} s`));
+}
+
+function storeDown(state: AgentState, why: string, now: Now): Folded {
+  if (!state.store.up) return only({ ...state, store: { ...state.store, why } });
+  const next = { ...state, store: { up: false, why, since: now.at } };
+  const text = `the store does not answer: ${why}; the data plane stays as it is`;
+  return only(next, telling("store-unreachable", text));
+}
+
+/** First what the one did, then what the other did with its state. */
+const then = (first: Folded, next: (state: AgentState) => Folded): Folded => {
+  const second = next(first.state);
+  return { state: second.state, tellings: [...first.tellings, ...second.tellings] };
+};
+
+function readConfig(state: AgentState, { text }: Of<"config-read">, { now, rules }: Around): Folded {
+  return then(storeUp(succeeded(state, "config", now, rules.periods.config), now), (up) => {
+    if (up.config?.text === text) {
+      const { refusedConfig, ...rest } = up;
+      if (refusedConfig === undefined) return only(up);
+      return only(rest, telling("config-loaded", "the store has the configuration again that is in use"));
+    }
+    if (up.refusedConfig?.text === text) return only(up);
+    const read = rules.readNetwork(text);
+    if (!read.ok) {
+      const stays = up.config === undefined ? "" : "; the last good one stays in use";
+      const next = { ...up, refusedConfig: { text, why: read.why } };
+      return only(next, telling("config-refused", `the network's configuration: ${read.why}${stays}`));
+    }
+    const { refusedConfig: _, ...rest } = up;
+    const network = read.value;
+    const told = `network ${showSubnets(network.whole)} over ${network.transport.type}`;
+    return only(
+      dueAt({ ...rest, config: { text, network } }, "host", now.at),
+      telling("config-loaded", told),
+    );
+  });
+}
+
+function foldNodes(state: AgentState, news: NodeNews, now: Now): Folded {
+  return then(
+    storeUp({ ...state, jobs: { ...state.jobs, nodes: { ...state.jobs.nodes, failures: 0 } } }, now),
+    (up) => {
+      const before = up.nodes;
+      const nodes = appliedNews(before, news);
+      const next = viewChanged({ ...up, nodes }, now);
+      if (before === undefined)
+        return only(next, telling("nodes-listed", `the store has ${nodes.size} nodes`));
+      return { state: next, tellings: differences(before, nodes, news, up.self?.id) };
+    },
+  );
+}
+
+function appliedNews(
+  before: ReadonlyMap<string, FabricNode | Malformed> | undefined,
+  news: NodeNews,
+): ReadonlyMap<string, FabricNode | Malformed> {
+  // What is made of a node is kept for as long as it is the same object.
+  const known = (node: FabricNode | Malformed): FabricNode | Malformed => {
+    const was = before?.get(node.id);
+    return was !== undefined && keyOf(was) === keyOf(node) ? was : node;
+  };
+  if (news.kind === "all") return new Map(news.nodes.map((node) => [node.id, known(node)]));
+  const nodes = new Map(before);
+  if (news.kind === "put") nodes.set(news.node.id, known(news.node));
+  else nodes.delete(news.id);
+  return nodes;
+}
+
+function differences(
+  before: ReadonlyMap<string, FabricNode | Malformed>,
+  after: ReadonlyMap<string, FabricNode | Malformed>,
+  news: NodeNews,
+  own: string | undefined,
+): readonly Telling[] {
+  const ids =
+    news.kind === "all"
+      ? [...new Set([...before.keys(), ...after.keys()])]
+      : [news.kind === "put" ? news.node.id : news.id];
+  const found: Record<"node-joined" | "node-changed" | "node-left", Telling[]> = {
+    "node-left": [],
+    "node-joined": [],
+    "node-changed": [],
+  };
+  for (const id of ids) {
+    const [was, is] = [before.get(id), after.get(id)];
+    if (id === own || (was === undefined && is === undefined)) continue;
+    const code = was === undefined ? "node-joined" : is === undefined ? "node-left" : "node-changed";
+    if (code === "node-changed" && keyOf(was) === keyOf(is)) continue;
+    const node = is ?? was;
+    // What cannot be read is told as refused, when the view is made.
+    if (node !== undefined && !("why" in node)) found[code].push(telling(code, showNode(node), id));
+  }
+  return Object.values(found).flatMap((list) => bounded(list, "nodes"));
+}
+
+const showNode = (node: FabricNode): string =>
+  `${showSubnets(node.subnets)} at ${showPublics(node.publics)} over ${node.backend.type}`;
+
+/** Two nodes with the same key say the same. Addresses print uniquely. */
+const keyOf = (node: FabricNode | Malformed | undefined): string =>
+  node === undefined ? "" : "why" in node ? node.why : `${showNode(node)} ${JSON.stringify(node.backend)}`;
+
+function foldAcquired(state: AgentState, lease: Lease, now: Now): Folded {
+  const { lease: inputs, ...doing } = state.doing;
+  const before = state.self?.subnets ?? state.before;
+  return then(storeUp(succeeded({ ...state, doing }, "lease", now), now), (up) => {
+    const { subnets } = lease.node;
+    const again = up.lease !== undefined && sameSubnets(up.lease.node.subnets, subnets);
+    // The lease that was held until now is another one, if only by what it announces.
+    const joined = up.config ?? up.joined;
+    const held: AgentState = {
+      ...withoutLease(up),
+      lease,
+      self: lease.node,
+      ...(joined === undefined ? {} : { joined }),
+    };
+    // What changed while it was asked for is announced next.
+    const announced = inputs === announcementInputs(up) ? announcementKey(held) : undefined;
+    const next = announced === undefined ? held : { ...held, announced };
+    const until = lease.expires === undefined ? "" : `, until ${new Date(lease.expires).toISOString()}`;
+    const text = `${showSubnets(subnets)} is this host's${until}`;
+    const tellings = [telling("lease-acquired", again ? `${text}; announced anew` : text)];
+    if (before !== undefined && !sameSubnets(before, subnets))
+      tellings.push(
+        telling(
+          "subnet-changed",
+          `the subnet was ${showSubnets(before)} and is ${showSubnets(subnets)}: containers that run keep their ` +
+            "addresses, which other hosts no longer reach; new ones come from the new subnet",
+        ),
+      );
+    return { state: viewChanged(next, now), tellings };
+  });
+}
+
+function foldLease(state: AgentState, news: LeaseNews, now: Now): Folded {
+  if (state.lease === undefined) return only(state);
+  if (news.kind === "failing") return storeDown(state, news.why, now);
+  if (news.kind === "renewed")
+    return then(storeUp(state, now), (up) => only({ ...up, lease: news.lease, self: news.lease.node }));
+  const text = `${showSubnets(state.lease.node.subnets)} is no longer this host's: ${news.why}`;
+  return only(withoutLease(state), telling("lease-lost", text));
+}
+
+/** Nothing is held any longer; what this host was stays known. */
+function withoutLease(state: AgentState): AgentState {
+  const { lease: _, announced: __, ...rest } = state;
+  return withJob(rest, "hold", { running: false, failures: 0, notBefore: 0 });
+}
+
+function foldReconciled(
+  state: AgentState,
+  { report, tookMs }: Of<"reconciled">,
+  { now, rules }: Around,
+): Folded {
+  const done = withJob(succeeded(state, "kernel", now, rules.periods.kernel), "kernel", {
+    // However large the fabric is, looking at the kernel takes a part of the time only.
+    notBefore: now.at + Math.min(500, tookMs * 4),
+  });
+  const retried =
+    report.retryInMs === undefined ? done : dueAt(done, "kernel", now.at + Math.ceil(report.retryInMs));
+  const { kernel } = state;
+  const member = kernel.goal === "member";
+  const problems = report.failures.map((f) => ({ what: nameOf(f), why: f.error.message }));
+  const fights = report.fights.map(nameOf);
+  const next: AgentState = {
+    ...retried,
+    kernel: {
+      ...retried.kernel,
+      fights,
+      problems: report.full ? problems : mergedProblems(kernel.problems, problems, report.waiting > 0),
+      empty: !member && problems.length === 0 && report.waiting === 0,
+      ...(member && state.lease !== undefined ? { triedFor: state.lease.node.id } : {}),
+    },
+  };
+  return { state: next, tellings: tellReport(kernel, next.kernel, report) };
+}
+
+/** What was refused before and waits for the next try is still a problem. */
+const mergedProblems = (
+  before: readonly Problem[],
+  now: readonly Problem[],
+  someWait: boolean,
+): readonly Problem[] => {
+  const fresh = new Set(now.map(({ what }) => what));
+  return someWait ? [...before.filter(({ what }) => !fresh.has(what)), ...now] : now;
+};
+
+const nameOf = ({ object, key }: ObjectName): string => `${object} ${key}`;
+const showProblem = ({ what, why }: Problem): string => `${what}: ${why}`;
+
+function tellReport(before: KernelState, after: KernelState, report: Report): readonly Telling[] {
+  const repaired = report.changes
+    .filter(({ action }) => action === "repaired")
+    .map((c) => telling("kernel-repaired", `${nameOf(c)} was changed or removed, and is right again`));
+  const adopted = report.changes.filter(({ action }) => action === "adopted").length;
+  const was = new Set(before.problems.map(showProblem));
+  const failures = after.problems
+    .map(showProblem)
+    .filter((text) => !was.has(text))
+    .map((text) => telling("kernel-failed", text));
+  const fought = report.fights
+    .filter((f) => !before.fights.includes(nameOf(f)))
+    .map((f) =>
+      telling(
+        "kernel-fight",
+        `${nameOf(f)} was changed ${f.repairs} times within a minute: somebody else manages it; it is put right less often`,
+      ),
+    );
+  const peace = before.fights
+    .filter((what) => !after.fights.includes(what))
+    .map((what) => telling("kernel-peace", `${what} stays as it should be`));
+  return [
+    ...(adopted > 0
+      ? [telling("kernel-adopted", `${adopted} objects were there already and are taken over`)]
+      : []),
+    ...bounded(repaired, "objects"),
+    ...bounded(fought, "objects"),
+    ...bounded(peace, "objects"),
+    ...bounded(failures, "problems"),
+    ...(was.size > 0 && after.problems.length === 0
+      ? [telling("kernel-right", "the kernel has again what it should")]
+      : []),
+  ];
+}
+
+function foldDone(state: AgentState, job: "file" | "firewall" | "release", now: Now, rules: Rules): Folded {
+  if (job === "release") {
+    if (state.lease === undefined) return only(succeeded(state, job, now));
+    const text = `${showSubnets(state.lease.node.subnets)} is given back`;
+    return only(withoutLease(succeeded(state, job, now)), telling("lease-released", text));
+  }
+  const failures = state.jobs[job].failures;
+  const { [job]: done, ...doing } = state.doing;
+  const next = { ...succeeded(state, job, now, rules.periods.firewall), doing };
+  if (job === "firewall") {
+    const known = done === undefined ? next : { ...next, protected: done };
+    return failures === 0
+      ? only(known)
+      : only(known, telling("firewall-right", "the firewall has its rules"));
+  }
+  const known = done === undefined ? next : { ...next, published: done };
+  if (done === undefined || done === state.published) return only(known);
+  if (done === keyOfOffer(undefined))
+    return only(known, telling("file-removed", "new containers find no subnet on this host"));
+  const subnets = state.lease === undefined ? "its subnet" : showSubnets(state.lease.node.subnets);
+  return only(known, telling("file-written", `new containers get addresses of ${subnets}`));
+}
+
+const failing: { readonly [J in Exclude<JobName, "config" | "nodes" | "hold" | "release">]: TellingCode } = {
+  host: "host-unclear",
+  lease: "lease-refused",
+  kernel: "kernel-failed",
+  file: "file-failed",
+  firewall: "firewall-failed",
+};
+
+function foldFailed(state: AgentState, job: JobName, why: string, now: Now): Folded {
+  // After a loss nothing is held, and that it ends is no news.
+  if (job === "hold" && state.lease === undefined) return only(withJob(state, job, { running: false }));
+  const next = failed(state, job, now);
+  if (job === "config" || job === "nodes" || job === "hold" || job === "release")
+    return storeDown(next, why, now);
+  const told = telling(failing[job], why);
+  // What failed must be done again, whatever it had done before.
+  if (job === "file") {
+    const { published: _, ...rest } = next;
+    return only(rest, told);
+  }
+  if (job === "firewall") {
+    const { protected: _, ...rest } = next;
+    return only(rest, told);
+  }
+  return only(job === "kernel" ? asFull(next) : next, told);
+}

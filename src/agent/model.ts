@@ -1,0 +1,198 @@
+/**
+ * The agent as data: what it knows, what happens to it, and what it wants done. `step.ts` goes from one to the next without
+ * a clock, a kernel or a store.
+ */
+import type { HostState } from "../fabric/host-state.ts";
+import type { Report } from "../fabric/reconcile/report.ts";
+import type { FabricNode, Publics, Subnets, Trouble, View } from "../fabric/model.ts";
+import type { viewOf } from "../fabric/view.ts";
+import type { HostFacts, Transport } from "../fabric/transport/transport.ts";
+import type { Parsed } from "../net/brand.ts";
+import type { IpPrefix } from "../net/ip.ts";
+import type { Announcement, Lease, LeaseNews, Malformed, NodeNews } from "../providers/flannel/registry.ts";
+import type { Telling } from "./tellings.ts";
+
+/** A network's configuration as its provider has read it: what the agent needs of it, and nothing else. */
+export interface Network {
+  /** All addresses of the network, out of which the hosts' subnets are. */
+  readonly whole: Subnets;
+  readonly transport: Transport;
+  /** Two networks with the same key have the same rules and file for the same host. */
+  readonly key: string;
+}
+
+/** This host, as it was looked at last. */
+export interface Host {
+  readonly facts: HostFacts;
+  /** The addresses under which it announces itself. */
+  readonly publics: Publics;
+  /** The networks of the addresses on its links. */
+  readonly locals: readonly { readonly link: string; readonly prefix: IpPrefix }[];
+  /** Two looks with the same key saw the same. */
+  readonly key: string;
+}
+
+/** What the agent does beside one another. */
+export const jobNames = [
+  "config",
+  "host",
+  "nodes",
+  "release",
+  "lease",
+  "hold",
+  "kernel",
+  "firewall",
+  "file",
+] as const;
+export type JobName = (typeof jobNames)[number];
+
+/** Times in milliseconds since the epoch. */
+export interface Job {
+  readonly running: boolean;
+  /** How often it has failed in a row. */
+  readonly failures: number;
+  /** When it is to be done next, for what is done from time to time. */
+  readonly due: number;
+  /** Not sooner than this, whatever asks for it. */
+  readonly notBefore: number;
+}
+
+/** `drained`: the subnet is given back, and nothing of the fabric is left on this host. */
+export type Mode = "running" | "draining" | "drained" | "stopping";
+
+export interface ConfigState {
+  readonly text: string;
+  readonly network: Network;
+}
+
+export interface AgentState {
+  readonly mode: Mode;
+  readonly jobs: Readonly<Record<JobName, Job>>;
+  /** The last configuration that could be used. */
+  readonly config?: ConfigState;
+  /** The one with which the subnet was taken: kernel, firewall and file go by it until there is a subnet by the next. */
+  readonly joined?: ConfigState;
+  /** The one in the store if it cannot be used. */
+  readonly refusedConfig?: { readonly text: string; readonly why: string };
+  readonly host?: Host;
+  /** This host as it is announced, or was until it lost its subnet: the data plane goes on with it. */
+  readonly self?: FabricNode;
+  /** Absent while no subnet is this host's. */
+  readonly lease?: Lease;
+  /** Subnets that this host had when the agent began. */
+  readonly before?: Subnets;
+  /** What was announced with the lease. */
+  readonly announced?: string;
+  /** Absent until the store has told all of them once. */
+  readonly nodes?: ReadonlyMap<string, FabricNode | Malformed>;
+  readonly view?: View;
+  readonly troubles: readonly Trouble[];
+  readonly kernel: KernelState;
+  /** The file that containers' addresses are made of, and the firewall's rules, as they stand: keys of offers. */
+  readonly published?: string;
+  readonly protected?: string;
+  /** What the running jobs will have done: the announcement, the file, the rules. */
+  readonly doing: Readonly<Partial<Record<"lease" | "file" | "firewall", string>>>;
+  readonly store: { readonly up: boolean; readonly why?: string; readonly since: number };
+  readonly ready: boolean;
+}
+
+export interface KernelState {
+  /** All of it is to be looked at, whatever the time. */
+  readonly full: boolean;
+  /** When all of it is to be looked at in any case. */
+  readonly fullAt: number;
+  /** What the last or running reconciliation wants: the state of a member of the fabric, or nothing. */
+  readonly goal: "member" | "nothing";
+  /** The lease that the kernel was last reconciled with; what could not be done is in `problems`. */
+  readonly triedFor?: string;
+  /** True when nothing of the fabric is left. */
+  readonly empty: boolean;
+  /** What the kernel refused; it is tried again. */
+  readonly problems: readonly Problem[];
+  /** Links of the fabric, by the last reconciliation. */
+  readonly links: readonly string[];
+  /** What somebody else changes again and again. */
+  readonly fights: readonly string[];
+}
+
+/** An object of the kernel, as `route 10.1.2.0/24`, and what is the matter with it. */
+export interface Problem {
+  readonly what: string;
+  readonly why: string;
+}
+
+export type AgentEvent =
+  | { readonly kind: "time" }
+  | { readonly kind: "config-read"; readonly text: string }
+  | { readonly kind: "host-read"; readonly host: Host }
+  | { readonly kind: "nodes"; readonly news: NodeNews }
+  | { readonly kind: "acquired"; readonly lease: Lease }
+  | { readonly kind: "lease"; readonly news: LeaseNews }
+  /**
+   * `objects`: some of the fabric's own, which the reconciler has taken note of; `host`: a link, an address or a route of the
+   * host; `rules`: the firewall.
+   */
+  | { readonly kind: "kernel-changed"; readonly what: "objects" | "host" | "rules" }
+  | { readonly kind: "reconciled"; readonly report: Report; readonly tookMs: number }
+  | { readonly kind: "done"; readonly job: "file" | "firewall" | "release" }
+  | { readonly kind: "failed"; readonly job: JobName; readonly why: string }
+  | { readonly kind: "drain" }
+  | { readonly kind: "stop"; readonly why: string };
+
+/** What a host offers to its containers, and what its firewall is to do for them. */
+export interface Offer {
+  readonly network: Network;
+  readonly self: FabricNode;
+  /** Of containers, in bytes. */
+  readonly mtuBytes: number;
+}
+
+export type Effect =
+  | { readonly kind: "read-config" }
+  /** Which of its links leads to the others depends on the families of the network. */
+  | { readonly kind: "look-at-host"; readonly whole: Subnets }
+  | { readonly kind: "watch-nodes" }
+  | {
+      readonly kind: "acquire";
+      readonly wanted: Announcement;
+      readonly before: Subnets | undefined;
+    }
+  | { readonly kind: "hold"; readonly lease: Lease }
+  | {
+      readonly kind: "reconcile";
+      readonly wanted: HostState;
+      /** False: only what changed since last time, without asking the kernel what it has. */
+      readonly full: boolean;
+    }
+  /** Absent: take it away. */
+  | { readonly kind: "publish"; readonly offer: Offer | undefined }
+  | { readonly kind: "protect"; readonly offer: Offer | undefined }
+  | { readonly kind: "release"; readonly lease: Lease }
+  | { readonly kind: "tell"; readonly telling: Telling }
+  | { readonly kind: "ready"; readonly ready: boolean }
+  /** Nothing more will be asked for. */
+  | { readonly kind: "end" };
+
+/** What the core asks of its provider: pure functions. */
+export interface Rules {
+  /** The network's configuration, from the text in the store. */
+  readonly readNetwork: (text: string) => Parsed<Network>;
+  /** The cluster without what contradicts this host or somebody who was there before. */
+  readonly viewOf: typeof viewOf;
+  /** How often to look again at what nobody tells of, in milliseconds. */
+  readonly periods: Readonly<Record<"config" | "host" | "kernel" | "firewall", number>>;
+}
+
+/** The moment of an event: milliseconds since the epoch, and a number from 0 to 1 by chance. */
+export interface Now {
+  readonly at: number;
+  readonly chance: number;
+}
+
+export interface Step {
+  readonly state: AgentState;
+  readonly effects: readonly Effect[];
+  /** When `time` is to be told, if nothing else happens before. */
+  readonly wakeAt: number;
+}

@@ -1,0 +1,121 @@
+import { describe, expect, test } from "bun:test";
+import { nothing } from "../fabric/host-state.ts";
+import type { LeaseNews, NodeNews, Registry } from "../providers/flannel/registry.ts";
+import { CONFIG, hostAt, leaseOf, nodeOf, rules } from "../testing/agent-core.ts";
+import { makeEventLog } from "./event-log.ts";
+import { makeCounters } from "./metrics.ts";
+import { type Ports, runAgent } from "./shell.ts";
+
+/** A stream that is fed by hand, until its signal. */
+function feed<T>(signal: AbortSignal) {
+  const waiting: T[] = [];
+  let changed = Promise.withResolvers<void>();
+  const ring = (): void => {
+    changed.resolve();
+    changed = Promise.withResolvers<void>();
+  };
+  signal.addEventListener("abort", ring);
+  async function* stream(): AsyncGenerator<T> {
+    while (!signal.aborted) {
+      const next = changed.promise;
+      const one = waiting.shift();
+      if (one !== undefined) yield one;
+      else await next;
+    }
+  }
+  return { stream: stream(), put: (one: T) => (waiting.push(one), ring()) };
+}
+
+/** An agent whose store and kernel are told here what to say. */
+function running() {
+  const calls: string[] = [];
+  const feeds: { lease?: (news: LeaseNews) => void; nodes?: (news: NodeNews) => void } = {};
+  const signals: AbortSignal[] = [];
+  const registry: Registry = {
+    networkConfig: async () => CONFIG,
+    acquire: async () => (calls.push("acquire"), leaseOf("10.0.1.0/24")),
+    hold: (_, signal) => {
+      calls.push("hold");
+      signals.push(signal);
+      const { stream, put } = feed<LeaseNews>(signal);
+      feeds.lease = put;
+      return stream;
+    },
+    nodes: (signal) => {
+      calls.push("nodes");
+      signals.push(signal);
+      const { stream, put } = feed<NodeNews>(signal);
+      feeds.nodes = put;
+      put({ kind: "all", nodes: [] });
+      return stream;
+    },
+    release: async () => void calls.push("release"),
+    close: () => {},
+  };
+  const events = makeEventLog();
+  const readiness: boolean[] = [];
+  const ports: Ports = {
+    rules,
+    registry,
+    events,
+    counters: makeCounters(),
+    lookAtHost: async () => hostAt("192.0.2.1"),
+    reconcile: async (wanted, full) => {
+      calls.push(`reconcile ${wanted.routes.length}${full ? " full" : ""}`);
+      return { full, changes: [], failures: [], fights: [], waiting: 0 };
+    },
+    publish: async (offer) => void calls.push(offer === undefined ? "unpublish" : "publish"),
+    protect: async () => void calls.push("protect"),
+    onReady: (ready) => void readiness.push(ready),
+  };
+  const shell = runAgent(ports);
+  /** Waits for an event of that code. */
+  const until = async (code: string): Promise<void> => {
+    const found = Promise.withResolvers<void>();
+    const stop = events.follow((event) => event.code === code && found.resolve());
+    if (events.after(0).some((event) => event.code === code)) found.resolve();
+    await found.promise;
+    stop();
+  };
+  return { shell, feeds, calls, signals, readiness, until };
+}
+
+describe("runAgent", () => {
+  test("becomes ready, hears of a node, and ends with its streams while the network stays", async () => {
+    const { shell, feeds, calls, signals, readiness, until } = running();
+    await until("ready");
+    expect(readiness).toEqual([true]);
+    feeds.nodes?.({ kind: "put", node: nodeOf("10.0.2.0/24", "192.0.2.2") });
+    await until("node-joined");
+    while (!calls.includes("reconcile 1")) await Bun.sleep(1);
+    shell.tell({ kind: "stop", why: "SIGTERM" });
+    await shell.ended;
+    expect(signals.every(({ aborted }) => aborted)).toBe(true);
+    expect(calls).not.toContain("release");
+    expect(calls).not.toContain("unpublish");
+  });
+
+  test("takes a lost lease again", async () => {
+    const { shell, feeds, calls, until } = running();
+    await until("ready");
+    feeds.lease?.({ kind: "lost", why: "it ended" });
+    await until("not-ready");
+    while (calls.filter((call) => call === "hold").length < 2) await Bun.sleep(1);
+    expect(shell.state().lease).toBeDefined();
+    shell.tell({ kind: "stop", why: "the test" });
+    await shell.ended;
+  });
+
+  test("drains in order, and lets nothing of the lease go on", async () => {
+    const { shell, calls, signals, until } = running();
+    await until("ready");
+    shell.tell({ kind: "drain" });
+    await until("drained");
+    expect(calls).toContain("reconcile 0 full");
+    expect(calls.lastIndexOf("reconcile 0 full")).toBeGreaterThan(calls.indexOf("release"));
+    expect(shell.wanted()).toBe(nothing);
+    expect(signals.filter(({ aborted }) => aborted).length).toBeGreaterThan(0);
+    shell.tell({ kind: "stop", why: "the test" });
+    await shell.ended;
+  });
+});

@@ -1,0 +1,168 @@
+/**
+ * The agent with a clock and hands: it tells the core what happens, and carries out what the core wants. What a kernel, a
+ * store, a file or a firewall is, its ports know.
+ */
+import { type HostState, nothing } from "../fabric/host-state.ts";
+import type { Report } from "../fabric/reconcile/report.ts";
+import type { Subnets } from "../fabric/model.ts";
+import type { Registry } from "../providers/flannel/registry.ts";
+import type { EventLog } from "./event-log.ts";
+import type { Counters } from "./metrics.ts";
+import type { AgentEvent, AgentState, Effect, Host, JobName, Offer, Rules } from "./model.ts";
+import { begin, step } from "./step.ts";
+
+export interface Ports {
+  readonly rules: Rules;
+  readonly registry: Registry;
+  readonly lookAtHost: (whole: Subnets) => Promise<Host>;
+  /** Changes the kernel until it has what is wanted. */
+  readonly reconcile: (wanted: HostState, full: boolean) => Promise<Report>;
+  /** Writes the file that containers' addresses are made of, or removes it. */
+  readonly publish: (offer: Offer | undefined) => Promise<void>;
+  /** Puts the firewall's rules, or removes them. */
+  readonly protect: (offer: Offer | undefined) => Promise<void>;
+  readonly events: EventLog;
+  readonly counters: Counters;
+  readonly onReady: (ready: boolean) => void;
+}
+
+export interface Shell {
+  readonly state: () => AgentState;
+  /** What the kernel was last asked to hold. */
+  readonly wanted: () => HostState;
+  readonly tell: (event: AgentEvent) => void;
+  /** Resolves when the agent has ended; the data plane stays. */
+  readonly ended: Promise<void>;
+}
+
+/** Failures are told in one line. */
+const reason = (e: unknown): string => (e instanceof Error ? e.message : String(e)).slice(0, 1_000);
+
+/** Begins to run. `before`: the subnets that this host's containers were given last. */
+export function runAgent(ports: Ports, before?: Subnets): Shell {
+  let state = begin(Date.now(), before);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const end = Promise.withResolvers<void>();
+  /** What happens while an event is being dealt with waits for its turn. */
+  const waiting: AgentEvent[] = [];
+  let busy = false;
+
+  const tell = (event: AgentEvent): void => {
+    waiting.push(event);
+    if (busy) return;
+    busy = true;
+    try {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) advance(next);
+    } finally {
+      busy = false;
+    }
+  };
+  const hands = makeHands(ports, tell, end.resolve);
+  const advance = (event: AgentEvent): void => {
+    const at = Date.now();
+    if (event.kind === "failed") ports.counters.failed(event.job);
+    const done = step(state, event, { at, chance: Math.random() }, ports.rules);
+    state = done.state;
+    for (const effect of done.effects) hands.carryOut(effect);
+    clearTimeout(timer);
+    if (Number.isFinite(done.wakeAt))
+      timer = setTimeout(() => tell({ kind: "time" }), Math.max(1, done.wakeAt - at));
+  };
+  tell({ kind: "time" });
+  return { state: () => state, wanted: hands.wanted, tell, ended: end.promise };
+}
+
+type Of<K extends Effect["kind"]> = Extract<Effect, { kind: K }>;
+
+/** Carries out what the core wants, and tells it what became of it. */
+function makeHands(
+  { registry, events, counters, ...ports }: Ports,
+  tell: (event: AgentEvent) => void,
+  end: () => void,
+): { carryOut(effect: Effect): void; wanted(): HostState } {
+  let wanted = nothing;
+  let holding = new AbortController();
+  let watching = new AbortController();
+  const once = (job: JobName, work: () => Promise<AgentEvent>): void =>
+    void work().then(tell, (e: unknown) => tell({ kind: "failed", job, why: reason(e) }));
+
+  const doers: { readonly [K in Effect["kind"]]: (effect: Of<K>) => void } = {
+    "read-config": () =>
+      once("config", async () => ({ kind: "config-read", text: await registry.networkConfig() })),
+    "look-at-host": ({ whole }) =>
+      once("host", async () => ({ kind: "host-read", host: await ports.lookAtHost(whole) })),
+    "watch-nodes": () => {
+      watching.abort();
+      watching = new AbortController();
+      const { signal } = watching;
+      follow("nodes", signal, () => asEvents("nodes", registry.nodes(signal)), tell);
+    },
+    acquire: (effect) =>
+      once("lease", async () => ({
+        kind: "acquired",
+        lease: await registry.acquire(effect.wanted, effect.before),
+      })),
+    hold: ({ lease }) => {
+      holding.abort();
+      holding = new AbortController();
+      const { signal } = holding;
+      follow("hold", signal, () => asEvents("lease", registry.hold(lease, signal)), tell);
+    },
+    release: ({ lease }) => {
+      holding.abort();
+      once("release", async () => (await registry.release(lease), { kind: "done", job: "release" }));
+    },
+    reconcile: (effect) => {
+      wanted = effect.wanted;
+      once("kernel", async () => {
+        const from = performance.now();
+        const report = await ports.reconcile(effect.wanted, effect.full);
+        const tookMs = performance.now() - from;
+        counters.reconciled(report, tookMs);
+        return { kind: "reconciled", report, tookMs };
+      });
+    },
+    publish: ({ offer }) =>
+      once("file", async () => (await ports.publish(offer), { kind: "done", job: "file" })),
+    protect: ({ offer }) =>
+      once("firewall", async () => (await ports.protect(offer), { kind: "done", job: "firewall" })),
+    tell: ({ telling }) => void events.add(telling, Date.now()),
+    ready: ({ ready }) => ports.onReady(ready),
+    end: () => {
+      holding.abort();
+      watching.abort();
+      end();
+    },
+  };
+  return {
+    carryOut: (effect) => (doers[effect.kind] as (e: Effect) => void)(effect),
+    wanted: () => wanted,
+  };
+}
+
+/** Tells what a stream says until its signal; that it ends by itself is a failure of the job. */
+function follow(
+  job: JobName,
+  signal: AbortSignal,
+  open: () => AsyncIterable<AgentEvent>,
+  tell: (event: AgentEvent) => void,
+): void {
+  const run = async (): Promise<void> => {
+    for await (const event of open()) {
+      if (signal.aborted) return;
+      tell(event);
+    }
+    throw new Error("the store ended the conversation");
+  };
+  run().catch((e: unknown) => {
+    if (!signal.aborted) tell({ kind: "failed", job, why: reason(e) });
+  });
+}
+
+/** The news of a stream, each as an event of that kind. */
+async function* asEvents<K extends "nodes" | "lease", N>(
+  kind: K,
+  stream: AsyncIterable<N>,
+): AsyncIterable<{ readonly kind: K; readonly news: N }> {
+  for await (const news of stream) yield { kind, news };
+}

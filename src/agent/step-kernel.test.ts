@@ -1,0 +1,144 @@
+/** What the agent does about the kernel, and how it ends. */
+import { describe, expect, test } from "bun:test";
+import { NetError } from "../errors.ts";
+import type { Report } from "../fabric/reconcile/report.ts";
+import { agent, CONFIG, hostAt, leaseOf, member, nodeOf, reconciled } from "../testing/agent-core.ts";
+
+describe("the kernel", () => {
+  test("is looked at within a second of an event, and every minute without one", () => {
+    const a = member();
+    a.look();
+    a.tell({ kind: "kernel-changed", what: "objects" });
+    expect(a.wakeAt).toBeLessThan(1_000);
+    a.pass(999);
+    expect(a.find("reconcile")?.full).toBe(false);
+    a.tell(reconciled());
+    a.look();
+    a.pass(70_000);
+    expect(a.find("reconcile")?.full).toBe(true);
+  });
+
+  test("is not read anew for one more node", () => {
+    const a = member();
+    a.tell({ kind: "nodes", news: { kind: "put", node: nodeOf("10.0.2.0/24", "192.0.2.2") } });
+    a.pass(10);
+    expect(a.find("reconcile")?.full).toBe(false);
+  });
+
+  test("is read anew every minute, however many nodes come", () => {
+    const a = member();
+    let full = 0;
+    for (let i = 0; i < 200; i++) {
+      a.tell({
+        kind: "nodes",
+        news: { kind: "put", node: nodeOf(`10.0.${i + 2}.0/24`, `192.0.2.${i + 2}`) },
+      });
+      a.pass(1_000);
+      for (const e of a.look())
+        if (e.kind === "reconcile") {
+          full += e.full ? 1 : 0;
+          a.tell(reconciled());
+        }
+    }
+    expect(full).toBeGreaterThanOrEqual(3);
+    expect(full).toBeLessThanOrEqual(5);
+  });
+
+  test("that somebody changed is told, and a fight once at its beginning and its end", () => {
+    const a = member();
+    const route = { object: "route", key: "10.0.2.0/24" } as const;
+    const look = (report: Partial<Report>): readonly string[] => {
+      a.tell({ kind: "kernel-changed", what: "objects" });
+      a.pass(1_000);
+      a.look();
+      a.tell(reconciled(report));
+      return a.told();
+    };
+    expect(look({ changes: [{ ...route, action: "repaired" }] })).toEqual(["kernel-repaired"]);
+    expect(look({ changes: [{ ...route, action: "added" }] })).toEqual([]);
+    const fights = [{ ...route, repairs: 6 }];
+    expect(look({ fights })).toEqual(["kernel-fight"]);
+    expect(look({ fights })).toEqual([]);
+    expect(look({})).toEqual(["kernel-peace"]);
+  });
+
+  test("that refuses something is tried again when the reconciler says so, and the rest goes on", () => {
+    const a = member();
+    const failures = [
+      {
+        object: "route",
+        key: "10.0.2.0/24",
+        error: new NetError("netlink/refused", { request: "RTM_NEWROUTE", errno: "ENETUNREACH" }),
+      },
+    ] as const;
+    a.tell({ kind: "kernel-changed", what: "objects" });
+    a.pass(100);
+    a.look();
+    a.tell(reconciled({ failures, retryInMs: 1_000 }));
+    expect(a.told()).toEqual(["kernel-failed"]);
+    expect(a.state.ready).toBe(true);
+    a.pass(1_000);
+    expect(a.find("reconcile")?.full).toBe(false);
+    a.look();
+    a.tell(reconciled({ full: false, waiting: 1 }));
+    expect(a.state.kernel.problems).toHaveLength(1);
+    a.tell({ kind: "kernel-changed", what: "objects" });
+    a.pass(1_000);
+    a.look();
+    a.tell(reconciled());
+    expect(a.told()).toEqual(["kernel-right"]);
+  });
+
+  test("that has everything from before is taken over, in one line", () => {
+    const a = agent();
+    a.tell({ kind: "time" });
+    a.tell({ kind: "config-read", text: CONFIG });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    a.tell({ kind: "nodes", news: { kind: "all", nodes: [] } });
+    a.tell({ kind: "acquired", lease: leaseOf("10.0.1.0/24") });
+    a.look();
+    const adopted = (key: string) => ({ object: "route", key, action: "adopted" }) as const;
+    a.tell(reconciled({ changes: [adopted("10.0.2.0/24"), adopted("10.0.3.0/24")] }));
+    expect(a.told()).toEqual(["kernel-adopted"]);
+  });
+});
+
+describe("an agent that ends", () => {
+  test("by a signal leaves everything as it is", () => {
+    const a = member();
+    a.tell({ kind: "stop", why: "SIGTERM" });
+    expect(a.wanted()).toEqual(["stopping", "end"]);
+    a.tell({ kind: "nodes", news: { kind: "all", nodes: [] } });
+    a.pass(100_000);
+    expect(a.wanted()).toEqual([]);
+  });
+
+  test("by drain takes the file away, gives the lease back, and then takes everything out of the kernel", () => {
+    const a = member("10.0.1.0/24", [nodeOf("10.0.2.0/24", "192.0.2.2")]);
+    a.tell({ kind: "drain" });
+    expect(a.wanted()).toEqual(["draining", "release", "publish", "not-ready", "ready=false"]);
+    a.tell({ kind: "done", job: "file" });
+    a.tell({ kind: "done", job: "release" });
+    a.pass(600);
+    expect(a.find("reconcile")?.wanted.links).toEqual([]);
+    expect(a.wanted()).toEqual(["file-removed", "lease-released", "protect", "reconcile"]);
+    a.tell({ kind: "done", job: "firewall" });
+    a.tell(reconciled());
+    expect(a.told()).toEqual(["drained"]);
+    a.pass(200_000);
+    expect(a.wanted()).toEqual([]);
+  });
+
+  test("by drain while the store is away waits for it, with the data plane in place", () => {
+    const a = member();
+    a.tell({ kind: "drain" });
+    a.tell({ kind: "done", job: "file" });
+    a.look();
+    a.tell({ kind: "failed", job: "release", why: "timeout" });
+    a.pass(10_000);
+    const wanted = a.wanted();
+    expect(wanted).toContain("release");
+    expect(wanted).not.toContain("reconcile");
+    expect(a.state.mode).toBe("draining");
+  });
+});

@@ -1,0 +1,68 @@
+/** The cluster as this host may use it, and what its kernel should hold for it. Pure. */
+import type { HostState } from "../fabric/host-state.ts";
+import type { FabricNode, Trouble, UnreadableNode, View } from "../fabric/model.ts";
+import { type IpPrefix, overlaps, width } from "../net/ip.ts";
+import type { AgentState, Host, Rules } from "./model.ts";
+import { bounded, type Telling, telling } from "./tellings.ts";
+
+export interface Made {
+  readonly view: View;
+  readonly wanted: HostState;
+  readonly troubles: readonly Trouble[];
+}
+
+/** Undefined as long as something is not known that it is made of. */
+export function makeView(state: AgentState, rules: Rules): Made | undefined {
+  const { joined, host, self, nodes } = state;
+  if (joined === undefined || host === undefined || self === undefined || nodes === undefined)
+    return undefined;
+  const { whole, transport } = joined.network;
+  const troubles: Trouble[] = [];
+  const usable: (FabricNode | UnreadableNode)[] = [];
+  const locals = foreignLocals(host, state.kernel.links);
+  for (const node of nodes.values()) {
+    const own = "why" in node || node.id === self.id ? undefined : overlapWith(locals, node);
+    if (own === undefined) usable.push(node);
+    else troubles.push({ code: "subnet-overlap", node: node.id, why: own });
+  }
+  const checked = rules.viewOf({ network: whole, self, nodes: usable, publics: transport.publics });
+  const desired = transport.desired(checked.view, host.facts);
+  return {
+    view: checked.view,
+    wanted: desired.state,
+    troubles: [...troubles, ...checked.troubles, ...desired.troubles],
+  };
+}
+
+type Locals = Host["locals"];
+
+/** Networks on links that are not the fabric's: those of containers that still have an earlier subnet, above all. */
+const foreignLocals = ({ locals }: Host, links: readonly string[]): Locals =>
+  locals.filter(({ link, prefix }) => prefix.bits < width(prefix.ip) && !links.includes(link));
+
+/** A route to the peer would take away what this host reaches by one of its own links. */
+function overlapWith(locals: Locals, { subnets }: FabricNode): string | undefined {
+  for (const subnet of [subnets.v4, subnets.v6]) {
+    if (subnet === undefined) continue;
+    const found = locals.find(({ prefix }: { readonly prefix: IpPrefix }) => overlaps(prefix, subnet));
+    if (found !== undefined)
+      return `${subnet.text} overlaps ${found.prefix.text}, which this host has on ${found.link}`;
+  }
+  return undefined;
+}
+
+const keyOf = ({ code, node, why }: Trouble): string => `${code} ${node} ${why}`;
+
+/** What is new among the troubles, and which nodes are free of them now. */
+export function tellTroubles(before: readonly Trouble[], after: readonly Trouble[]): readonly Telling[] {
+  if (before.length === 0 && after.length === 0) return [];
+  const known = new Set(before.map(keyOf));
+  const troubled = new Set(after.map(({ node }) => node));
+  const refused = after
+    .filter((t) => !known.has(keyOf(t)))
+    .map((t) => telling("node-refused", `${t.code}: ${t.why}`, t.node));
+  const accepted = [...new Set(before.map(({ node }) => node))]
+    .filter((node) => !troubled.has(node))
+    .map((node) => telling("node-accepted", "nothing is wrong with it any more, or it is gone", node));
+  return [...bounded(refused, "nodes"), ...bounded(accepted, "nodes")];
+}

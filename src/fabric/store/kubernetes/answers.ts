@@ -1,7 +1,7 @@
 /** What the API server answered: bodies and lines up to a bound, and its refusals as errors of ours. */
 import { NetError } from "../../../errors.ts";
 import { type Members, members, words } from "../shape.ts";
-import type { Answer } from "./http.ts";
+import type { Answer } from "../http.ts";
 
 /** A page of 200 nodes, each with the names of 50 images, has about 5 megabytes. */
 export const BODY_BYTES = 64 * 1024 * 1024;

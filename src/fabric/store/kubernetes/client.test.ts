@@ -15,7 +15,7 @@ import { certificateAuthority } from "../../../testing/x509.ts";
 import { inCluster, parseKubeconfig } from "./access.ts";
 import { jsonBody, jsonLines } from "./answers.ts";
 import { KUBE_TIMES, type KubeClient, kubeClient } from "./client.ts";
-import type { Answer } from "./http.ts";
+import type { Answer } from "../http.ts";
 
 const NODES = { resource: "nodes" };
 const quick = { ...KUBE_TIMES, answerMs: 2000, watchIdleMs: 2000 };

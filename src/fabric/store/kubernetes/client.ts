@@ -3,11 +3,12 @@
  * store/unavailable (try again), store/denied (somebody has to act), store/compacted (list again) or try-again (somebody else
  * was quicker).
  */
+import type { Answer, Exchange } from "../http.ts";
 import type { Members } from "../shape.ts";
 import { members, words } from "../shape.ts";
 import type { ClusterAccess } from "./access.ts";
 import { errorOf, jsonBody, jsonLines, refusalOf, unusable } from "./answers.ts";
-import { type Answer, exchange, type Exchange } from "./http.ts";
+import { exchange } from "./http.ts";
 import { pause } from "./pause.ts";
 
 /** What is asked for. `group` is empty for the core's kinds. */

@@ -1,166 +1,20 @@
-/**
- * One exchange with the API server over a connection of its own. `node:https` and not `fetch`: that sends what it is given
- * through whatever proxy the environment names (decision 23). Everything is bounded: the head by the parser, the time until it
- * comes and between two pieces of the body by timers, the body by who reads it.
- */
-import { type ClientRequest, type IncomingMessage, request as plainRequest } from "node:http";
-import { request as tlsRequest, type RequestOptions } from "node:https";
-import { NetError } from "../../../errors.ts";
+/** One exchange with the API server, with the credentials of the moment. */
+import { type Answer, exchange as exchangeWith, type Exchange } from "../http.ts";
 import type { ClusterAccess } from "./access.ts";
 import { readCredentials } from "./credentials.ts";
 
-export interface Exchange {
-  readonly method: "GET" | "PATCH" | "POST" | "DELETE";
-  /** With its query; below the server's own path. */
-  readonly path: string;
-  readonly body?: { readonly type: string; readonly text: string };
-  /** Milliseconds until the head of the answer is here, connecting included. */
-  readonly headWithinMs: number;
-  /** Milliseconds that may pass without a byte of the body. */
-  readonly idleMs: number;
-  readonly signal?: AbortSignal;
-}
-
-export interface Answer extends Disposable {
-  readonly status: number;
-  readonly header: (name: string) => string | undefined;
-  /** The bytes of the body as they come; ends with store/unavailable if they stop before they should. */
-  readonly body: AsyncIterable<Uint8Array>;
-}
-
 /** @throws store/unavailable if there is no answer; the signal's reason if it fired */
 export async function exchange(access: ClusterAccess, options: Exchange): Promise<Answer> {
-  options.signal?.throwIfAborted();
-  const store = access.server.host;
-  const failure = (why: string, cause?: unknown): NetError =>
-    new NetError("store/unavailable", { store: `Kubernetes at ${store}`, why }, { cause });
-  const late = (ms: number): NetError => failure(`no answer within ${ms / 1000} s`);
-  const outgoing = begin(access, options);
-  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-  outgoing.on("response", resolve);
-  // Errors that come later are told by the body.
-  outgoing.on("error", (e) => reject(failure(sentenceOf(e), e)));
-  const cancel = (): void => {
-    reject(options.signal?.reason);
-    outgoing.destroy();
-  };
-  options.signal?.addEventListener("abort", cancel, { once: true });
-  const timer = setTimeout(() => {
-    reject(late(options.headWithinMs));
-    outgoing.destroy();
-  }, options.headWithinMs);
-  const end = (): void => {
-    options.signal?.removeEventListener("abort", cancel);
-    outgoing.destroy();
-  };
-  try {
-    outgoing.end(options.body?.text);
-    const incoming = await promise;
-    return {
-      status: incoming.statusCode ?? 0,
-      header: (name) => [incoming.headers[name]].flat()[0],
-      body: bodyOf(incoming, options, failure),
-      [Symbol.dispose]: end,
-    };
-  } catch (e) {
-    end();
-    throw e;
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function begin(access: ClusterAccess, { method, path, body }: Exchange): ClientRequest {
   const { server, serverName } = access;
   const { authority, certificate, key, authorization } = readCredentials(access);
-  const isIp6 = server.hostname.startsWith("[");
-  const options: RequestOptions = {
-    method,
-    host: isIp6 ? server.hostname.slice(1, -1) : server.hostname,
-    port: server.port === "" ? (server.protocol === "https:" ? 443 : 80) : Number(server.port),
-    path: `${server.pathname.replace(/\/$/, "")}${path}`,
-    agent: false,
-    headers: {
-      accept: "application/json",
-      "user-agent": "heddle",
-      ...(authorization === undefined ? {} : { authorization }),
-      ...(body === undefined
-        ? {}
-        : { "content-type": body.type, "content-length": String(Buffer.byteLength(body.text)) }),
-    },
+  const tls = {
+    ...(authority === undefined ? {} : { ca: authority }),
+    ...(certificate === undefined ? {} : { cert: certificate }),
+    ...(key === undefined ? {} : { key }),
+    ...(serverName === undefined ? {} : { serverName }),
   };
-  if (server.protocol === "http:") return plainRequest(options);
-  try {
-    return tlsRequest({
-      ...options,
-      rejectUnauthorized: true,
-      ...(serverName === undefined ? {} : { servername: serverName }),
-      ...(authority === undefined ? {} : { ca: authority }),
-      ...(certificate === undefined ? {} : { cert: certificate }),
-      ...(key === undefined ? {} : { key }),
-    });
-  } catch (e) {
-    // Certificates and keys are read here for the first time.
-    throw new NetError(
-      "store/denied",
-      { store: `Kubernetes at ${server.host}`, why: `the certificates cannot be used: ${sentenceOf(e)}` },
-      { cause: e },
-    );
-  }
-}
-
-async function* bodyOf(
-  incoming: IncomingMessage,
-  { idleMs, signal }: Exchange,
-  failure: (why: string, cause?: unknown) => NetError,
-): AsyncGenerator<Uint8Array> {
-  let silent = false;
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const listen = (): void => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      silent = true;
-      incoming.destroy();
-    }, idleMs);
-  };
-  listen();
-  try {
-    for await (const chunk of incoming as AsyncIterable<Uint8Array>) {
-      // Who takes a piece may work on it for long.
-      clearTimeout(timer);
-      yield chunk;
-      listen();
-    }
-    if (!incoming.complete && !silent) throw failure("the answer breaks off");
-  } catch (e) {
-    signal?.throwIfAborted();
-    if (silent || e instanceof NetError) throw silent ? failure(`nothing came for ${idleMs / 1000} s`) : e;
-    throw failure(`the answer breaks off: ${sentenceOf(e)}`, e);
-  } finally {
-    clearTimeout(timer);
-    incoming.destroy();
-  }
-}
-
-/** An error of the network or of TLS, in a few words. */
-function sentenceOf(e: unknown): string {
-  const { code, message } = e as { readonly code?: unknown; readonly message?: unknown };
-  const known: Readonly<Record<string, string>> = {
-    ECONNREFUSED: "nobody listens there",
-    ECONNRESET: "the connection was cut",
-    ENOTFOUND: "the name is not known",
-    EAI_AGAIN: "the name could not be looked up",
-    SELF_SIGNED_CERT_IN_CHAIN: "the server's certificate is signed by an authority that is not trusted",
-    DEPTH_ZERO_SELF_SIGNED_CERT: "the server's certificate is signed by itself",
-    UNABLE_TO_VERIFY_LEAF_SIGNATURE: "the server's certificate is signed by an authority that is not trusted",
-    UNABLE_TO_GET_ISSUER_CERT: "the server's certificate is signed by an authority that is not trusted",
-    UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
-      "the server's certificate is signed by an authority that is not trusted",
-    CERT_SIGNATURE_FAILURE: "the server's certificate is signed by an authority that is not trusted",
-    CERT_HAS_EXPIRED: "the server's certificate has expired",
-    ERR_TLS_CERT_ALTNAME_INVALID: "the server's certificate is for other names (tls-server-name names one)",
-  };
-  const name = typeof code === "string" ? code : "";
-  const said = typeof message === "string" ? message : String(e);
-  return known[name] === undefined ? said.slice(0, 200) : `${known[name]} (${name})`;
+  return exchangeWith(
+    { name: `Kubernetes at ${server.host}`, url: server, tls },
+    { ...options, ...(authorization === undefined ? {} : { headers: { authorization } }) },
+  );
 }

@@ -13,7 +13,11 @@ const [, , word, ...rest] = process.argv;
 /** A small file that names this program as its interpreter is a plugin by its own name (`#!/opt/cni/bin/heddle as-plugin`). */
 const interprets = word === "as-plugin" ? rest[0] : undefined;
 const name = calledAs(interprets ?? process.argv0);
-if (name === "dhcp" && word === "daemon") {
+if (!Bun.isMainThread) {
+  // A thread of the forwarder: the one command that has any.
+  const { serveAsWorker } = await import("./forwarder/worker.ts");
+  serveAsWorker();
+} else if (name === "dhcp" && word === "daemon") {
   // As the reference's daemon is started.
   const { runCommandLine } = await import("./cli/program.ts");
   process.exitCode = await runCommandLine("heddle", ["dhcp-daemon", ...rest]);

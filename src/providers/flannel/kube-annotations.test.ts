@@ -40,6 +40,7 @@ describe("annotations", () => {
     ["host-gw", { type: "host-gw" }, { v4: address("192.0.2.1") }, ["data4", "public4"]],
     ["host-gw of both families", { type: "host-gw" }, dualPublics, ["data4", "public4", "data6", "public6"]],
     ["ipip, which has no IPv6", { type: "ipip" }, dualPublics, ["data4", "public4"]],
+    ["udp, which it does not name", { type: "" }, { v4: address("192.0.2.1") }, ["data4", "public4"]],
     [
       "wireguard with one device",
       { type: "wireguard", v4: { PublicKey: "k" } },

@@ -55,18 +55,15 @@ export function annotationNames(prefix: string): AnnotationNames {
 export type Written = Readonly<Record<string, string | undefined>>;
 
 /**
- * The annotations of an announcement. What the node's annotations say in `public-ip-overwrite` is announced in place of the
- * address.
+ * The annotations of an announcement. What people have written on the node, in `public-ip-overwrite` or `node-public-ip`, is
+ * announced in place of the address.
  * @throws config/invalid if that is no address
  */
 export function writtenOf(names: AnnotationNames, wanted: Announcement, current: Annotations): Written {
   const { publics, backend } = wanted;
-  const overwritten = (key: "overwrite4" | "overwrite6", family: Family): Ip | undefined => {
-    const text = current[names[key]] ?? "";
-    const ip = text === "" ? good(undefined) : ipOf(text, family);
-    if (!ip.ok) throw new NetError("config/invalid", { field: `annotation ${names[key]}`, why: ip.why });
-    return ip.value;
-  };
+  const own = nodePublics(names, current);
+  const overwritten = (key: "overwrite4" | "overwrite6", family: Family): Ip | undefined =>
+    ipOfPeople(names[key], current, family) ?? own[family === 4 ? "v4" : "v6"];
   const v4 = publics.v4 !== undefined && hasData(backend, "v4");
   const v6 = publics.v6 !== undefined && hasData(backend, "v6");
   return {
@@ -79,16 +76,14 @@ export function writtenOf(names: AnnotationNames, wanted: Announcement, current:
   };
 }
 
-/** Backends whose devices are told apart by family, and those that speak IPv6 and have nothing to tell. */
-const TELLING = ["vxlan", "wireguard"];
+/** Backends that write a family only if they have something to tell of it; the rest of them have no IPv6. */
+const TELLING = { v4: ["vxlan"], v6: ["vxlan", "wireguard"] } as const;
 const SPEAKING_IPV6 = ["host-gw", "extension"];
 
-/** Whether flanneld writes the annotations of a family: it leaves out what has no device, and IPv6 where it knows none. */
-function hasData({ type, v4, v6 }: BackendData, family: "v4" | "v6"): boolean {
-  const data = family === "v4" ? v4 : v6;
-  if (TELLING.includes(type) || (family === "v6" && !SPEAKING_IPV6.includes(type)))
-    return data !== undefined && data !== null;
-  return true;
+/** Whether flanneld writes the annotations of a family. */
+function hasData({ type, ...data }: BackendData, family: "v4" | "v6"): boolean {
+  if (TELLING[family].some((one) => one === type)) return data[family] !== undefined && data[family] !== null;
+  return family === "v4" || SPEAKING_IPV6.includes(type);
 }
 
 /** The annotations of a host that leaves. */
@@ -136,14 +131,16 @@ export function readAnnouncement(names: AnnotationNames, current: Annotations): 
 
 /** What somebody has written on a node to be announced by it, as `--public-ip` and `--public-ipv6` do. @throws config/invalid */
 export function nodePublics(names: AnnotationNames, current: Annotations): Publics {
-  const read = (key: "node4" | "node6", family: Family): Ip | undefined => {
-    const ip = publicOf(current, names[key], family);
-    if (ip.ok) return ip.value;
-    throw new NetError("config/invalid", { field: "annotation", why: ip.why });
-  };
-  const v4 = read("node4", 4);
-  const v6 = read("node6", 6);
+  const v4 = ipOfPeople(names.node4, current, 4);
+  const v6 = ipOfPeople(names.node6, current, 6);
   return { ...(v4 && { v4 }), ...(v6 && { v6 }) };
+}
+
+function ipOfPeople(name: string, current: Annotations, family: Family): Ip | undefined {
+  const text = current[name] ?? "";
+  const ip = text === "" ? good(undefined) : ipOf(text, family);
+  if (!ip.ok) throw new NetError("config/invalid", { field: `annotation ${name}`, why: ip.why });
+  return ip.value;
 }
 
 function publicOf(current: Annotations, name: string, family: Family): Parsed<Ip | undefined> {

@@ -14,7 +14,7 @@ import {
   Told,
 } from "../../testing/registry-contract.ts";
 import { ANNOTATION_PREFIX, annotationNames } from "./kube-annotations.ts";
-import { type KubeRegistryOptions, nodeNameOf } from "./kube-registry.ts";
+import type { KubeRegistryOptions } from "./kube-registry.ts";
 import type { LeaseNews } from "./registry.ts";
 
 const prefixOf = (text: string): IpPrefix => {
@@ -155,6 +155,8 @@ describe("acquiring the node's subnet", () => {
     const { node } = await registry.acquire(announcementOf(0), undefined);
     expect(node.publics.v4?.text).toBe("203.0.113.9");
     expect(s.annotations("host0")).toMatchObject({ ...annotations, [names.public4]: "203.0.113.9" });
+    s.change("host0", (n) => withMetadata(n, { annotations: { [names.node4]: "192.0.2.77" } }));
+    expect((await registry.acquire(announcementOf(0), undefined)).node.publics.v4?.text).toBe("192.0.2.77");
     s.change("host0", (n) => withMetadata(n, { annotations: { [names.overwrite4]: "nonsense" } }));
     expect((await failureOf(registry.acquire(announcementOf(0), undefined))).message).toContain(
       'annotation flannel.alpha.coreos.com/public-ip-overwrite: "nonsense"',
@@ -295,17 +297,17 @@ describe("holding it", () => {
 });
 
 describe("the name of the node", () => {
-  test("is told, or the pod knows it", async () => {
+  test("is known to the pod, once it is on one", async () => {
     await using s = await flannelCluster(config);
-    expect(await nodeNameOf(s.client, { name: "host7" })).toBe("host7");
-    const source = { pod: "heddle-x", namespace: "default" };
-    expect((await failureOf(nodeNameOf(s.client, source))).message).toContain("no pod default/heddle-x");
+    s.server().create("", "nodes", nodeObject("host2", ["10.244.2.0/24"]));
+    const registry = s.open("", { node: { pod: "heddle-x", namespace: "default" } });
+    const acquire = () => registry.acquire(announcementOf(0), undefined);
+    expect((await failureOf(acquire())).message).toContain("no pod default/heddle-x");
     const metadata = { name: "heddle-x", namespace: "default" };
     s.server().create("", "pods", { metadata, spec: { containers: [{ name: "a" }] } });
-    expect((await failureOf(nodeNameOf(s.client, source))).message).toContain("is on no node yet");
-    const key = "/pods/default/heddle-x";
-    s.server().store.write(key, () => ({ metadata, spec: { nodeName: "host2" } }));
-    expect(await nodeNameOf(s.client, source)).toBe("host2");
+    expect((await failureOf(acquire())).message).toContain("is on no node yet");
+    s.server().store.write("/pods/default/heddle-x", () => ({ metadata, spec: { nodeName: "host2" } }));
+    expect((await acquire()).node.id).toBe("host2");
   });
 });
 

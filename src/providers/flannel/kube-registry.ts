@@ -5,7 +5,8 @@
 import { readFileSync } from "node:fs";
 import { fromSystem, NetError } from "../../errors.ts";
 import type { Publics, Subnets } from "../../fabric/model.ts";
-import type { KubeClient, KubeObject } from "../../fabric/store/kubernetes/client.ts";
+import { type AccessOptions, clusterAccess } from "../../fabric/store/kubernetes/access.ts";
+import { kubeClient, type KubeClient, type KubeObject } from "../../fabric/store/kubernetes/client.ts";
 import { follow, type ObjectNews } from "../../fabric/store/kubernetes/informer.ts";
 import type { Backoff } from "../../fabric/store/kubernetes/pause.ts";
 import { contains } from "../../net/ip.ts";
@@ -23,12 +24,13 @@ import {
 } from "./kube-annotations.ts";
 import { holdNode, type KubeHeld, NODES } from "./kube-hold.ts";
 import { annotationsOf, fabricNodeOf, type Families, subnetsOf } from "./kube-node.ts";
+import type { KubernetesOptions } from "./options.ts";
 import type { Announcement, Lease, LeaseNews, NodeNews, Registry } from "./registry.ts";
 
 export interface KubeRegistryOptions {
   readonly client: KubeClient;
-  /** This host's node. */
-  readonly nodeName: string;
+  /** Which node is this host's; a pod is asked for it when it is needed. */
+  readonly node: NodeSource;
   /** The file with the network's configuration, as a ConfigMap is mounted. */
   readonly configPath: string;
   /** `flannel.alpha.coreos.com` unless told. */
@@ -48,11 +50,37 @@ export interface KubeRegistry extends Registry {
 /** @throws config/invalid if the prefix is none */
 export const openKubeRegistry = (options: KubeRegistryOptions): KubeRegistry => new NodesRegistry(options);
 
+/**
+ * The same by flanneld's flags and variables. Nothing is asked of the cluster yet.
+ * @throws config/invalid, config/unsupported, env/invalid, sys/call about how the cluster is reached
+ */
+export function kubeRegistryOf(
+  { node, netConfigPath, annotationPrefix, setNodeNetworkUnavailable, ...where }: KubernetesOptions,
+  env: AccessOptions["env"],
+  ready?: Promise<unknown>,
+): KubeRegistry {
+  const { kubeconfigFile: kubeconfig, apiUrl } = where;
+  const access = clusterAccess({
+    env,
+    ...(kubeconfig === undefined ? {} : { kubeconfig }),
+    ...(apiUrl === undefined ? {} : { apiUrl }),
+  });
+  return openKubeRegistry({
+    client: kubeClient(access),
+    node,
+    configPath: netConfigPath,
+    annotationPrefix,
+    setNetworkUnavailable: setNodeNetworkUnavailable,
+    ...(ready === undefined ? {} : { ready }),
+  });
+}
+
 class NodesRegistry implements KubeRegistry {
   private readonly options: KubeRegistryOptions;
   private readonly names: AnnotationNames;
   private readonly closing = new AbortController();
   private held: KubeHeld | undefined;
+  private nodeName: string | undefined;
 
   constructor(options: KubeRegistryOptions) {
     this.options = options;
@@ -124,8 +152,7 @@ class NodesRegistry implements KubeRegistry {
 
   async release(lease: Lease): Promise<void> {
     if (this.held?.node.id === lease.node.id) this.held.isReleased = true;
-    const { client, nodeName } = this.options;
-    const node = await client.get(NODES, nodeName, this.closing.signal);
+    const node = await this.options.client.get(NODES, lease.node.id, this.closing.signal);
     if (node !== undefined) await this.write(node, nothingWritten(this.names));
   }
 
@@ -134,7 +161,8 @@ class NodesRegistry implements KubeRegistry {
   }
 
   private async ownNode(): Promise<KubeObject> {
-    const { client, nodeName } = this.options;
+    const { client, node: source } = this.options;
+    const nodeName = (this.nodeName ??= await nodeNameOf(client, source));
     const node = await client.get(NODES, nodeName, this.closing.signal);
     if (node !== undefined) return node;
     throw new NetError("try-again", {
@@ -209,8 +237,8 @@ function nodeNewsOf(news: ObjectNews<NonNullable<ReturnType<typeof fabricNodeOf>
 /** Which node a host is: it was told, or its pod knows. */
 export type NodeSource = { readonly name: string } | { readonly pod: string; readonly namespace: string };
 
-/** The name of this host's node. @throws try-again while the pod is on no node or not there */
-export async function nodeNameOf(client: KubeClient, source: NodeSource): Promise<string> {
+/** @throws try-again while the pod is on no node or not there */
+async function nodeNameOf(client: KubeClient, source: NodeSource): Promise<string> {
   if ("name" in source) return source.name;
   const { pod, namespace } = source;
   const found = await client.get({ resource: "pods", namespace }, pod);

@@ -77,7 +77,7 @@ export async function flannelCluster(text: string): Promise<FlannelCluster> {
     open: (nodeName, more = {}) => {
       const registry = openKubeRegistry({
         client,
-        nodeName,
+        node: { name: nodeName },
         configPath: temp.in("net-conf.json"),
         backoff: { firstMs: 20, maxMs: 200 },
         ...more,

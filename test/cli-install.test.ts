@@ -114,6 +114,33 @@ describe("heddle install", () => {
     expect(existsSync(dir.in(abandoned))).toBe(false);
   });
 
+  test("--conflist places a network's configuration after the plugins, if it is one", async () => {
+    using dir = tempDir();
+    const list = (name: string): string =>
+      JSON.stringify({ cniVersion: "1.0.0", name, plugins: [{ type: "bridge" }] });
+    const to = dir.in("net.d", "10-mine.conflist");
+    const place = (text: string) => {
+      writeFileSync(dir.in("list.json"), text);
+      return installTo(dir.in("bin"), [`--conflist=${dir.in("list.json")}`, `--conflist-to=${to}`]);
+    };
+    expect((await place("{}")).code).toBe(1);
+    expect(existsSync(to)).toBe(false);
+    for (const [name, what] of [
+      ["a", "created"],
+      ["a", "unchanged"],
+      ["b", "replaced"],
+    ] as const) {
+      const { code, stdout } = await place(list(name));
+      expect([code, stdout.trimEnd().split("\n").at(-1)]).toEqual([0, `${what.padEnd(9)}  ${to}`]);
+      expect(readFileSync(to, "utf8")).toBe(list(name));
+    }
+    expect(statSync(to).mode & 0o777).toBe(0o644);
+    expect(readdirSync(dir.in("net.d"))).toEqual(["10-mine.conflist"]);
+    expect((await installTo(dir.in("bin"), [`--conflist-to=${to}`])).stderr).toContain(
+      "--conflist has to say what",
+    );
+  });
+
   test("a directory that cannot be made is one clear error", async () => {
     const { code, stderr } = await installTo("/proc/nowhere/bin");
     expect(code).toBe(1);

@@ -1,0 +1,31 @@
+/** Puts a network's configuration where container runtimes look for it, as one rename; what is wrong with it is told first. */
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname } from "node:path";
+import { readText } from "../cni/load.ts";
+import { parseNetworkList } from "../cni/list.ts";
+import { fromSystem } from "../errors.ts";
+
+/** Where a list is placed unless it is told: under its own name. */
+export const conflistPath = (from: string): string =>
+  `/etc/cni/net.d/${basename(from).replace(/\.[^.]*$/, "")}.conflist`;
+
+/**
+ * The file `to` holds the list of `from` afterwards.
+ * @throws decode/malformed, config/invalid, version/incompatible about the list; sys/call
+ */
+export function installConflist(from: string, to: string): "created" | "replaced" | "unchanged" {
+  const text = readText(from);
+  parseNetworkList(text, from, () => []);
+  const temporary = `${to}.heddle-install-${process.pid}`;
+  try {
+    const before = existsSync(to) ? readFileSync(to, "utf8") : undefined;
+    if (before === text) return "unchanged";
+    mkdirSync(dirname(to), { recursive: true, mode: 0o755 });
+    writeFileSync(temporary, text, { mode: 0o644 });
+    renameSync(temporary, to);
+    return before === undefined ? "created" : "replaced";
+  } catch (e) {
+    rmSync(temporary, { force: true });
+    throw fromSystem(e);
+  }
+}

@@ -174,6 +174,35 @@ describeWith({ feature: found === undefined ? "needs kubectl" : true })("kubectl
     expect(refused(await at.admin("delete", "cm", "settings"))).toContain("(NotFound)");
   });
 
+  test("applies changes of lists that are joined by a key, in the order of the file", async () => {
+    await using at = await site();
+    const daemonSet = (env: readonly JsonObject[], volume: JsonObject): string =>
+      at.file({
+        apiVersion: "apps/v1",
+        kind: "DaemonSet",
+        metadata: { name: "agent", namespace: "default" },
+        spec: {
+          selector: { matchLabels: { app: "agent" } },
+          template: {
+            metadata: { labels: { app: "agent" } },
+            spec: { containers: [{ name: "agent", image: "a", env }], volumes: [{ name: "v", ...volume }] },
+          },
+        },
+      });
+    const [a, b, c] = ["A", "B", "C"].map((name): JsonObject => ({ name, value: name.toLowerCase() }));
+    if (a === undefined || b === undefined || c === undefined) throw new Error("three");
+    fine(await at.admin("apply", "-f", daemonSet([a, b], { hostPath: { path: "/a" } })));
+    fine(await at.admin("apply", "-f", daemonSet([c, { ...b, value: "2" }], { emptyDir: {} })));
+    const found: unknown = JSON.parse(fine(await at.admin("get", "ds", "agent", "-o", "json")));
+    expect(found).toMatchObject({
+      metadata: { generation: 2 },
+      spec: { template: { spec: { containers: [{ env: [c, { name: "B", value: "2" }] }] } } },
+    });
+    expect(fine(await at.admin("get", "ds", "agent", "-o", "jsonpath={.spec.template.spec.volumes}"))).toBe(
+      '[{"emptyDir":{},"name":"v"}]',
+    );
+  });
+
   test("deletes a namespace with what is in it, and waits for what has to be finished", async () => {
     await using at = await site();
     const { server } = at.cluster;

@@ -73,6 +73,8 @@ export async function exchange(server: Server, options: Exchange): Promise<Answe
   try {
     outgoing.end(options.body?.text);
     const incoming = await promise;
+    // Whoever reads the body is told there; a body that nobody reads may end as it likes.
+    incoming.on("error", () => undefined);
     return {
       status: incoming.statusCode ?? 0,
       header: (name) => [incoming.headers[name]].flat()[0],

@@ -17,7 +17,12 @@ import type { JsonObject } from "./json.ts";
 
 /** What a test makes of a request instead of an answer. */
 export type Fault =
-  | { readonly kind: "status"; readonly code: number; readonly headers?: Readonly<Record<string, string>> }
+  | {
+      readonly kind: "status";
+      readonly code: number;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body?: JsonObject;
+    }
   /** These bytes in the place of an answer, then the end. */
   | { readonly kind: "bytes"; readonly text: string }
   /** Nothing, until somebody gives up. */
@@ -155,6 +160,9 @@ function userOf(request: IncomingMessage, tokens: ReadonlyMap<string, User> = ne
 }
 
 function misbehave(fault: Fault, request: IncomingMessage, answer: ServerResponse): void {
-  if (fault.kind === "status") answer.writeHead(fault.code, fault.headers ?? {}).end();
+  if (fault.kind === "status")
+    answer
+      .writeHead(fault.code, fault.headers ?? {})
+      .end(fault.body === undefined ? undefined : JSON.stringify(fault.body));
   else if (fault.kind === "bytes") request.socket.end(fault.text);
 }

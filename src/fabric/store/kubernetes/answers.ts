@@ -60,12 +60,18 @@ export interface Refusal {
   readonly status: number;
   readonly reason: string;
   readonly message: string;
+  /** The version that was asked from is not there yet: the server has an older state than somebody had before. */
+  readonly tooNew: boolean;
 }
 
 /** The Status object in an answer or an ERROR event; one that is none counts as an empty one. */
 export function refusalOf(status: number, body: Members | undefined): Refusal {
   const code = body?.["code"];
+  const causes = members(body?.["details"])?.["causes"];
   return {
+    tooNew:
+      Array.isArray(causes) &&
+      causes.some((cause: unknown) => members(cause)?.["reason"] === "ResourceVersionTooLarge"),
     status: typeof code === "number" && Number.isInteger(code) ? code : status,
     reason: shown(words(body?.["reason"]) ?? "", 64),
     message: shown(words(body?.["message"]) ?? "", 500),
@@ -78,8 +84,14 @@ const shown = (text: string, limit: number): string => {
   return clean.length > limit ? `${clean.slice(0, limit)}…` : clean;
 };
 
+const forgotten = (store: string, asked: string): NetError =>
+  new NetError("store/compacted", { store, since: `what ${asked} began with` });
+
 /** The error for a refusal. `asked` is what was asked for, as `patch nodes/host1`. */
-export function errorOf(store: string, asked: string, { status, reason, message }: Refusal): NetError {
+export function errorOf(store: string, asked: string, refusal: Refusal): NetError {
+  const { status, reason, message, tooNew } = refusal;
+  // After a server was restored from a copy there may never be such a version.
+  if (tooNew) return forgotten(store, asked);
   const said = [String(status), reason, message].filter((part) => part !== "").join(" ");
   const why = `${asked}: ${said}`;
   switch (status) {
@@ -91,7 +103,7 @@ export function errorOf(store: string, asked: string, { status, reason, message 
     case 409:
       return new NetError("try-again", { why: `${store}: ${why}` });
     case 410:
-      return new NetError("store/compacted", { store, since: `what ${asked} began with` });
+      return forgotten(store, asked);
     case 408:
     case 429:
       return unusable(store, why);

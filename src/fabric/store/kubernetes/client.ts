@@ -182,7 +182,7 @@ async function patient({ access, store, asked, times }: Asking, options: Exchang
       await jsonBody(store, answer, 1024 * 1024).catch(() => undefined),
     );
     const seconds = Number(answer.header("retry-after") ?? "");
-    const later = [429, 503, 504].includes(answer.status) && seconds > 0;
+    const later = !refusal.tooNew && [429, 503, 504].includes(answer.status) && seconds > 0;
     const unknown = answer.status === 401 && tries === 1;
     if ((!later && !unknown) || tries > PATIENCE) throw errorOf(store, asked, refusal);
     await pause(later ? Math.min(seconds * 1000, times.retryAfterMs) : 100, options.signal);
@@ -190,8 +190,8 @@ async function patient({ access, store, asked, times }: Asking, options: Exchang
 }
 
 function mustBeThere(store: string, asked: string, answer: Answer): void {
-  if (answer.status === 404)
-    throw errorOf(store, asked, { status: 404, reason: "", message: "no such path" });
+  const refusal = { status: 404, reason: "", message: "no such path", tooNew: false };
+  if (answer.status === 404) throw errorOf(store, asked, refusal);
 }
 
 /** The path of a kind, or of one object. */

@@ -121,6 +121,14 @@ describe("whoever follows", () => {
   test.each([
     ["in the stream", undefined],
     ["as a status", { kind: "status", code: 410 } satisfies Fault],
+    [
+      "by a server that was restored from a copy",
+      {
+        kind: "status",
+        code: 504,
+        body: { kind: "Status", details: { causes: [{ reason: "ResourceVersionTooLarge" }] } },
+      } satisfies Fault,
+    ],
   ])("lists again when the server has forgotten, told %s", async (_how, fault) => {
     await using at = await site();
     add(at, "a");

@@ -152,6 +152,10 @@ describe("acquiring the node's subnet", () => {
     s.server().create("", "nodes", nodeObject("host0", ["10.244.3.0/24"], { annotations }));
     const registry = s.open("host0");
     expect((await registry.nodePublics()).v4?.text).toBe("192.0.2.77");
+    await s.stop();
+    expect((await registry.nodePublics()).v4?.text).toBe("192.0.2.77");
+    expect((await failureOf(s.open("host0").nodePublics())).code).toBe("store/unavailable");
+    await s.start();
     const { node } = await registry.acquire(announcementOf(0), undefined);
     expect(node.publics.v4?.text).toBe("203.0.113.9");
     expect(s.annotations("host0")).toMatchObject({ ...annotations, [names.public4]: "203.0.113.9" });

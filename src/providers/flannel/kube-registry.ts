@@ -3,7 +3,7 @@
  * each node its subnets, and each host writes into the annotations of its node how it is reached.
  */
 import { readFileSync } from "node:fs";
-import { fromSystem, NetError } from "../../errors.ts";
+import { fromSystem, isNetError, NetError } from "../../errors.ts";
 import type { Publics, Subnets } from "../../fabric/model.ts";
 import { type AccessOptions, clusterAccess } from "../../fabric/store/kubernetes/access.ts";
 import { kubeClient, type KubeClient, type KubeObject } from "../../fabric/store/kubernetes/client.ts";
@@ -81,6 +81,7 @@ class NodesRegistry implements KubeRegistry {
   private readonly closing = new AbortController();
   private held: KubeHeld | undefined;
   private nodeName: string | undefined;
+  private publics: Publics | undefined;
 
   constructor(options: KubeRegistryOptions) {
     this.options = options;
@@ -101,7 +102,13 @@ class NodesRegistry implements KubeRegistry {
   }
 
   async nodePublics(): Promise<Publics> {
-    return nodePublics(this.names, annotationsOf(await this.ownNode()));
+    try {
+      this.publics = nodePublics(this.names, annotationsOf(await this.ownNode()));
+    } catch (e) {
+      // What was written there before stands for as long as nobody can be asked.
+      if (this.publics === undefined || !isNetError(e, "store/unavailable")) throw e;
+    }
+    return this.publics;
   }
 
   /** What was before is of no interest: the cluster gives a node the same subnet for as long as it lives. */

@@ -34,6 +34,32 @@ describe("heddle install", () => {
     expect(json).toHaveProperty("supportedVersions");
   });
 
+  test("in the usual directory gives a small file the name that flanneld's DaemonSet copies its plugin to", async () => {
+    using dir = tempDir();
+    const usual = dir.in("host", "opt", "cni", "bin");
+    expect((await installTo(usual)).code).toBe(0);
+    expect(readFileSync(`${usual}/flannel`, "utf8")).toBe("#!/opt/cni/bin/heddle as-plugin\n");
+    expect(statSync(`${usual}/flannel`).mode & 0o777).toBe(0o755);
+    expect(readlinkSync(`${usual}/bridge`)).toBe("heddle");
+    const before = statSync(`${usual}/heddle`);
+    writeFileSync(dir.in("flannel"), "flanneld's own");
+    await run(["cp", "-f", dir.in("flannel"), `${usual}/flannel`]);
+    expect(readFileSync(`${usual}/flannel`, "utf8")).toBe("flanneld's own");
+    expect(statSync(`${usual}/heddle`)).toMatchObject({ size: before.size, mtimeMs: before.mtimeMs });
+    expect((await installTo(usual)).stderr).toContain("flannel");
+    expect((await installTo(usual, ["--force"])).stdout).toContain("replaced   flannel");
+    expect((await installTo(usual)).stdout).toContain("unchanged  flannel");
+  });
+
+  test("replaces the link that an earlier release gave that name", async () => {
+    using dir = tempDir();
+    const usual = dir.in("opt", "cni", "bin");
+    mkdirSync(usual, { recursive: true });
+    symlinkSync("heddle", `${usual}/flannel`);
+    expect((await installTo(usual)).stdout).toContain("replaced   flannel");
+    expect(lstatSync(`${usual}/flannel`).isFile()).toBe(true);
+  });
+
   test("doing it again changes nothing", async () => {
     using dir = tempDir();
     await installTo(dir.path);

@@ -5,6 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { PLUGIN_STUB } from "../../src/cli/install-files.ts";
 import { pluginTypes } from "../../src/plugins/registry.ts";
 import { unpackDebian } from "../debian.ts";
 import { cacheDir, inProject } from "../paths.ts";
@@ -50,10 +51,9 @@ async function libraryFiles(architecture: NodeImage["architecture"]): Promise<re
 
 /** The image as one archive. @throws if Debian's C library cannot be fetched */
 export async function imageLayout({ executable, version, architecture }: NodeImage): Promise<Uint8Array> {
-  const stub = "#!/opt/cni/bin/heddle as-plugin\n";
   const files = withDirectories([
     { path: "opt/cni/bin/heddle", bytes: executable, mode: 0o755 },
-    ...pluginTypes.map((type) => ({ path: `opt/cni/bin/${type}`, bytes: stub, mode: 0o755 })),
+    ...pluginTypes.map((type) => ({ path: `opt/cni/bin/${type}`, bytes: PLUGIN_STUB, mode: 0o755 })),
     ...(await libraryFiles(architecture)),
     { path: "usr/share/doc/heddle/copyright", bytes: readFileSync(inProject("LICENSE")) },
   ]);

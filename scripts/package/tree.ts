@@ -1,13 +1,15 @@
 /** What an installation has, as files below its root. Every format is made of this. */
 import { readdirSync, readFileSync } from "node:fs";
 import { completionScript } from "../../src/cli/completion.ts";
+import { PLUGIN_STUB } from "../../src/cli/install-files.ts";
+import { placesFor } from "../../src/cli/install-places.ts";
 import { makeProgram } from "../../src/cli/program.ts";
-import { pluginTypes } from "../../src/plugins/registry.ts";
 import { inProject } from "../paths.ts";
 import { manualPage } from "./man.ts";
 import type { TarEntry } from "./tar.ts";
 
 const BIN = "opt/cni/bin";
+const places = placesFor(`/${BIN}`);
 
 const text = (path: string, from: string, mode?: number): TarEntry => ({
   path,
@@ -19,10 +21,11 @@ const zipped = (path: string, content: string): TarEntry => ({
   bytes: Bun.gzipSync(content, { level: 9 }),
 });
 
-/** The executable, in the directory where runtimes look, with a link for each plugin, one for people and one for Podman 5. */
+/** The executable, in the directory where runtimes look, with a link or a small file for each plugin, a link for people and one for Podman 5. */
 const programs = (executable: Uint8Array): readonly TarEntry[] => [
   { path: `${BIN}/heddle`, bytes: executable, mode: 0o755 },
-  ...pluginTypes.map((type) => ({ path: `${BIN}/${type}`, linkTo: "heddle" })),
+  ...places.links.map((type) => ({ path: `${BIN}/${type}`, linkTo: "heddle" })),
+  ...places.stubs.map((type) => ({ path: `${BIN}/${type}`, bytes: PLUGIN_STUB, mode: 0o755 })),
   { path: "usr/bin/heddle", linkTo: "/opt/cni/bin/heddle" },
   // Of the directories where Podman looks for plugins of netavark, the one for packages.
   { path: "usr/libexec/netavark/heddle", linkTo: "/opt/cni/bin/heddle" },

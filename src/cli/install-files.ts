@@ -22,6 +22,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { executableMark } from "../build-info.ts";
@@ -29,6 +30,11 @@ import { NetError } from "../errors.ts";
 
 /** The name of the file that all links point to. */
 const FILE = "heddle";
+/**
+ * A small file that is a plugin by its own name: the kernel starts the executable for it (execve(2), "Interpreter
+ * scripts"), which has to be at this path.
+ */
+export const PLUGIN_STUB = "#!/opt/cni/bin/heddle as-plugin\n";
 /** Unfinished files; the number is the process that works on it. */
 const TEMPORARY = /^\.heddle-install-(\d+)-\d+$/;
 
@@ -38,6 +44,8 @@ export interface InstallPlan {
   readonly dir: string;
   /** Names that become links to the file. */
   readonly links: readonly string[];
+  /** Names that become small files, `PLUGIN_STUB`: whoever writes to one of these does not write to the executable. */
+  readonly stubs: readonly string[];
   /** Replace what is not ours. */
   readonly force: boolean;
 }
@@ -51,18 +59,19 @@ type Before = "absent" | "done" | "ours" | "foreign" | "directory";
  * Carries the plan out.
  * @throws resource/exists, with nothing changed, if a name belongs to somebody else; sys/call
  */
-export function install({ source, dir, links, force }: InstallPlan): readonly Installed[] {
+export function install({ source, dir, links, stubs, force }: InstallPlan): readonly Installed[] {
   return describingErrors(dir, () => {
     mkdirSync(dir, { recursive: true, mode: 0o755 });
     removeAbandoned(dir);
     const before = [
       [FILE, fileBefore(join(dir, FILE), source)] as const,
       ...links.map((name) => [name, linkBefore(join(dir, name))] as const),
+      ...stubs.map((name) => [name, stubBefore(join(dir, name))] as const),
     ];
     refuse(before, dir, force);
     return before.map(([name, state]) => {
       if (state === "done") return { name, what: "unchanged" as const };
-      const put = name === FILE ? putFile : putLink;
+      const put = name === FILE ? putFile : stubs.includes(name) ? putStub : putLink;
       put(source, dir, name, state === "absent");
       return { name, what: state === "absent" ? ("created" as const) : ("replaced" as const) };
     });
@@ -84,6 +93,16 @@ function linkBefore(path: string): Before {
   if (found === undefined) return "absent";
   if (found.isDirectory()) return "directory";
   return found.isSymbolicLink() && readlinkSync(path) === FILE ? "done" : "foreign";
+}
+
+function stubBefore(path: string): Before {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return "absent";
+  if (found.isDirectory()) return "directory";
+  if (found.isSymbolicLink()) return readlinkSync(path) === FILE ? "ours" : "foreign";
+  const isStub =
+    found.isFile() && found.size === PLUGIN_STUB.length && readFileSync(path, "utf8") === PLUGIN_STUB;
+  return isStub ? "done" : "foreign";
 }
 
 function fileBefore(path: string, source: string): Before {
@@ -117,10 +136,18 @@ function sameBytes(a: string, b: string): boolean {
 let counter = 0;
 const temporaryIn = (dir: string): string => join(dir, `.heddle-install-${process.pid}-${++counter}`);
 
-function putFile(source: string, dir: string, name: string, absent: boolean): void {
+const putFile = (source: string, dir: string, name: string, absent: boolean): void =>
+  putWhole(dir, name, absent, (temporary) =>
+    copyFileSync(source, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL),
+  );
+
+const putStub = (_source: string, dir: string, name: string, absent: boolean): void =>
+  putWhole(dir, name, absent, (temporary) => writeFileSync(temporary, PLUGIN_STUB, { flag: "wx" }));
+
+function putWhole(dir: string, name: string, absent: boolean, make: (temporary: string) => void): void {
   const temporary = temporaryIn(dir);
   try {
-    copyFileSync(source, temporary, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL);
+    make(temporary);
     chmodSync(temporary, 0o755);
     sync(temporary);
     // A name that was free is taken only if it still is: somebody may have come between.

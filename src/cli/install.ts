@@ -1,8 +1,8 @@
 /** `heddle install`: puts this executable and a link for every plugin where container runtimes look for plugins. */
 import type { Command } from "commander";
 import { NetError } from "../errors.ts";
-import { pluginTypes } from "../plugins/registry.ts";
 import { isCompiled } from "../build-info.ts";
+import { placesFor } from "./install-places.ts";
 import { print } from "./output.ts";
 
 interface Options {
@@ -22,8 +22,9 @@ export function addInstallCommand(program: Command): void {
     .option("--conflist-to <path>", "Where; /etc/cni/net.d/NAME.conflist")
     .addHelpText(
       "after",
-      "\nOne file, `heddle`, is copied; each plugin is a relative link to it. Every step is one rename, so that a\n" +
-        "container that starts meanwhile finds the old plugin or the new one. Doing it twice changes nothing.\n" +
+      "\nOne file, `heddle`, is copied; each plugin is a relative link to it, and flannel, in /opt/cni/bin, a small\n" +
+        "file that starts it. Every step is one rename, so that a container that starts meanwhile finds the old\n" +
+        "plugin or the new one. Doing it twice changes nothing.\n" +
         "To have cnitool too: ln -s /opt/cni/bin/heddle /usr/local/bin/cnitool",
     )
     .action(async ({ cniBinDir, force, conflist, conflistTo }: Options) => {
@@ -39,7 +40,7 @@ export function addInstallCommand(program: Command): void {
       const done = install({
         source: "/proc/self/exe",
         dir: cniBinDir,
-        links: pluginTypes,
+        ...placesFor(cniBinDir),
         force: force === true,
       });
       for (const { name, what } of done) print(`${what.padEnd(9)}  ${name}`);

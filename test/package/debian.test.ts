@@ -8,7 +8,7 @@ import { ensureBuilt } from "../../scripts/build.ts";
 import { type DebPackage, deb } from "../../scripts/package/deb.ts";
 import { ownTarget } from "../../scripts/package/targets.ts";
 import { installation } from "../../scripts/package/tree.ts";
-import { pluginTypes } from "../../src/plugins/registry.ts";
+import { placesFor } from "../../src/cli/install-places.ts";
 import { runPlugin } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { plainEnv, run } from "../../src/testing/run.ts";
@@ -73,7 +73,10 @@ describe("the package of Debian", () => {
         code: 0,
         unpacked: true,
       });
-      for (const type of pluginTypes) expect(readlinkSync(`${root}/opt/cni/bin/${type}`)).toBe("heddle");
+      const { links, stubs } = placesFor(`${root}/opt/cni/bin`);
+      for (const type of links) expect(readlinkSync(`${root}/opt/cni/bin/${type}`)).toBe("heddle");
+      for (const type of stubs)
+        expect(readFileSync(`${root}/opt/cni/bin/${type}`, "utf8")).toBe("#!/opt/cni/bin/heddle as-plugin\n");
       expect(readlinkSync(`${root}/usr/libexec/netavark/heddle`)).toBe("/opt/cni/bin/heddle");
       const { json } = await runPlugin(
         `${root}/opt/cni/bin/bridge`,

@@ -9,6 +9,7 @@ import { IF_NAME_BYTES, parseIfName } from "../src/net/ifname.ts";
 import { parseIp, parsePrefix } from "../src/net/ip.ts";
 import { parseMac } from "../src/net/mac.ts";
 import { ELEMENTS_PER_MESSAGE } from "../src/nft/batch.ts";
+import { groupsOf } from "../src/providers/flannel/masquerade.ts";
 
 const page = (await Bun.file(`${projectDir}/docs/limits.md`).text()).replaceAll(/ +/g, " ");
 
@@ -50,14 +51,17 @@ describe("docs/limits.md", () => {
   const { groups, chains } = plan(rules, "mark");
 
   test("has every base chain with its type, hook and priority, and no other", () => {
-    const wanted = groups.flatMap(({ table, chains }) =>
-      chains.flatMap(({ name, base }) =>
-        base === undefined
+    const part = { network: subnet, subnet };
+    const ofFlannel = groupsOf({ v4: part, masquerade: { fullyRandom: true }, acceptForwarded: true });
+    const wanted = [...groups, ...ofFlannel].flatMap(({ table, chains }) =>
+      chains.flatMap(({ name, base }) => {
+        const shown = name.replace(`_${subnet.text}`, "_NETWORK");
+        return base === undefined
           ? []
           : [
-              `| \`${table.family} ${table.table} ${name}\` | ${base.type} | ${base.hook} | ${base.priority} |`,
-            ],
-      ),
+              `| \`${table.family} ${table.table} ${shown}\` | ${base.type} | ${base.hook} | ${base.priority} |`,
+            ];
+      }),
     );
     const found = page
       .split("\n")

@@ -1,6 +1,6 @@
 import { type Bus, openSystemBus, type Reply } from "../dbus/bus.ts";
 import { NetError } from "../errors.ts";
-import { hostPrefix, type Ip } from "../net/ip.ts";
+import { hostPrefix, type Ip, type IpPrefix } from "../net/ip.ts";
 import type { FirewallBackend, FirewallState } from "./model.ts";
 
 /**
@@ -89,9 +89,30 @@ const addressesOf = ({ rules }: FirewallState): Ip[] =>
     return [rule.address];
   });
 
+const sourceText = (source: Ip | IpPrefix): string => ("bits" in source ? source : hostPrefix(source)).text;
+
+/**
+ * Makes whole networks sources of the zone `trusted`, whose packets pass, until firewalld is reloaded. Returns those that were
+ * not yet; none where it does not run.
+ * @throws program/failed, config/invalid
+ */
+export function trustNetworks(
+  networks: readonly IpPrefix[],
+  open: () => Bus | undefined = openSystemBus,
+): readonly IpPrefix[] {
+  using zone = openZone(open, {});
+  if (zone === undefined) return [];
+  return networks.filter((network) => {
+    const reply = zone.ask("addSource", network);
+    if (reply.kind === "return") return true;
+    if (reply.message.startsWith("ZONE_ALREADY_SET")) return false;
+    throw refusal(reply, zone.name, network);
+  });
+}
+
 interface Zone extends Disposable {
   readonly name: string;
-  ask(member: "addSource" | "removeSource" | "querySource", address: Ip): Reply;
+  ask(member: "addSource" | "removeSource" | "querySource", source: Ip | IpPrefix): Reply;
   zoneNames(): Reply;
 }
 
@@ -115,7 +136,7 @@ function openZone(
     });
   return {
     name,
-    ask: (member, address) => call(member, name, hostPrefix(address).text),
+    ask: (member, source) => call(member, name, sourceText(source)),
     zoneNames: () => call("getZones"),
     [Symbol.dispose]: () => bus[Symbol.dispose](),
   };
@@ -134,11 +155,11 @@ type Failure = Extract<Reply, { kind: "error" }>;
 const isGone = ({ message }: Failure): boolean =>
   ["UNKNOWN_SOURCE", "NOT_ENABLED", "INVALID_ZONE", "ZONE_CONFLICT"].some((word) => message.startsWith(word));
 
-function refusal({ name, message }: Failure, zone: string, address: Ip): NetError {
+function refusal({ name, message }: Failure, zone: string, source: Ip | IpPrefix): NetError {
   if (message.startsWith("INVALID_ZONE"))
     return new NetError("config/invalid", { field: "firewalldZone", why: `firewalld has no zone "${zone}"` });
   return new NetError("program/failed", {
     program: "firewalld",
-    why: `${address.text} in zone ${zone}: ${message || name}`,
+    why: `${source.text} in zone ${zone}: ${message || name}`,
   });
 }

@@ -6,7 +6,9 @@ import { join } from "node:path";
 import type { Entry } from "../../src/cli/ps/entry.ts";
 import type { Description } from "../../src/cli/show/description.ts";
 import { openSystemBus } from "../../src/dbus/bus.ts";
-import { FIREWALLD } from "../../src/firewall/firewalld.ts";
+import { FIREWALLD, trustNetworks } from "../../src/firewall/firewalld.ts";
+import { network } from "../../src/net/ip.ts";
+import { cidr } from "../../src/testing/address.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { type Attached, type FirewallSite, firewallSite } from "../../src/testing/firewall-site.ts";
 import { busEnv, firewalldTree, startBus, startFirewalld } from "../../src/testing/firewalld.ts";
@@ -31,6 +33,8 @@ interface Daemon extends AsyncDisposable {
   readonly firewalld: TestProcess;
   /** Asks firewalld about zones, as a person would with firewall-cmd. */
   zone(member: string, ...args: readonly string[]): unknown;
+  /** The bus that firewalld is on. */
+  readonly bus: () => ReturnType<typeof openSystemBus>;
   /** What `heddle` prints as JSON. */
   json(...argv: readonly string[]): Promise<unknown>;
   /** What is on the host but for firewalld's own chains, which it makes as zones get their first source. */
@@ -57,6 +61,7 @@ async function withFirewalld(): Promise<Daemon> {
       });
       return reply?.kind === "return" ? reply.values[0] : reply?.message;
     },
+    bus: () => openSystemBus(busEnv(dir.path)),
     json: async (...argv) =>
       JSON.parse((await on.host.cli([...argv, "--json"], busEnv(dir.path))).stdout) as unknown,
     ours: async () => (await on.host.snapshot()).filter((line) => !line.includes("table inet firewalld")),
@@ -95,6 +100,24 @@ describe("where firewalld runs", () => {
       expect(d.zone("getSources", "trusted")).toEqual([]);
       expect(await d.ours()).toEqual(before);
       expect((await d.on.firewall("DEL", bare)).message).toBe("");
+    },
+    60_000,
+  );
+
+  kernel(
+    "a whole network is trusted once, and nobody is asked where it does not run",
+    async () => {
+      await using d = await withFirewalld();
+      const one = await d.on.attach(await d.on.container(), "foo");
+      expect(await reachesOut(one, d.on)).toEqual([false, false]);
+      const networks = [network(cidr(`${one.address4}/24`)), network(cidr(`${one.address6}/64`))];
+      const texts = networks.map(({ text }) => text);
+      expect(trustNetworks(networks, d.bus).map(({ text }) => text)).toEqual(texts);
+      expect(await reachesOut(one, d.on)).toEqual([true, true]);
+      expect(trustNetworks(networks, d.bus)).toEqual([]);
+      expect(d.zone("getSources", "trusted")).toEqual(texts);
+      await d.firewalld[Symbol.asyncDispose]();
+      expect(trustNetworks(networks, d.bus)).toEqual([]);
     },
     60_000,
   );

@@ -1,0 +1,226 @@
+import { isNetError, NetError } from "../../errors.ts";
+import { findForwardKeeper, type ForwardKeeper } from "../../firewall/forward-keeper.ts";
+import { legacyLoaded, nftFamily } from "../../firewall/iptables-probe.ts";
+import {
+  hasPrograms,
+  missing,
+  type Run,
+  runProgram,
+  savedTables,
+  settle,
+} from "../../firewall/iptables-run.ts";
+import { buildGroup, missingFeature, verifyChain } from "../../firewall/nftables-groups.ts";
+import { type Group, inetTable } from "../../firewall/nftables-parts.ts";
+import type { Family, IpPrefix } from "../../net/ip.ts";
+import type { Request } from "../../netlink/message.ts";
+import type { NetlinkSocket } from "../../netlink/socket.ts";
+import { openRuleSet } from "../../nft/available.ts";
+import { commit, deleteChain, deleteTable } from "../../nft/batch.ts";
+import { findChain, findTable, generation } from "../../nft/list.ts";
+import type { TableRef } from "../../nft/model.ts";
+import {
+  chainsOf,
+  type ChainWish,
+  type FirewallWish,
+  groupsOf,
+  mendText,
+  nftChainName,
+} from "./masquerade.ts";
+import type { Previous } from "./subnet-env.ts";
+
+/**
+ * Keeps the host's firewall as a Flannel network wants it: looks, mends what others changed, and takes away what flanneld or
+ * an earlier configuration left in the other kind of tables. Blocks while the programs of iptables run.
+ */
+export interface FirewallKeeper {
+  /**
+   * Makes right what is not; a sentence for each thing that was mended. Costs one request to the kernel while no table
+   * has changed since all was right.
+   * @throws feature/missing, program/failed, try-again, netlink/refused
+   */
+  ensure(): Promise<readonly string[]>;
+  /** Takes away what `ensure` makes, but for sources of firewalld, which go when it is reloaded. */
+  remove(): Promise<void>;
+}
+
+type FirewallKind = "iptables" | "nftables";
+
+/** The firewall of a host, as it is asked. */
+export interface HostFirewall {
+  readonly run: Run;
+  readonly openRules: () => NetlinkSocket | undefined;
+  readonly findForwardKeeper: () => Promise<ForwardKeeper>;
+  readonly legacyLoaded: typeof legacyLoaded;
+  /** Networks whose packets firewalld is to let through; those that it did not. */
+  readonly trust: (networks: readonly IpPrefix[]) => Promise<readonly IpPrefix[]>;
+}
+const thisHost: HostFirewall = {
+  run: runProgram,
+  openRules: openRuleSet,
+  findForwardKeeper,
+  legacyLoaded,
+  trust: async (networks) => (await import("../../firewall/firewalld.ts")).trustNetworks(networks),
+};
+
+/** iptables unless the network's configuration asks for nftables, or the host lacks the programs for a family that it has. */
+export const firewallKind = (
+  nftables: boolean,
+  { v4, v6 }: Pick<FirewallWish, "v4" | "v6">,
+  has: (family: Family) => boolean = hasPrograms,
+): FirewallKind =>
+  nftables || (v4 !== undefined && !has(4)) || (v6 !== undefined && !has(6)) ? "nftables" : "iptables";
+
+const FAMILIES: readonly Family[] = [4, 6];
+const NOTHING: FirewallWish = { acceptForwarded: false };
+/** Others change the rule set, too; this many times in a row means that something else is wrong. */
+const TRIES = 5;
+
+/** `before`: the networks that this host was in when it last wrote its file. */
+export function keepFirewall(
+  wish: FirewallWish,
+  kind: FirewallKind,
+  { before, host = thisHost }: { readonly before?: Previous; readonly host?: HostFirewall } = {},
+): FirewallKeeper {
+  /** The generation of the rule set in which all was right. */
+  let right: number | undefined;
+  const former = [wish.v4, wish.v6, before?.v4, before?.v6].flatMap((part) =>
+    part === undefined ? [] : [nftChainName(part.network)],
+  );
+  const settled = ({ iptables, nftables }: Wishes): readonly string[] => {
+    using rules = host.openRules();
+    const groups = groupsOf(nftables);
+    if (rules === undefined && groups.length > 0) lacking();
+    return [
+      ...FAMILIES.flatMap((family) => keepIptables(chainsOf(iptables, family), family, rules, host)),
+      ...(rules === undefined ? [] : keepNftables(groups, former, rules)),
+    ];
+  };
+  return {
+    async ensure() {
+      const now = generationOf(host);
+      if (now !== undefined && now === right) return [];
+      const keeper = wish.acceptForwarded ? await host.findForwardKeeper() : "nobody";
+      const mended = [
+        ...settled(
+          kind === "iptables"
+            ? { iptables: wish, nftables: NOTHING }
+            : { iptables: forIptables(wish, keeper), nftables: wish },
+        ),
+        ...(keeper === "firewalld" ? await trusted(wish, host) : []),
+      ];
+      // What was right before the look, and is unchanged since, is right.
+      right = mended.length === 0 ? now : undefined;
+      return mended;
+    },
+    async remove() {
+      right = undefined;
+      settled({ iptables: NOTHING, nftables: NOTHING });
+    },
+  };
+}
+
+/** What is to be in the tables of each. */
+interface Wishes {
+  readonly iptables: FirewallWish;
+  readonly nftables: FirewallWish;
+}
+
+function lacking(): never {
+  throw new NetError("feature/missing", { feature: "nftables", needs: "a kernel with nf_tables" });
+}
+
+/** No table of ours can allow what FORWARD of iptables drops: that is done there, and the rest is nftables'. */
+function forIptables(
+  { masquerade: _in_nftables, ...wish }: FirewallWish,
+  keeper: ForwardKeeper,
+): FirewallWish {
+  return { ...wish, acceptForwarded: wish.acceptForwarded && keeper === "iptables" };
+}
+
+/** Where firewalld drops, its zone `trusted` lets through, whatever the kind of the other rules. */
+async function trusted({ v4, v6 }: FirewallWish, { trust }: HostFirewall): Promise<readonly string[]> {
+  const networks = [v4, v6].flatMap((part) => (part === undefined ? [] : [part.network]));
+  return (await trust(networks)).map(({ text }) => `source ${text} of firewalld's zone trusted`);
+}
+
+/** Undefined where a change of the tables cannot be seen by it: the older iptables does not count there. */
+function generationOf(host: HostFirewall): number | undefined {
+  if (FAMILIES.some((f) => host.legacyLoaded(f, "nat") || host.legacyLoaded(f, "filter"))) return undefined;
+  using rules = host.openRules();
+  return rules && generation(rules);
+}
+
+function keepIptables(
+  wanted: readonly ChainWish[],
+  family: Family,
+  rules: NetlinkSocket | undefined,
+  { run, legacyLoaded: isLoaded }: HostFirewall,
+): readonly string[] {
+  const mayHave = ({ table, chain }: ChainWish): boolean =>
+    isLoaded(family, table) ||
+    (rules !== undefined && findChain(rules, { family: nftFamily[family], table }, chain) !== undefined);
+  const nothing = wanted.every((w) => w.rules === undefined);
+  if (nothing && !wanted.some(mayHave)) return [];
+  let mended = false;
+  settle(run, family, () => {
+    const saved = savedTables(run, family);
+    // Without the programs nobody has made anything.
+    if (saved === undefined && nothing) return "";
+    if (saved === undefined) throw missing(family);
+    const text = mendText(saved, wanted);
+    mended ||= text !== "";
+    return text;
+  });
+  return mended ? [`rules of ${family === 4 ? "iptables" : "ip6tables"}`] : [];
+}
+
+/** flanneld's own tables, which do what ours would; whoever runs instead of it takes them away. */
+const FLANNELDS: readonly TableRef[] = [
+  { family: "ip", table: "flannel-ipv4" },
+  { family: "ip6", table: "flannel-ipv6" },
+];
+
+function keepNftables(
+  groups: readonly Group[],
+  former: readonly string[],
+  rules: NetlinkSocket,
+): readonly string[] {
+  const names = groups.flatMap((g) => g.chains.map((c) => c.name));
+  for (let attempt = 1; ; attempt++) {
+    const decidedOn = generation(rules);
+    const wrong = groups.filter((g) => g.chains.some((c) => isWrong(rules, c)));
+    const stale = [...new Set(former)].filter(
+      (name) => !names.includes(name) && findChain(rules, inetTable, name) !== undefined,
+    );
+    const theirs = FLANNELDS.filter((t) => findTable(rules, t) !== undefined);
+    const changes: readonly Request[] = [
+      ...wrong.flatMap((g) => buildGroup(rules, g)),
+      ...stale.map((name) => deleteChain(inetTable, name)),
+      ...theirs.map(deleteTable),
+    ];
+    try {
+      commit(rules, changes);
+      return [
+        ...wrong.map((g) => `nftables chain ${g.witness.chain}`),
+        ...stale.map((name) => `nftables chain ${name}, which was stale`),
+        ...theirs.map((t) => `nftables table ${t.table} of flanneld`),
+      ];
+    } catch (e) {
+      if (!isNetError(e, "netlink/refused")) throw e;
+      if (generation(rules) === decidedOn || attempt === TRIES) {
+        const lack = missingFeature(e.detail);
+        throw lack === undefined ? e : new NetError("feature/missing", lack, { cause: e });
+      }
+    }
+  }
+}
+
+function isWrong(rules: NetlinkSocket, chain: Parameters<typeof verifyChain>[2]): boolean {
+  try {
+    verifyChain(rules, inetTable, chain);
+    return false;
+  } catch (e) {
+    if (isNetError(e, "check/differs")) return true;
+    throw e;
+  }
+}

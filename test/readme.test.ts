@@ -102,13 +102,19 @@ function testOf(where: string): (title: string, body: () => Promise<void>) => vo
   return kind === undefined ? rootTest : kernelTestWith(kind);
 }
 
-/** Links of the host: one that others hang on, on the network of the examples, and one to lend. */
-const LINKS = [
+/**
+ * What is on the host: a link that others hang on, on the network of the examples, and one to lend; what a Flannel daemon
+ * tells.
+ */
+const THINGS = [
   "ip link add eth0 type veth peer name wire",
   "ip address add 192.0.2.2/24 dev eth0",
   "ip link set wire up",
   "ip link set eth0 up",
   "ip link add hdl-lent type veth peer name lent-peer",
+  "mkdir -p /run/flannel",
+  "printf 'FLANNEL_NETWORK=10.244.0.0/16\\nFLANNEL_SUBNET=10.244.3.1/24\\n' > /run/flannel/subnet.env",
+  "printf 'FLANNEL_MTU=1450\\nFLANNEL_IPMASQ=false\\n' >> /run/flannel/subnet.env",
 ];
 
 describe("every example list", () => {
@@ -132,7 +138,10 @@ describe("every example list", () => {
       // 0.3.0 has no CHECK.
       const verbs = list.cniVersion === "0.3.0" ? ["add", "del"] : ["add", "check", "del"];
       const lines = verbs.map((verb) => `${bin}/heddle cni ${verb} ${list.name} /run/netns/example`);
-      writeFileSync(dir.in("run.sh"), ["set -eu", ...LINKS, "ip netns add example", ...lines, ""].join("\n"));
+      writeFileSync(
+        dir.in("run.sh"),
+        ["set -eu", ...THINGS, "ip netns add example", ...lines, ""].join("\n"),
+      );
       const mappings = [{ hostPort: 9090, containerPort: 80, protocol: "tcp", hostIP: "127.0.0.1" }];
       const { code, stdout, stderr } = await run(onPrivateHost("bash", dir.in("run.sh")), {
         env: {

@@ -83,12 +83,21 @@ async function check(held: Held, options: HoldOptions): Promise<LeaseNews | unde
   if (entry === undefined) return held.isReleased ? undefined : make(held, options);
   if (!isOurs(held, entry)) return { kind: "lost", why: `${held.node.id} is now ${ownerOf(entry)}` };
   held.revision = entry.revision;
+  if (entry.lease !== undefined && entry.lease !== held.lease) await adopt(held, entry.lease, options);
   if (held.lease === undefined || untilRenewal(held, options) > 0) return undefined;
   const from = Date.now();
   const seconds = await options.kv.refresh(held.lease);
   if (seconds === undefined) return write(held, options, { revision: held.revision });
   held.expires = from + seconds * 1000;
   return { kind: "renewed", lease: leaseOf(held) };
+}
+
+/** Goes on with a lease of ours by which the key was written without our hearing so. */
+async function adopt(held: Held, lease: string, { kv }: HoldOptions): Promise<void> {
+  const from = Date.now();
+  const seconds = await kv.timeToLive(lease);
+  held.lease = lease;
+  held.expires = from + (seconds ?? 0) * 1000;
 }
 
 /** A reservation has no lease by which it could be told from another's writing of the same. */

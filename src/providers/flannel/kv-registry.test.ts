@@ -97,6 +97,17 @@ function interrupted(kv: Kv, work: () => Promise<unknown>): Kv {
   return Object.assign(Object.create(kv) as Kv, { list });
 }
 
+/** The store as it is to somebody who does not hear that his write of that number, from 1, was done. */
+function deaf(kv: Kv, number: number): Kv {
+  let writes = 0;
+  const put: Kv["put"] = async (...args) => {
+    const revision = await kv.put(...args);
+    if (++writes === number) throw new NetError("store/unavailable", { store: "test", why: "no answer" });
+    return revision;
+  };
+  return Object.assign(Object.create(kv) as Kv, { put });
+}
+
 const before = (v4?: string, v6?: string): Subnets => ({
   ...(v4 === undefined ? {} : { v4: prefixOf(v4) }),
   ...(v6 === undefined ? {} : { v6: prefixOf(v6) }),
@@ -191,6 +202,14 @@ describe("acquiring a subnet", () => {
     expect(ids.toSorted()).toEqual([5, 6, 7, 8, 9, 10].map((n) => `10.1.${n}.0-24`).toSorted());
   });
 
+  test("whose answer was lost is found when it is asked for again", async () => {
+    await using s = site();
+    const registry = await s.open({ kv: deaf(s.another(), 1) });
+    expect(await codeOf(registry.acquire(announcementOf(0), undefined))).toBe("store/unavailable");
+    const { node } = await registry.acquire(announcementOf(0), undefined);
+    expect((await s.kv.list(s.key(""))).entries.map(({ key }) => key)).toEqual([s.key(node.id)]);
+  });
+
   test("says so when all subnets are taken", async () => {
     await using s = site('{"Network":"10.1.0.0/22","SubnetLen":24}');
     for (const host of [0, 1, 2, 3]) {
@@ -272,6 +291,19 @@ describe("holding a lease", () => {
     await told.first(({ kind }) => kind === "renewed");
     const again = await s.kv.get(s.key(lease.node.id));
     expect([again?.value, again?.lease === entry?.lease]).toEqual([entry?.value, false]);
+    await told[Symbol.asyncDispose]();
+  });
+
+  test("knows a key as its own that it made without hearing so", async () => {
+    await using s = site();
+    const { lease, told } = await held(s, { kv: deaf(s.another(), 2) });
+    const first = (await s.kv.get(s.key(lease.node.id)))?.lease ?? "";
+    await s.kv.revoke(first);
+    const renewed = await told.first(({ kind }) => kind === "renewed");
+    expect(told.news.map(({ kind }) => kind)).toEqual(["failing", "renewed"]);
+    expect(renewed.kind === "renewed" && renewed.lease.expires).toBeGreaterThan(lease.expires ?? 0);
+    const second = (await s.kv.get(s.key(lease.node.id)))?.lease ?? "";
+    expect(second).not.toBe(first);
     await told[Symbol.asyncDispose]();
   });
 

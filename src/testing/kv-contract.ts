@@ -65,6 +65,11 @@ export class Seen implements AsyncDisposable {
     return this.flat();
   }
 
+  /** Waits until a change is told, in the words of `changes`. */
+  async said(text: string): Promise<void> {
+    for (let count = 1; !(await this.changes(count)).includes(text);) count = this.flat().length + 1;
+  }
+
   flat(): readonly string[] {
     return this.batches
       .flat()

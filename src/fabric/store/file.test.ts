@@ -237,7 +237,7 @@ describe("processes that share a file store", () => {
         expect(Number((await kv.get("shared"))?.value) - counted).toBeWithin(0, 2 * round + 3);
       }
       await kv.put("end", "");
-      const missed = await Promise.race([seen.end(), untilSeen(seen, "end=")]);
+      const missed = await Promise.race([seen.end(), seen.said("end=").then(() => undefined)]);
       // Who keeps up sees every count once and in order; who fell behind is told so.
       if (missed === undefined) {
         const counts = seen.flat().flatMap((text) => /^shared=(\d+)$/.exec(text)?.[1] ?? []);
@@ -248,7 +248,3 @@ describe("processes that share a file store", () => {
     patience(30_000),
   );
 });
-
-async function untilSeen(seen: Seen, text: string): Promise<undefined> {
-  for (let count = 1; !(await seen.changes(count)).includes(text);) count = seen.flat().length + 1;
-}

@@ -9,6 +9,8 @@ import { type NetlinkSocket, openNetlink } from "../src/netlink/socket.ts";
 import { stringify } from "../src/netstate/state-json.ts";
 import { addressDump, decodeAddress } from "../src/rtnl/address.ts";
 import { decodeFilter, filterDump } from "../src/rtnl/filter.ts";
+import { decodeTunnelEntry, tunnelEntryDump } from "../src/rtnl/forwarding-entry.ts";
+import { linkTypeOf } from "../src/rtnl/kinds.ts";
 import { decodeLink, getLink, linkDump } from "../src/rtnl/link.ts";
 import { decodeQdisc, qdiscDump } from "../src/rtnl/qdisc.ts";
 import { decodeRoute, routeDump } from "../src/rtnl/route.ts";
@@ -30,6 +32,16 @@ const setUp: readonly string[] = [
   "route add 10.2.0.0/16 via 10.1.0.9 mtu 1400 advmss 1360 metric 7",
   "route add 10.3.0.0/16 dev br0 src 10.1.0.1 table 1000",
   "route add default via fd00:1::9",
+  "link add vxlan0 address 02:00:00:00:00:04 type vxlan id 7 local 10.1.0.1 dev br0 dstport 8472 ttl 9 nolearning gbp",
+  "link add vxlan1 address 02:00:00:00:00:05 type vxlan id 8 local fd00:1::1 dev br0 dstport 4789 group ff05::8",
+  "link set vxlan0 up",
+  "route add 10.4.0.0/24 via 10.4.0.0 dev vxlan0 onlink proto 73",
+  "route add blackhole 10.5.0.0/24 proto 73",
+  "route add blackhole fd00:5::/64 proto 73",
+];
+const entries: readonly string[] = [
+  "fdb add 02:00:00:00:00:14 dev vxlan0 dst 10.1.0.14",
+  "fdb add 02:00:00:00:00:16 dev vxlan1 dst fd00:1::16",
 ];
 
 /** Without counters that change while they are read: nothing is sent over these links. */
@@ -51,6 +63,18 @@ interface Subject {
 }
 const subjects: readonly Subject[] = [
   { file: "link", command: "ip link show", list: linkDump, meaning: decodeLink },
+  {
+    file: "tunnel",
+    command: "ip -details link show type vxlan",
+    list: (s) => linkDump(s).filter((m) => decodeLink(m).kind === "vxlan"),
+    meaning: (m) => linkTypeOf(decodeLink(m)),
+  },
+  {
+    file: "forwarding",
+    command: "bridge fdb show",
+    list: (s) => ["vxlan0", "vxlan1"].flatMap((name) => tunnelEntryDump(s, getLink(s, { name }).index)),
+    meaning: decodeTunnelEntry,
+  },
   { file: "address", command: "ip address show", list: (s) => addressDump(s, 0), meaning: decodeAddress },
   {
     file: "route",
@@ -76,6 +100,7 @@ const words = (bytes: Uint8Array): string =>
 
 await using netns = await testNetns();
 for (const command of setUp) await run(["ip", "-n", netns.name, ...command.split(" ")]);
+for (const command of entries) await run(["bridge", "-n", netns.name, ...command.split(" ")]);
 for (const command of trafficControl) await run(["tc", "-n", netns.name, ...command.split(" ")]);
 using opened = openNetns(netns.path);
 using socket = inNetns(opened, () => openNetlink("route"));

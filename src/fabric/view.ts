@@ -52,34 +52,38 @@ export function viewOf({ network: whole, self, nodes, publics }: Cluster): {
 
 /** The node with the subnets that are the network's; undefined if none is left. */
 function withinNetwork(node: FabricNode, whole: Subnets, troubles: Trouble[]): FabricNode | undefined {
-  const { id, subnets, publics } = node;
-  const tell = (code: Trouble["code"], why: string): void => void troubles.push({ code, node: id, why });
-  if (subnets.v4 === undefined && subnets.v6 === undefined) {
-    tell("node-malformed", "it has no subnet");
+  const { subnets, publics } = node;
+  const wrong =
+    subnets.v4 === undefined && subnets.v6 === undefined
+      ? "it has no subnet"
+      : (wrongPublic(publics.v4, 4) ??
+        wrongPublic(publics.v6, 6) ??
+        wrongSubnet(subnets.v4, 4) ??
+        wrongSubnet(subnets.v6, 6));
+  if (wrong !== undefined) {
+    troubles.push({ code: "node-malformed", node: node.id, why: wrong });
     return undefined;
   }
-  for (const family of families) {
-    const key = keyOf(family);
-    const wrong = wrongPublic(publics[key], family) ?? wrongSubnet(subnets[key], family);
-    if (wrong === undefined) continue;
-    tell("node-malformed", wrong);
-    return undefined;
-  }
-  const good = families.filter((family) => {
-    const key = keyOf(family);
-    const subnet = subnets[key];
-    if (subnet === undefined) return false;
-    const all = whole[key];
-    if (all !== undefined && subnet.bits >= all.bits && contains(all, subnet.ip)) return true;
-    tell(
-      "subnet-outside",
-      all === undefined
-        ? `${subnet.text}: the network has no IPv${family}`
-        : `${subnet.text} is not in the network ${all.text}`,
-    );
-    return false;
-  });
-  return withSubnets(node, good.map(keyOf));
+  const v4 = subnets.v4 === undefined || isInside(node, subnets.v4, whole.v4, troubles);
+  const v6 = subnets.v6 === undefined || isInside(node, subnets.v6, whole.v6, troubles);
+  return v4 && v6
+    ? node
+    : withSubnets(node, [...(v4 ? (["v4"] as const) : []), ...(v6 ? (["v6"] as const) : [])]);
+}
+
+function isInside(
+  node: FabricNode,
+  subnet: IpPrefix,
+  whole: IpPrefix | undefined,
+  troubles: Trouble[],
+): boolean {
+  if (whole !== undefined && subnet.bits >= whole.bits && contains(whole, subnet.ip)) return true;
+  const why =
+    whole === undefined
+      ? `${subnet.text}: the network has no IPv${subnet.ip.family}`
+      : `${subnet.text} is not in the network ${whole.text}`;
+  troubles.push({ code: "subnet-outside", node: node.id, why });
+  return false;
 }
 
 /** The node itself if it keeps all of its subnets, so that it is known again. */
@@ -98,7 +102,8 @@ function wrongPublic(ip: Ip | undefined, family: Family): string | undefined {
   if (ip.family !== family) return `its public IPv${family} address is ${ip.text}`;
   const first = ip.bytes[0] ?? 0;
   const manifold = family === 4 ? first >= 224 : first === 0xff;
-  if (manifold || isUnspecified(ip) || isLoopback(ip))
+  // Nothing begins with a zero byte but what is looked at closer.
+  if (manifold || (first === 0 && isUnspecified(ip)) || isLoopback(ip))
     return `its public address ${ip.text} is not that of one host`;
   return undefined;
 }
@@ -155,6 +160,7 @@ function withoutOverlaps(
     const key = keyOf(family);
     const lengths = new Set<number>();
     for (const { subnets } of [self, ...left]) if (subnets[key]) lengths.add(subnets[key].bits);
+    if (lengths.size === 0) continue;
     const index = overlapIndex([...lengths]);
     left = resolved(
       self,
@@ -175,20 +181,22 @@ function withoutOverlaps(
 }
 
 type Holders = Map<string, FabricNode>;
+const noTexts: readonly string[] = [];
 
 /**
  * Takes a subnet for a node, or tells who has one that overlaps. Of two prefixes that overlap one is inside of the other, so
  * each is looked up at the lengths that occur: usually a single one.
  */
 function overlapIndex(lengths: readonly number[]) {
+  const single = lengths.length === 1;
   return (holders: Holders, node: FabricNode, subnet: IpPrefix | undefined): FabricNode | undefined => {
     if (subnet === undefined) return undefined;
     // An entry `<prefix` stands for something inside of the prefix that is taken.
-    const inside = holders.get(subnet.text) ?? holders.get(`<${subnet.text}`);
+    const inside = holders.get(subnet.text) ?? (single ? undefined : holders.get(`<${subnet.text}`));
     if (inside !== undefined) return inside;
-    const wider = lengths
-      .filter((bits) => bits < subnet.bits)
-      .map((bits) => network(prefix(subnet.ip, bits)).text);
+    const wider = single
+      ? noTexts
+      : lengths.filter((bits) => bits < subnet.bits).map((bits) => network(prefix(subnet.ip, bits)).text);
     for (const text of wider) {
       const around = holders.get(text);
       if (around !== undefined) return around;

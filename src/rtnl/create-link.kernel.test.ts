@@ -1,9 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { localMac } from "../net/mac.ts";
 import { openNetlink } from "../netlink/socket.ts";
+import { stringify } from "../netstate/state-json.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
 import { type KernelFeature } from "../testing/features.ts";
 import { onKernelWith } from "../testing/needs.ts";
+import { ip } from "../testing/address.ts";
 import { type TestNetns, testNetns } from "../testing/netns.ts";
 import { createLink } from "./create-link.ts";
 import { linkTypeOf, type LinkType } from "./kinds.ts";
@@ -47,6 +49,49 @@ const cases: Readonly<Partial<Record<KernelFeature, readonly Case[]>>> = {
     data: { protocol: "802.1Q", id },
   })),
   vrf: [1, 4_294_967_295].map((table) => ({ type: { kind: "vrf", table }, data: { table } })),
+  vxlan: [
+    {
+      type: {
+        kind: "vxlan",
+        id: 16_777_215,
+        port: 4789,
+        local: ip("192.0.2.1"),
+        ttl: 7,
+        learning: false,
+        gbp: true,
+        l2miss: true,
+        l3miss: true,
+        udpChecksum: false,
+        udp6ZeroChecksumSend: false,
+        udp6ZeroChecksumReceive: false,
+      },
+      data: { id: 16_777_215, port: 4789, local: "192.0.2.1", ttl: 7, learning: false, gbp: true },
+    },
+    {
+      type: {
+        kind: "vxlan",
+        id: 1,
+        port: 8472,
+        local: ip("2001:db8::1"),
+        group: ip("2001:db8::2"),
+        ttl: 0,
+        learning: true,
+        gbp: false,
+        l2miss: false,
+        l3miss: false,
+        udpChecksum: true,
+        udp6ZeroChecksumSend: true,
+        udp6ZeroChecksumReceive: true,
+      },
+      data: { id: 1, port: 8472, local6: "2001:db8::1", remote6: "2001:db8::2", learning: true },
+    },
+  ],
+  ipip: [
+    {
+      type: { kind: "ipip", local: ip("192.0.2.1"), ttl: 0, pathMtuDiscovery: true },
+      data: { proto: "ipip", remote: "any", local: "192.0.2.1", pmtudisc: true },
+    },
+  ],
   dummy: [{ type: { kind: "dummy" } }],
   ifb: [{ type: { kind: "ifb" } }],
 };
@@ -54,7 +99,7 @@ const cases: Readonly<Partial<Record<KernelFeature, readonly Case[]>>> = {
 describe("createLink", () => {
   for (const [feature, list = []] of Object.entries(cases))
     onKernelWith([feature as KernelFeature], () => {
-      test.each(list.map((one) => [JSON.stringify(one.type), one] as const))(
+      test.each(list.map((one) => [stringify(one.type), one] as const))(
         "makes %s, and it is read back so",
         async (_, { type, upon, data }) => {
           await using netns = await testNetns();

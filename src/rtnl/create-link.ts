@@ -49,6 +49,22 @@ export function createLink(socket: NetlinkSocket, link: NewLink): void {
   );
 }
 
+/**
+ * Gives a link these parameters of its kind, of those that the kernel changes on a link that is there.
+ * @throws NetError `netlink/refused` EOPNOTSUPP if one cannot be changed
+ */
+export function changeLinkType(
+  socket: NetlinkSocket,
+  index: number,
+  type: LinkType,
+  parameters: readonly string[],
+): void {
+  const chosen = Object.entries(type).filter(([key]) => key === "kind" || parameters.includes(key));
+  const data = encodeLinkType(Object.fromEntries(chosen) as unknown as LinkType);
+  const payload = linkBody({ index }, { linkInfo: { kind: type.kind, data } });
+  socket.request(linkRequest("NEWLINK", `#${index} (${type.kind})`, 0, payload));
+}
+
 /** An address that no link can have, with which the kernel refuses a kind that it knows. */
 const MULTICAST = Uint8Array.of(1, 0, 0, 0, 0, 0);
 

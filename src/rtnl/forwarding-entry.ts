@@ -8,6 +8,7 @@ import { type Message, NLM_F, type Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
 import { u16, u32, viewOf } from "../wire/fixed.ts";
+import { template, templates } from "../wire/template.ts";
 import { ndmsg, RTM } from "./neighbour.ts";
 
 const AF_BRIDGE = 7;
@@ -72,13 +73,21 @@ export function decodeTunnelEntry(m: Pick<Message, "body">): TunnelEntry | undef
   return { link: head.ifindex, mac, to, static: (head.state & (PERMANENT | NOARP)) !== 0 };
 }
 
+const byShape = templates();
+
 function entryRequest(verb: "NEWNEIGH" | "DELNEIGH", flags: number, e: Omit<TunnelEntry, "static">): Request {
-  const tail = entryAttrs.encode({ dst: e.to.bytes, lladdr: macToBytes(e.mac) });
-  const body = new Uint8Array(ndmsg.size + tail.length);
-  const state = verb === "NEWNEIGH" ? PERMANENT : 0;
-  ndmsg.set(viewOf(body), 0, { family: AF_BRIDGE, ifindex: e.link, state, flags: SELF, type: 0 });
-  body.set(tail, ndmsg.size);
-  return { type: RTM[verb], flags, body, what: `RTM_${verb} ${e.mac} to ${e.to.text} on #${e.link}` };
+  const lladdr = macToBytes(e.mac);
+  const { bytes: dst, family } = e.to;
+  const { fill } = byShape(`${family} ${e.link} ${verb}`, () => {
+    const tail = entryAttrs.encode({ dst, lladdr });
+    const body = new Uint8Array(ndmsg.size + tail.length);
+    const state = verb === "NEWNEIGH" ? PERMANENT : 0;
+    ndmsg.set(viewOf(body), 0, { family: AF_BRIDGE, ifindex: e.link, state, flags: SELF, type: 0 });
+    body.set(tail, ndmsg.size);
+    return template(body, ndmsg.size, entryAttrs.table.dst[0], entryAttrs.table.lladdr[0]);
+  });
+  const what = `RTM_${verb} ${e.mac} to ${e.to.text} on #${e.link}`;
+  return { type: RTM[verb], flags, body: fill(dst, lladdr), what };
 }
 
 /** A request that makes an entry, or lets the one with this hardware address lead to `to`. */
@@ -88,3 +97,9 @@ export const setTunnelEntry = (entry: Omit<TunnelEntry, "static">): Request =>
 /** A request that removes an entry; refused with ENOENT if there is none. */
 export const removeTunnelEntry = (entry: Omit<TunnelEntry, "static">): Request =>
   entryRequest("DELNEIGH", 0, entry);
+/** The kernel's own messages about the entries of one vxlan link, for captures. */
+export function tunnelEntryDump(socket: NetlinkSocket, link: number): Message[] {
+  const body = new Uint8Array(ndmsg.size);
+  ndmsg.set(viewOf(body), 0, { family: AF_BRIDGE, ifindex: link, state: 0, flags: 0, type: 0 });
+  return socket.dump({ type: RTM.GETNEIGH, flags: 0, body, what: `RTM_GETNEIGH tunnel #${link}` });
+}

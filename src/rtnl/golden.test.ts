@@ -1,8 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { parse } from "../netstate/state-json.ts";
+import type { Message } from "../netlink/message.ts";
 import { readGolden } from "../testing/golden.ts";
 import { addressAttrs, decodeAddress } from "./address.ts";
 import { decodeFilter } from "./filter.ts";
+import { decodeTunnelEntry, entryAttrs } from "./forwarding-entry.ts";
+import { linkTypeOf } from "./kinds.ts";
 import { decodeLink } from "./link.ts";
 import { linkAttrs } from "./link-attrs.ts";
 import { decodeNeighbour, neighbourAttrs } from "./neighbour.ts";
@@ -13,6 +16,13 @@ import { tcAttrs } from "./traffic-control.ts";
 
 const subjects = [
   { file: "golden/link.txt", head: 16, attrs: linkAttrs, meaning: decodeLink },
+  {
+    file: "golden/tunnel.txt",
+    head: 16,
+    attrs: linkAttrs,
+    meaning: (m: Pick<Message, "body">) => linkTypeOf(decodeLink(m)),
+  },
+  { file: "golden/forwarding.txt", head: 12, attrs: entryAttrs, meaning: decodeTunnelEntry },
   { file: "golden/address.txt", head: 8, attrs: addressAttrs, meaning: decodeAddress },
   { file: "golden/route.txt", head: 12, attrs: routeAttrs, meaning: decodeRoute },
   { file: "golden/rule.txt", head: 12, attrs: ruleAttrs, meaning: decodeRule },

@@ -4,6 +4,7 @@ import { type Message, NLM_F, type Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
 import { i32, pad, struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
+import { template, templates } from "../wire/template.ts";
 
 /**
  * Neighbours: which hardware address an IP address on a link has (`struct ndmsg` and NDA_*, linux/neighbour.h).
@@ -66,22 +67,35 @@ export function decodeNeighbour(m: Pick<Message, "body">): Neighbour | undefined
   return { link: head.ifindex, ip: ipFromBytes(a.dst), ...(mac ? { mac } : {}), state };
 }
 
+/** The link and the address that an RTM_NEWNEIGH or RTM_DELNEIGH message is about, in whatever state. */
+export function decodeNeighbourKey(m: Pick<Message, "body">): Pick<Neighbour, "link" | "ip"> | undefined {
+  const head = ndmsg.get(viewOf(m.body), 0);
+  const { dst } = neighbourAttrs.decode(m.body.subarray(ndmsg.size));
+  const isIp = head.family === AF[4] || head.family === AF[6];
+  return !isIp || dst === undefined || (head.flags & PROXY) !== 0
+    ? undefined
+    : { link: head.ifindex, ip: ipFromBytes(dst) };
+}
+
+const byShape = templates();
+
 function request(
   verb: keyof typeof RTM,
   n: Pick<Neighbour, "link" | "ip"> & { mac?: Mac; state?: NeighbourState },
   flags: number,
 ): Request {
-  const tail = neighbourAttrs.encode({ dst: n.ip.bytes, ...(n.mac ? { lladdr: macToBytes(n.mac) } : {}) });
-  const body = new Uint8Array(ndmsg.size + tail.length);
-  ndmsg.set(viewOf(body), 0, {
-    family: AF[n.ip.family],
-    ifindex: n.link,
-    state: n.state ? neighbourState[n.state] : 0,
-    flags: 0,
-    type: 0,
+  const { family, bytes: dst } = n.ip;
+  const lladdr = n.mac && macToBytes(n.mac);
+  const state = n.state ? neighbourState[n.state] : 0;
+  const { fill } = byShape(`${family} ${n.link} ${state} ${lladdr === undefined}`, () => {
+    const tail = neighbourAttrs.encode({ dst, ...(lladdr ? { lladdr } : {}) });
+    const body = new Uint8Array(ndmsg.size + tail.length);
+    ndmsg.set(viewOf(body), 0, { family: AF[family], ifindex: n.link, state, flags: 0, type: 0 });
+    body.set(tail, ndmsg.size);
+    const { dst: dstAttr, lladdr: macAttr } = neighbourAttrs.table;
+    return template(body, ndmsg.size, dstAttr[0], lladdr ? macAttr[0] : undefined);
   });
-  body.set(tail, ndmsg.size);
-  return { type: RTM[verb], flags, body, what: `RTM_${verb} ${n.ip.text} on #${n.link}` };
+  return { type: RTM[verb], flags, body: fill(dst, lladdr), what: `RTM_${verb} ${n.ip.text} on #${n.link}` };
 }
 
 /** A neighbour to be made; `permanent` if no state is told. */

@@ -11,6 +11,7 @@ import { type Message, NLM_F, type Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { align4, attrs, bytes, DecodeError, fixedAttr } from "../wire/attrs.ts";
 import { struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
+import { template, templates } from "../wire/template.ts";
 import { addressFamily } from "./address.ts";
 
 /** Routes (`struct rtmsg` and RTA_*, linux/rtnetlink.h). */
@@ -40,7 +41,7 @@ export const routeAttrs = attrs("RTA", {
 });
 
 /** Where `table` stands in `rtmsg`. */
-const TABLE_AT = 4;
+export const TABLE_AT = 4;
 
 export const RT_TABLE_MAIN = 254;
 export const RT_TABLE_LOCAL = 255;
@@ -165,10 +166,27 @@ function body(r: NewRoute): Uint8Array {
 
 const show = (r: NewRoute): string => `${r.dst.text}${r.gateway ? ` via ${r.gateway.text}` : ""}`;
 
+const byShape = templates();
+
+/** As `body`, by a template for the plain form of which there are many: a prefix by a gateway of its family on a link. */
+function bodyOf(r: NewRoute): Uint8Array {
+  const { dst, gateway, oif, protocol = 0, table = 0, scope = -1, type = -1 } = r;
+  const isPlain =
+    dst.bits > 0 && oif && gateway?.family === dst.ip.family && !r.src && !r.mtu && !r.advmss && !r.priority;
+  if (!isPlain) return body(r);
+  const on = r.onLink ? 1 : 0;
+  const shape = `${gateway.family} ${dst.bits} ${oif} ${on} ${protocol} ${table} ${scope} ${type} ${r.priority === 0}`;
+  const { dst: dstAttr, gateway: gatewayAttr } = routeAttrs.table;
+  return byShape(shape, () => template(body(r), rtmsg.size, dstAttr[0], gatewayAttr[0])).fill(
+    dst.ip.bytes,
+    gateway.bytes,
+  );
+}
+
 const routeRequest = (verb: "NEWROUTE" | "DELROUTE", flags: number, route: NewRoute): Request => ({
   type: RTM[verb],
   flags,
-  body: body(route),
+  body: bodyOf(route),
   what: `RTM_${verb} ${show(route)}`,
 });
 

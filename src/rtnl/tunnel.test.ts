@@ -136,6 +136,25 @@ describe("a route", () => {
     expect(decodeRoute(routeAddition(far))).toMatchObject({ ...far, type: routeType.unicast, table: 254 });
   });
 
+  test.each([
+    [{ ...far, dst: cidr("10.1.3.0/24"), gateway: ip("10.1.3.0") }],
+    [{ ...far, dst: cidr("10.1.3.0/25"), gateway: ip("10.1.3.0") }],
+    [{ ...far, oif: 6 }],
+    [{ ...far, protocol: 3 }],
+    [{ ...far, dst: cidr("fd00:1::/64"), gateway: ip("fd00:1::") }],
+    [{ ...far, src: ip("10.9.9.9") }],
+    [{ ...far, priority: 7 }],
+    [{ ...far, mtu: 1400 }],
+    [{ ...far, table: 1000 }],
+    [{ ...far, scope: 253 }],
+    [{ dst: far.dst, oif: 5, gateway: far.gateway, protocol: 73 }],
+  ])("says all that it is, whatever was said of another before: %j", (route) => {
+    expect(decodeRoute(routeAddition(far))).toMatchObject(far);
+    const { onLink, ...rest } = decodeRoute(routeAddition(route));
+    expect({ ...rest, ...(onLink ? { onLink } : {}) }).toMatchObject(route);
+    expect(onLink).toBe("onLink" in route ? true : undefined);
+  });
+
   test("may be a hole, in which packets vanish", () => {
     const hole = { dst: cidr("fd00:1::/64"), type: routeType.blackhole, protocol: 73 };
     same(

@@ -3,7 +3,7 @@
  * address on its own link, the hardware address of that, and the host that it is behind. Nothing is flooded or learned.
  */
 import { type Family, hostPrefix } from "../../net/ip.ts";
-import { isZeroMac, type Mac, macToBytes, parseMac } from "../../net/mac.ts";
+import { isZeroMac, type Mac, parseMac } from "../../net/mac.ts";
 import type { FabricForwarding, FabricLink, FabricNeighbour, FabricRoute, HostState } from "../host-state.ts";
 import type { BackendData, FabricNode, Json, Trouble, View } from "../model.ts";
 import { directRoute, familiesOf, type Far, type Made, made, perPeer, trouble } from "./peers.ts";
@@ -126,7 +126,7 @@ function readData(data: Json | undefined): { readonly mac: Mac; readonly vni?: n
   const mac = parseMac(text.slice(0, 64));
   if (!mac.ok) return `VtepMAC: ${mac.why}`;
   // A multicast or empty address would turn an entry for one host into one for many.
-  if (isZeroMac(mac.value) || ((macToBytes(mac.value)[0] ?? 0) & 1) !== 0)
+  if (isZeroMac(mac.value) || (Number.parseInt(mac.value.slice(0, 2), 16) & 1) !== 0)
     return `VtepMAC: ${mac.value} is not the address of one link`;
   if (vni === undefined) return { mac: mac.value };
   if (typeof vni !== "number" || !Number.isInteger(vni)) return "its VNI is not a whole number";

@@ -1,0 +1,165 @@
+/**
+ * Brings the kernel to what a fabric wants of it. It keeps an image of what the kernel has: an event of the kernel, or one
+ * more peer, is compared key by key, and everything is listed at the first time, after lost events, when a link changed,
+ * and when it is asked for. Whatever the kernel refuses is told, and the rest goes on.
+ */
+import type { Message } from "../../netlink/message.ts";
+import { type HostState, nothing } from "../host-state.ts";
+import { type Attempts, makeAttempts } from "./attempts.ts";
+import { forwardingKind } from "./forwarding.ts";
+import { linkEvent, type Standing } from "./link-event.ts";
+import { mendAddresses, mendLinks, mendSysctls, removeLinks } from "./links.ts";
+import { neighbourKind } from "./neighbours.ts";
+import { here, type KnownLinks, type Owner, type Place } from "./place.ts";
+import type { ObjectKind, Report } from "./report.ts";
+import { makeRound, nameOf, type Round } from "./round.ts";
+import { routeKind } from "./routes.ts";
+import { makeTable, type Table } from "./table.ts";
+
+export interface Reconciler extends Disposable {
+  /**
+   * Brings the kernel to `desired`, as far as it is not, in the order links, kernel parameters, addresses, neighbours,
+   * forwarding entries, routes; what nobody wants is removed after that, in the other order. Two calls with the same
+   * objects in their lists cost what differs. Nothing that the kernel refuses is thrown.
+   */
+  reconcile(desired: HostState): Report;
+  /** Takes note of what the kernel tells; true if `reconcile` has something to do now. */
+  touch(messages: readonly Message[]): boolean;
+  /** Events were lost, or somebody wants to be sure: the next call of `reconcile` lists everything. */
+  relist(): void;
+}
+
+export interface ReconcilerOptions {
+  /** The kernel to work on; absent: the namespace that the process is in. It is closed with the reconciler. */
+  readonly place?: Place;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly now?: () => number;
+}
+
+/** The key of a list that the kernel did not give. */
+const LIST = "(all)";
+const few: readonly ObjectKind[] = ["link", "sysctl", "address"];
+const many = ["neighbours", "forwarding", "routes"] as const;
+
+/** Names of what is looked at only when everything is. */
+function isFew(name: string): boolean {
+  return name.endsWith(` ${LIST}`) || few.some((object) => name.startsWith(`${object} `));
+}
+
+function makeTables({ routeProtocol }: Owner): Readonly<Record<(typeof many)[number], Table>> {
+  const routes: Table = makeTable(routeKind(routeProtocol, (dst) => routes.wants(dst)));
+  return { neighbours: makeTable(neighbourKind), forwarding: makeTable(forwardingKind), routes };
+}
+
+/** All that a reconciler has and remembers. */
+interface Self {
+  readonly owner: Owner;
+  readonly place: Place;
+  readonly attempts: Attempts;
+  readonly tables: ReturnType<typeof makeTables>;
+  /** Names of links, parameters and addresses that were as they should be. */
+  readonly settled: Set<string>;
+  desired: HostState;
+  links: KnownLinks;
+  /** Links that routes lead over. */
+  carriers: Set<string>;
+  /** Everything has to be listed. */
+  stale: boolean;
+}
+
+export function openReconciler(owner: Owner, options: ReconcilerOptions = {}): Reconciler {
+  const self: Self = {
+    owner,
+    place: options.place ?? here(),
+    attempts: makeAttempts(options.now ?? (() => performance.now())),
+    tables: makeTables(owner),
+    settled: new Set(),
+    desired: nothing,
+    links: { byName: new Map(), ours: new Map() },
+    carriers: new Set(),
+    stale: true,
+  };
+  return {
+    reconcile: (desired) => {
+      want(self, desired);
+      return reconcile(self);
+    },
+    touch: (messages) => touch(self, messages),
+    relist: () => void (self.stale = true),
+    [Symbol.dispose]: () => self.place.socket[Symbol.dispose](),
+  };
+}
+
+function want(self: Self, next: HostState): void {
+  const { attempts, desired: before, settled } = self;
+  for (const kind of many) {
+    const table = self.tables[kind];
+    const changed = new Set<string>();
+    table.want(before[kind], next[kind], (key) => {
+      if (!attempts.isClear) changed.add(nameOf({ object: table.object, key }));
+    });
+    if (changed.size > 0) attempts.forget((name) => changed.has(name));
+  }
+  for (const { link } of next.routes) if (link !== undefined) self.carriers.add(link);
+  self.desired = next;
+  if ((["links", "sysctls", "addresses"] as const).every((kind) => Bun.deepEquals(before[kind], next[kind])))
+    return;
+  self.stale = true;
+  settled.clear();
+  attempts.forget(isFew);
+}
+
+function reconcile(self: Self): Report {
+  const { place, attempts, tables } = self;
+  const round = makeRound(attempts, self.settled);
+  const full = attempts.takeDue(isFew) || self.stale;
+  if (full) {
+    self.stale = false;
+    self.carriers = new Set(self.desired.routes.flatMap(({ link }) => link ?? []));
+    self.links = mendFew(self, round) ?? self.links;
+    for (const kind of many)
+      round.attempt({ object: tables[kind].object, key: LIST }, () => tables[kind].relist(place, self.links));
+  }
+  const plans = many.map((kind) => {
+    const table = tables[kind];
+    const may = (key: string): boolean =>
+      attempts.isClear || attempts.may(nameOf({ object: table.object, key }));
+    return { table, plan: table.plan(self.links, may) };
+  });
+  for (const { table, plan } of plans) if (round.put(place, table, plan)) self.stale = true;
+  for (const { table, plan } of plans.toReversed()) round.remove(place, table, plan);
+  if (full) removeLinks(place, self.links, self.desired.links, round);
+  return round.report(full);
+}
+
+/** Mends links, parameters and addresses. Returns the links that there are then; undefined if they were not told. */
+function mendFew({ place, owner, desired }: Self, round: Round): KnownLinks | undefined {
+  const links = round.attempt({ object: "link", key: LIST }, () =>
+    mendLinks(place, owner, desired.links, round),
+  );
+  mendSysctls(place, desired.sysctls, round);
+  if (links !== undefined)
+    round.attempt({ object: "address", key: LIST }, () =>
+      mendAddresses(place, links, desired.addresses, round),
+    );
+  return links;
+}
+
+function touch(self: Self, messages: readonly Message[]): boolean {
+  const { attempts, desired } = self;
+  const standing: Standing = {
+    wanted: desired.links,
+    carries: (link) => self.carriers.has(link),
+    hasAddress: (link, text) =>
+      desired.addresses.some(({ link: on, address }) => on === link && address.text === text),
+  };
+  let work = false;
+  for (const message of messages) {
+    const about = linkEvent(message, self.links, standing);
+    if (about === "stale" || (about === "retry" && attempts.again(isFew))) self.stale = true;
+    if (about === "stale" || about === "retry") work = attempts.again() || work;
+    if (about !== "other") continue;
+    for (const kind of many) work = self.tables[kind].touch(message, self.links) || work;
+  }
+  return work || self.stale;
+}

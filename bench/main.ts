@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CaseName } from "./cases.ts";
+import { benchFabric } from "./fabric.ts";
 import { measure, type Measured } from "./measure.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
 import { preparePrograms } from "./programs.ts";
@@ -43,13 +44,18 @@ const argv = process.argv.slice(2);
 if (argv.includes("--help")) console.log(usage);
 else
   try {
-    const options = parseOptions(argv);
-    const verdicts = await bench(options);
-    const missed = verdicts.filter((v) => !v.met);
-    console.log(`\n${verdicts.length - missed.length} of ${verdicts.length} targets met`);
-    for (const v of missed) console.log(`${showVerdict(v)}  [${v.case}]`);
-    if (missed.length > 0 && options.check) process.exitCode = 1;
+    if (argv[0] === "fabric") await benchFabric(argv.slice(1));
+    else await benchPlugins(argv);
   } catch (e) {
     console.error(`bench: ${e instanceof Error ? e.message : String(e)}`);
     process.exitCode = 1;
   }
+
+async function benchPlugins(words: readonly string[]): Promise<void> {
+  const options = parseOptions(words);
+  const verdicts = await bench(options);
+  const missed = verdicts.filter((v) => !v.met);
+  console.log(`\n${verdicts.length - missed.length} of ${verdicts.length} targets met`);
+  for (const v of missed) console.log(`${showVerdict(v)}  [${v.case}]`);
+  if (missed.length > 0 && options.check) process.exitCode = 1;
+}

@@ -12,6 +12,7 @@ import { addCompletionCommand } from "./completion.ts";
 import { addDhcpDaemonCommand, withTwoDashes } from "./dhcp-daemon.ts";
 import { addDockerPluginCommand } from "./docker-plugin.ts";
 import { addDoctorCommand } from "./doctor.ts";
+import { addForwarderCommand } from "./forwarder.ts";
 import { addInstallCommand } from "./install.ts";
 import { addListCommands } from "./lists.ts";
 import { addLogCommand } from "./log/command.ts";
@@ -60,6 +61,7 @@ export function makeProgram(name: ProgramName): Command {
   addDhcpDaemonCommand(program);
   addDockerPluginCommand(program);
   addDoctorCommand(program);
+  addForwarderCommand(program);
   addInstallCommand(program);
   addPluginsCommand(program);
   addNewPluginCommand(program);

@@ -12,6 +12,9 @@ export const MOST_PEERS = 16_384;
 const MOST_SUBNETS = 64;
 const MOST_ID = 256;
 
+/** A line of all peers with a few subnets each. */
+export const MOST_LINE_BYTES = 8 << 20;
+
 /** A peer in JSON. */
 export interface PeerJson {
   readonly id: string;

@@ -15,7 +15,7 @@ import {
 } from "./unix-listener.ts";
 
 /** Bun's types do not know that a connection may be made of a descriptor, which the event loop then owns. */
-interface Connection {
+export interface Connection {
   /** How many bytes were taken; the rest after `drain`. */
   write(data: string | Uint8Array): number;
   end(): void;
@@ -29,7 +29,7 @@ interface Handlers {
 }
 
 /** Makes a connection of a descriptor that was accepted. */
-const adoptConnection = (fd: number, socket: Handlers): Promise<Connection> =>
+export const adoptConnection = (fd: number, socket: Handlers): Promise<Connection> =>
   (Bun.connect as unknown as (o: { fd: number; socket: Handlers }) => Promise<Connection>)({ fd, socket });
 
 /**

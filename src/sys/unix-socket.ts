@@ -7,6 +7,7 @@ import { call, tryCall } from "./libc.ts";
  * ends. A service that does not answer in time is a failure, never a hang.
  */
 export interface UnixStream extends Disposable {
+  readonly fd: number;
   /** Sends all of it. */
   send(bytes: Uint8Array): void;
   /** What has come, at least one byte and at most `max`; a copy. Throws `sys/call` EAGAIN after the time limit. */
@@ -65,6 +66,9 @@ const nobody = new Uint8Array(new ArrayBuffer(0));
 
 function streamOf(fd: Fd, path: string): UnixStream {
   return {
+    get fd() {
+      return fd.raw;
+    },
     send(bytes) {
       let rest = Uint8Array.from(bytes);
       while (rest.length > 0) {

@@ -29,14 +29,23 @@ export async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCal
   const owner = ownerOf(plugin.type, call);
   const planned = recordedState(plugin, owner) ?? (await planOfNow(plugin, { ...call, prevResult }, spaces));
   const unrecorded = peekRecord(markOf(owner)) === undefined;
-  const state = unrecorded ? await withoutForeignRules(planned, owner) : planned;
+  const state = unrecorded ? await asForeign(planned, owner) : planned;
   await loadKinds(state);
   using firewalls = await loadFirewalls(state);
   const context = openContext(markOf(owner), spaces, firewalls);
   verify(state, context);
 }
 
-/** Without a record of ours the reference may have made the attachment: its rules then do what ours would. */
+/**
+ * Without a record of ours the reference may have made the attachment. Its older releases leave a port in the bridge's
+ * default VLAN beside the wanted one.
+ */
+async function asForeign(planned: NetState, owner: Owner): Promise<NetState> {
+  const { objects } = await withoutForeignRules(planned, owner);
+  return { objects: objects.map((o) => (o.kind === "port-vlans" ? { ...o, keepDefault: true } : o)) };
+}
+
+/** The reference's rules do what ours would. */
 async function withoutForeignRules(state: NetState, owner: Owner): Promise<NetState> {
   if (!state.objects.some((o) => o.kind === "firewall")) return state;
   const { referenceHolds } = await import("../firewall/reference-find.ts");

@@ -35,6 +35,10 @@ if (!Bun.isMainThread) {
   // What the Docker plugin starts for one change of the kernel.
   const { runChild } = await import("./docker/child.ts");
   await runChild();
+} else if (word !== undefined && /^lab-(?:enter|make|netns|prepare)$/.test(word)) {
+  // What a lab starts in its hosts: at once, before anything starts a thread.
+  const { runLabWord } = await import("./lab/words.ts");
+  process.exitCode = await runLabWord(word, rest);
 } else if (name !== "cnitool" && isNetavarkWord(word)) {
   // As Podman calls a plugin of netavark; the name of the file is the driver's name.
   const { runNetavarkPlugin } = await import("./netavark/run.ts");

@@ -43,7 +43,7 @@ describe("layers", () => {
     ["wire"],
     ["sys"],
     ["netlink"],
-    ["rtnl", "nft", "nfnl", "dbus", "diag"],
+    ["rtnl", "nft", "nfnl", "genl", "dbus", "diag"],
     ["firewall"],
     ["netstate"],
     ["forwarder", "fabric"],

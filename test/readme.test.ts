@@ -6,6 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { ensureBuilt } from "../scripts/build.ts";
 import { projectDir } from "../scripts/paths.ts";
+import { blocksOf, onPrivateHost, runBlocks } from "./blocks.ts";
 import { pluginTypes, registry } from "../src/plugins/registry.ts";
 import { kernelTestWith, testWith } from "../src/testing/needs.ts";
 import { plainEnv, run } from "../src/testing/run.ts";
@@ -16,61 +17,13 @@ const LIMIT_MS = 60_000;
 
 const readme = await Bun.file(`${projectDir}/README.md`).text();
 
-interface Block {
-  readonly commands: string;
-  /** What the page says that they print, if it does. */
-  readonly output: string | undefined;
-}
-const BLOCK = /^<!-- run -->\n\n```sh\n([^]*?)^```\n(?:\n```text\n([^]*?)^```\n)?/gm;
-const blocks: readonly Block[] = [...readme.matchAll(BLOCK)].map(([, commands = "", output]) => ({
-  commands,
-  output,
-}));
-
-/** MAC addresses are random, and ages are what they are; every other character of an output is as on the page. */
-const comparable = (text: string): string =>
-  text
-    .replaceAll(/\b\d+s( ago| +ok)\b/g, "0s$1")
-    .replaceAll(/(?:[0-9a-f]{2}:){5}[0-9a-f]{2}/g, "MAC")
-    .replaceAll(/ +$/gm, "")
-    .trim();
-
-const onPrivateHost = (...argv: readonly string[]): readonly string[] => [
-  ...[
-    "unshare",
-    "--net",
-    "--mount",
-    "--",
-    process.execPath,
-    `${import.meta.dir}/private-host.ts`,
-    "plain",
-    ...argv,
-  ],
-];
-
 rootTest(
   "the README's commands run as they stand and print what it says",
   async () => {
     await ensureBuilt();
+    const blocks = blocksOf(readme);
     expect(blocks.length).toBeGreaterThanOrEqual(5);
-    const end = (i: number): string => `--- end of block ${i} ---`;
-    const script = blocks.map(({ commands }, i) => `${commands}echo; echo '${end(i)}'\n`).join("");
-    using dir = tempDir("readme");
-    writeFileSync(dir.in("blocks.sh"), `set -eu\n${script}`);
-    const path = `${projectDir}/node_modules/.bin:${process.env["PATH"] ?? plainEnv["PATH"] ?? ""}`;
-    const { code, stdout, stderr } = await run(onPrivateHost("bash", dir.in("blocks.sh")), {
-      cwd: projectDir,
-      env: { ...plainEnv, PATH: path, HOME: dir.path },
-      timeoutMs: LIMIT_MS,
-      mustSucceed: false,
-    });
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    let rest = stdout;
-    for (const [i, { output }] of blocks.entries()) {
-      const [printed = "", after = ""] = rest.split(end(i), 2);
-      rest = after;
-      if (output !== undefined) expect(comparable(printed)).toBe(comparable(output));
-    }
+    await runBlocks(blocks, LIMIT_MS);
   },
   LIMIT_MS,
 );

@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { printable } from "./terminal.ts";
 
 /** As arguments, and what options take, are called. */
-export const valueKinds = ["key", "network", "netns", "shell"] as const;
+export const valueKinds = ["key", "network", "netns", "shell", "lab", "host"] as const;
 export type ValueKind = (typeof valueKinds)[number];
 export const isValueKind = (word: string): word is ValueKind =>
   (valueKinds as readonly string[]).includes(word);
@@ -41,6 +41,24 @@ const values: { readonly [K in ValueKind]: () => Promise<readonly Value[]> } = {
     orNone(() =>
       readdirSync(NAMED).map((name) => ({ word: `${NAMED}/${name}`, about: "network namespace" })),
     ),
+  lab: async () => {
+    const { listLabs } = await import("../lab/state.ts");
+    return listLabs().map((word) => ({ word, about: "lab" }));
+  },
+  host: async () => {
+    const [{ findState, listLabs }, { hostNames }] = await Promise.all([
+      import("../lab/state.ts"),
+      import("../lab/model.ts"),
+    ]);
+    return listLabs().flatMap((lab) =>
+      orNone(() => {
+        const state = findState(lab);
+        return state === undefined
+          ? []
+          : hostNames(state.spec).map((word) => ({ word, about: `host of the lab ${lab}` }));
+      }),
+    );
+  },
   shell: async () => ["bash", "zsh", "fish"].map((word) => ({ word, about: "shell" })),
 };
 

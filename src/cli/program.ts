@@ -14,6 +14,7 @@ import { addDockerPluginCommand } from "./docker-plugin.ts";
 import { addDoctorCommand } from "./doctor.ts";
 import { addForwarderCommand } from "./forwarder.ts";
 import { addInstallCommand } from "./install.ts";
+import { addLabCommands } from "./lab/command.ts";
 import { addListCommands } from "./lists.ts";
 import { addLogCommand } from "./log/command.ts";
 import { addNewPluginCommand } from "./new-plugin.ts";
@@ -62,6 +63,7 @@ export function makeProgram(name: ProgramName): Command {
   addDockerPluginCommand(program);
   addDoctorCommand(program);
   addForwarderCommand(program);
+  addLabCommands(program);
   addInstallCommand(program);
   addPluginsCommand(program);
   addNewPluginCommand(program);
@@ -80,7 +82,7 @@ export async function runCommandLine(name: ProgramName, args: readonly string[])
     if (args.length === 0) program.outputHelp();
     else await program.parseAsync(helpLast(program, withTwoDashes(args)), { from: "user" });
     // A command that did several things and failed at one has said so and set the code.
-    return process.exitCode === 1 ? 1 : 0;
+    return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (e) {
     if (e instanceof CommanderError && e.exitCode === 0) return 0; // Help was asked for and printed.
     if (e instanceof CommanderError && e.code === "commander.help") return usageCode(name, args);

@@ -22,7 +22,7 @@ import {
  * when the list changed under them, batches. It knows nothing of what the messages mean. The kernel answers a
  * request before sendto(2) returns, so that every call here is synchronous.
  */
-export const protocol = { route: 0, sockets: 4, ipsec: 6, netfilter: 12 } as const;
+export const protocol = { route: 0, sockets: 4, ipsec: 6, netfilter: 12, generic: 16 } as const;
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;

@@ -20,13 +20,15 @@ export const O = {
   NONBLOCK: 0o4000,
   NOFOLLOW: process.arch === "arm64" ? 0o100000 : 0o400000,
   CLOEXEC: 0o2000000,
+  /** Names the file without opening it for reading or writing. */
+  PATH: 0o10000000,
 } as const;
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
 /** A path as the kernel takes it. One with a zero byte would mean another file to the kernel than to us. */
-function cPath(path: string): Uint8Array {
+export function cPath(path: string): Uint8Array {
   if (path.includes("\0")) throw new NetError("sys/call", { call: "open", on: path, errno: "EINVAL" });
   return encoder.encode(`${path}\0`);
 }

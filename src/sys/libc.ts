@@ -46,8 +46,11 @@ const openAs = (file: string) =>
     syscall: { args: [i64, i64, buffer, i64], returns: i64 },
   }).symbols;
 
-/** glibc's file name, and where that is not there musl's, which has the machine in it. */
-function open(): ReturnType<typeof openAs> {
+/**
+ * Opens functions of the C library, also those that a caller declares itself: that take arguments of several forms, or that
+ * few processes need. By glibc's file name, and where that is not there by musl's, which has the machine in it.
+ */
+export function inLibc<T>(openAs: (file: string) => T): T {
   if (process.platform !== "linux") return openAs("");
   try {
     return openAs("libc.so.6");
@@ -55,6 +58,8 @@ function open(): ReturnType<typeof openAs> {
     return openAs(`libc.musl-${process.arch === "arm64" ? "aarch64" : "x86_64"}.so.1`);
   }
 }
+
+const open = (): ReturnType<typeof openAs> => inLibc(openAs);
 
 type Libc = ReturnType<typeof open>;
 let loaded: { libc: Libc; errno: Pointer } | undefined;

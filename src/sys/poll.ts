@@ -17,3 +17,17 @@ export function waitReadable(fd: number, timeoutMs: number): boolean {
   const ms = Math.max(0, Math.min(0x7fff_ffff, Math.ceil(timeoutMs)));
   return call("poll", `descriptor ${fd}`, (libc) => libc.poll(bytes, 1, ms)) > 0;
 }
+
+/** As `waitReadable`, for several descriptors: which of them have something to be read, in the order given. */
+export function waitAnyReadable(fds: readonly number[], timeoutMs: number): readonly number[] {
+  const size = 8;
+  const pollfds = new DataView(new ArrayBuffer(Math.max(1, fds.length) * size));
+  fds.forEach((fd, i) => {
+    pollfds.setInt32(i * size, fd, true);
+    pollfds.setInt16(i * size + 4, POLLIN, true);
+  });
+  const bytes = new Uint8Array(pollfds.buffer);
+  const ms = Math.max(0, Math.min(0x7fff_ffff, Math.ceil(timeoutMs)));
+  call("poll", `${fds.length} descriptors`, (libc) => libc.poll(bytes, fds.length, ms));
+  return fds.filter((_, i) => pollfds.getInt16(i * size + 6, true) !== 0);
+}

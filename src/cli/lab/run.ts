@@ -1,0 +1,234 @@
+/** What the commands of `heddle lab` do: they ask the lab and print what it says. */
+import { writeFileSync } from "node:fs";
+import { NetError } from "../../errors.ts";
+import { attach, detach } from "../../lab/attach.ts";
+import { capture } from "../../lab/capture.ts";
+import { removeLab } from "../../lab/down.ts";
+import { enterAndExecute, placeOf } from "../../lab/enter.ts";
+import { addFault, heal, moveAddress } from "../../lab/fault.ts";
+import { lookAtLab } from "../../lab/look.ts";
+import { allReached, drawMatrix } from "../../lab/matrix.ts";
+import { type Fault, hostNames, type LabState } from "../../lab/model.ts";
+import { drawLab, headline } from "../../lab/picture.ts";
+import { isExpected, partiesOf, pingAll } from "../../lab/ping.ts";
+import { signalProgram } from "../../lab/processes.ts";
+import { providerOf } from "../../lab/provider.ts";
+import { findState, listLabs, openLab, requireHost } from "../../lab/state.ts";
+import { drawSvg } from "../../lab/svg.ts";
+import { familiesOf, planUnderlay, ROUTER } from "../../lab/underlay.ts";
+import { makeLab } from "../../lab/up.ts";
+import type { SignalName } from "../../sys/processes.ts";
+import { ownProgram } from "../daemon.ts";
+import { complain, print } from "../output.ts";
+import { progress, terminal } from "../terminal.ts";
+import type { UpOptions } from "./command.ts";
+
+interface Named {
+  readonly name: string;
+}
+const runnerOf = (lab: string) => ({ lab, program: ownProgram() });
+
+/** How many attachments are made at a time: each takes a processor. */
+const AT_A_TIME = 4;
+const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
+/** Aborted by a signal that asks this process to end. */
+function stopped(): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of SIGNALS) process.once(signal, () => stop.abort(new Error(`received ${signal}`)));
+  return stop.signal;
+}
+
+function requireRoot(): void {
+  if (process.platform !== "linux")
+    throw new NetError("feature/missing", { feature: "heddle lab", needs: "Linux" });
+  if (process.geteuid?.() !== 0)
+    throw new NetError("usage/invalid", { why: "a lab is made of namespaces, which only root may make" });
+}
+
+export async function up({
+  name,
+  hosts,
+  containers,
+  subnets,
+  mtu,
+  offload,
+  ...rest
+}: UpOptions): Promise<void> {
+  requireRoot();
+  const spec = {
+    ...rest,
+    name,
+    hosts,
+    subnets: rest.underlay === "flat" ? 1 : Math.min(subnets, hosts),
+    mtuBytes: mtu,
+    offload: offload === "on",
+    backend: providerOf(rest).defaultBackend,
+    store: "file" as const,
+  };
+  const signal = stopped();
+  const told = progress(`lab ${name}:`);
+  const program = ownProgram();
+  try {
+    const state = await makeLab(spec, { program, signal, step: told.step });
+    try {
+      await attachAll(state, containers, signal, told.at);
+    } catch (e) {
+      await removeLab(name);
+      throw e;
+    }
+    told.done();
+    print(headline(lookAtLab(state)));
+  } finally {
+    told.done();
+  }
+}
+
+/** The containers c1, c2, … of every host, several at a time and one after another in each. */
+async function attachAll(
+  { spec }: LabState,
+  containers: number,
+  signal: AbortSignal,
+  tell: (done: number, of: number) => void,
+): Promise<void> {
+  const hosts = hostNames(spec);
+  const waiting = [...hosts];
+  let done = 0;
+  const work = async (): Promise<void> => {
+    for (let host = waiting.shift(); host !== undefined; host = waiting.shift())
+      for (let i = 1; i <= containers; i++) {
+        signal.throwIfAborted();
+        await attach(runnerOf(spec.name), host, `c${i}`);
+        tell(++done, hosts.length * containers);
+      }
+  };
+  await Promise.all(Array.from({ length: AT_A_TIME }, work));
+}
+
+export function list(): void {
+  for (const name of listLabs()) {
+    const state = stateOf(name);
+    print(
+      state?.complete === true
+        ? headline(state)
+        : `lab ${name}: half made; heddle lab down --name ${name} removes it`,
+    );
+  }
+}
+
+/** One whose state file cannot be read is as good as half made. */
+function stateOf(name: string): LabState | undefined {
+  try {
+    return findState(name);
+  } catch (e) {
+    if (e instanceof NetError) return undefined;
+    throw e;
+  }
+}
+
+/** Lines of this many characters where no terminal says otherwise. */
+const WIDTH = 100;
+
+export function status({
+  name,
+  svg,
+  json,
+}: Named & { readonly svg?: string; readonly json?: boolean }): void {
+  const seen = lookAtLab(openLab(name));
+  if (svg !== undefined) writeFileSync(svg, drawSvg(seen));
+  if (json === true) return print(JSON.stringify(seen, undefined, 2));
+  if (svg === undefined) print(drawLab(seen, terminal().columns ?? WIDTH).join("\n"));
+}
+
+/** Becomes the program. `words` may begin with the two dashes that end our own options. */
+export function exec(host: string, words: readonly string[], { name }: Named): void {
+  const state = openLab(name);
+  const place = placeOf(host);
+  requireHost(state, place.host, [ROUTER, ...hostNames(state.spec)]);
+  const argv = words[0] === "--" ? words.slice(1) : words;
+  try {
+    enterAndExecute(name, place, argv.length > 0 ? argv : [process.env["SHELL"] ?? "/bin/sh"]);
+  } catch (e) {
+    if (!(e instanceof NetError && e.is("program/failed"))) throw e;
+    complain(`heddle: ${e.message}`);
+    process.exitCode = NOT_FOUND;
+  }
+}
+
+/** As shells have it. */
+const NOT_FOUND = 127;
+
+export async function attachContainer(
+  host: string,
+  container: string,
+  { name, network }: Named & { readonly network?: string },
+): Promise<void> {
+  const state = openLab(name);
+  requireHost(state, host, hostNames(state.spec));
+  print((await attach(runnerOf(name), host, container, network)).join("\n"));
+}
+
+export async function detachContainer(host: string, container: string, { name }: Named): Promise<void> {
+  const state = openLab(name);
+  requireHost(state, host, hostNames(state.spec));
+  await detach(runnerOf(name), host, container);
+}
+
+export function ping({
+  name,
+  count,
+  timeout,
+  json,
+}: Named & { readonly count: number; readonly timeout: number; readonly json?: boolean }): void {
+  const state = openLab(name);
+  const parties = partiesOf(lookAtLab(state));
+  const { joinsHosts } = providerOf(state.spec);
+  const families = familiesOf(state.spec);
+  const pinged = families.flatMap((family) =>
+    pingAll(parties, family, (from, to) => isExpected(from, to, joinsHosts), { count, timeoutMs: timeout }),
+  );
+  if (json === true) print(JSON.stringify(pinged, undefined, 2));
+  else print(families.map((family) => drawMatrix(parties, pinged, family).join("\n")).join("\n\n"));
+  if (!allReached(pinged)) process.exitCode = 1;
+}
+
+export async function captureLink(
+  host: string,
+  link: string,
+  file: string,
+  { name, count }: Named & { readonly count?: number },
+): Promise<void> {
+  const state = openLab(name);
+  const place = placeOf(host);
+  requireHost(state, place.host, [ROUTER, ...hostNames(state.spec)]);
+  const { packets, dropped } = await capture(name, place, link, file, {
+    signal: stopped(),
+    ready: () => complain(`capturing ${link} of ${host} into ${file}; Ctrl-C ends it`),
+    ...(count === undefined ? {} : { count }),
+  });
+  complain(`${packets} packets${dropped > 0 ? `, and ${dropped} that passed unseen` : ""}`);
+}
+
+export const fault = (what: Fault, { name }: Named): void => void addFault(openLab(name), what);
+export const healFaults = (host: string | undefined, { name }: Named): void => void heal(openLab(name), host);
+
+export function move(host: string, { name }: Named): void {
+  const underlay = planUnderlay(moveAddress(openLab(name), host));
+  const plan = underlay.hosts.find((h) => h.name === host);
+  print((plan?.addresses ?? []).map((p) => p.text).join("\n"));
+}
+
+export function signalTo(host: string, program: string, signal: SignalName, { name }: Named): void {
+  const state = openLab(name);
+  requireHost(state, host, hostNames(state.spec));
+  signalProgram(name, host, program, signal);
+}
+
+export async function down({ name, all }: Named & { readonly all?: boolean }): Promise<void> {
+  for (const lab of all === true ? listLabs() : [name]) {
+    const removed = await removeLab(lab);
+    if (removed === undefined) throw new NetError("usage/invalid", { why: `there is no lab "${lab}"` });
+    const n = removed.ended.length;
+    if (n > 0) complain(`lab ${lab}: ended ${n} program${n === 1 ? "" : "s"}`);
+  }
+}

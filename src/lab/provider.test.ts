@@ -1,0 +1,44 @@
+import { describe, expect, test } from "bun:test";
+import type { LabSpec } from "./model.ts";
+import { providerOf, type Setup } from "./provider.ts";
+import { planUnderlay } from "./underlay.ts";
+
+const SHARED = "/run/heddle/lab/lab/shared";
+const spec: LabSpec = {
+  name: "lab",
+  hosts: 2,
+  underlay: "flat",
+  subnets: 1,
+  ip: "dual",
+  mtuBytes: 1500,
+  offload: true,
+  provider: "none",
+  backend: "",
+  store: "file",
+};
+function setups(change: Partial<LabSpec>): { readonly second: Setup; readonly router: Setup | undefined } {
+  const own = { ...spec, ...change };
+  const underlay = planUnderlay({ spec: own, moved: {} });
+  const provider = providerOf(own);
+  const [, host] = underlay.hosts;
+  if (host === undefined) throw new Error("there are two hosts");
+  const input = { spec: own, underlay, shared: SHARED };
+  return { second: provider.setup({ ...input, host, number: 2 }), router: provider.router?.(input) };
+}
+const file = ({ files }: Setup, name: string): unknown => JSON.parse(files[name] ?? "");
+
+describe("without a provider", () => {
+  test("a host has a bridge with a subnet of its own in every family, and no program", () => {
+    const { second, router } = setups({});
+    expect(file(second, "/etc/cni/net.d/10-lab.conflist")).toMatchObject({
+      name: "lab",
+      plugins: [
+        {
+          type: "bridge",
+          ipam: { ranges: [[{ subnet: "10.244.2.0/24" }], [{ subnet: "fd00:244:0:2::/64" }]] },
+        },
+      ],
+    });
+    expect([second.programs, second.readyWhen, router]).toEqual([[], [], undefined]);
+  });
+});

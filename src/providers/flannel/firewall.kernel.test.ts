@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { ForwardKeeper } from "../../firewall/forward-keeper.ts";
 import { cidr } from "../../testing/address.ts";
 import { runIn, type Variant } from "../../testing/iptables.ts";
-import { describeWith } from "../../testing/needs.ts";
+import { describeWith, whyNot } from "../../testing/needs.ts";
 import { type TestNetns, testNetns } from "../../testing/netns.ts";
 import { listRuleset, netfilterSocketIn } from "../../testing/nftables.ts";
 import { firewallKind, type HostFirewall, keepFirewall } from "./firewall.ts";
@@ -107,6 +107,31 @@ withIptables("the firewall in iptables", () => {
     expect(await rulesOf(netns)).toEqual([]);
     expect(await rulesOf(netns, "ip6tables-nft-save")).toEqual([]);
     expect(await listRuleset(netns)).not.toContain("FLANNEL");
+  });
+});
+
+const legacyWorks =
+  whyNot({ root: true, programs: ["iptables-legacy-save"] }) === undefined &&
+  Bun.spawnSync(["iptables-legacy", "-t", "nat", "-S"], { stdout: "ignore", stderr: "ignore" }).exitCode ===
+    0;
+describeWith({
+  root: true,
+  programs: ["ip", "iptables-legacy-restore"],
+  feature: legacyWorks ? true : "needs ip_tables in the kernel",
+})("the firewall in the older iptables", () => {
+  test("is made, mended and removed, though the kernel does not tell of changes there", async () => {
+    await using netns = await testNetns();
+    const { host } = firewallIn(netns, "legacy");
+    const firewall = keepFirewall(wish, "iptables", { host });
+    await firewall.ensure();
+    expect(await firewall.ensure()).toEqual([]);
+    const wanted = await rulesOf(netns, "iptables-legacy-save");
+    expect(wanted).toHaveLength(7 + 3);
+    await netns.exec(["iptables-legacy", "-t", "nat", "-F", "FLANNEL-POSTRTG"]);
+    expect(await firewall.ensure()).toEqual(["rules of iptables"]);
+    expect(await rulesOf(netns, "iptables-legacy-save")).toEqual(wanted);
+    await firewall.remove();
+    expect(await rulesOf(netns, "iptables-legacy-save")).toEqual([]);
   });
 });
 

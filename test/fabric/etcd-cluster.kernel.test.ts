@@ -2,9 +2,12 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { NetError } from "../../src/errors.ts";
 import { openEtcd } from "../../src/fabric/store/etcd.ts";
+import { openKvRegistry } from "../../src/providers/flannel/kv-registry.ts";
+import type { Registry } from "../../src/providers/flannel/registry.ts";
 import { type EtcdCluster, etcdTree, startEtcd } from "../../src/testing/etcd.ts";
 import { insideNetns } from "../../src/testing/inside-netns.ts";
 import { Seen } from "../../src/testing/kv-contract.ts";
+import { announcementOf, nodesAfter, Told } from "../../src/testing/registry-contract.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { tempDir } from "../../src/testing/temp-dir.ts";
 
@@ -88,30 +91,71 @@ function tests(): void {
   );
 
   test(
+    "tells a registry everything again when what changed was forgotten before it could be told",
+    async () => {
+      const cluster = await threeMembers();
+      const [first, ...others] = cluster.members;
+      const prefix = "/net";
+      const kv = openEtcd({ endpoints: others.map(({ url }) => url), requestMs: 1000 });
+      const host = (): Registry => openKvRegistry({ kv, prefix });
+      await until(async () => (await kv.put("/net/config", '{"Network":"10.1.0.0/16"}')) !== undefined);
+      const stays = await host().acquire(announcementOf(0), undefined);
+      const leaving = host();
+      const goes = await leaving.acquire(announcementOf(1), undefined);
+      const here = openKvRegistry({ kv: openEtcd({ endpoints: [first?.url ?? ""] }), prefix });
+      await using told = new Told((signal) => here.nodes(signal));
+      await told.first(() => nodesAfter(told.news).size === 2);
+      await first?.kill();
+      await until(async () => (await kv.put("/net/elsewhere", "")) !== undefined);
+      await leaving.release(goes);
+      const comes = await host().acquire(announcementOf(2), undefined);
+      await compact(others[0]?.url ?? "", (await kv.list("/net/")).revision);
+      await first?.start();
+      await told.first(() => nodesAfter(told.news).has(comes.node.id));
+      expect([...nodesAfter(told.news).keys()].toSorted()).toEqual([stays.node.id, comes.node.id].toSorted());
+      expect(told.news.filter(({ kind }) => kind === "all")).toHaveLength(2);
+      kv.close();
+      here.close();
+    },
+    patience(40_000),
+  );
+
+  test(
     "is followed further when the member that was followed stops without a word",
     async () => {
       const cluster = await threeMembers();
       for (const [index, member] of cluster.members.slice(0, 2).entries()) {
         const others = cluster.urls.filter((_, i) => i !== index);
         const watcher = openEtcd({ endpoints: [member.url], requestMs: 500, quietMs: 200 });
-        const both = openEtcd({ endpoints: cluster.urls, requestMs: 500, quietMs: 200 });
+        // Each begins with a member of its own choice.
+        const several = Array.from({ length: 6 }, () =>
+          openEtcd({ endpoints: cluster.urls, requestMs: 500, quietMs: 200 }),
+        );
         const writer = openEtcd({ endpoints: others, requestMs: 2000 });
-        const { revision } = await both.list("/r/");
-        await using seen = new Seen(both, "/r/", revision);
+        const { revision } = await writer.list("/r/");
+        const all = several.map((kv) => new Seen(kv, "/r/", revision));
         await using lone = new Seen(watcher, "/r/", revision);
         await until(async () => (await writer.put("/r/a", `${index} before`)) !== undefined);
-        await Promise.all([seen.changes(1), lone.changes(1)]);
+        await Promise.all([lone, ...all].map((seen) => seen.changes(1)));
         member.pause();
         await until(async () => (await writer.put("/r/a", `${index} after`)) !== undefined);
-        await seen.said(`/r/a=${index} after`);
+        await Promise.all(all.map((seen) => seen.said(`/r/a=${index} after`)));
         member.resume();
         await lone.said(`/r/a=${index} after`);
         expect([...new Set(lone.flat())]).toEqual([`/r/a=${index} before`, `/r/a=${index} after`]);
-        for (const kv of [watcher, both, writer]) kv.close();
+        for (const kv of [watcher, writer, ...several]) kv.close();
+        expect(await Promise.all(all.map((seen) => seen.end()))).toEqual(all.map(() => undefined));
       }
     },
     patience(40_000),
   );
+}
+
+/** The store forgets its changes up to now. */
+async function compact(url: string, revision: number): Promise<void> {
+  const body = JSON.stringify({ revision: String(revision), physical: true });
+  const response = await fetch(`${url}/v3/kv/compaction`, { method: "POST", body });
+  expect([response.status, await response.text()]).toEqual([200, expect.any(String)]);
 }
 
 /** Tries until it succeeds: a cluster that elects a leader serves nobody for a moment. */

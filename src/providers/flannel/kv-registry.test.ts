@@ -8,6 +8,7 @@ import { type IpPrefix, parsePrefix } from "../../net/ip.ts";
 import {
   address,
   announcementOf,
+  nodesAfter,
   type RegistrySite,
   registryContract,
   Told,
@@ -261,6 +262,27 @@ describe("acquiring a subnet", () => {
     const { node } = await (await s.open()).acquire(wanted, undefined);
     expect(node.id).toMatch(/^0\.0\.0\.0-0&fd00:1:0:[\da-f]+::-64$/);
     expect((await (await s.open()).acquire(wanted, undefined)).node.id).toBe(node.id);
+  });
+});
+
+describe("the nodes of a network", () => {
+  test("are all told again when the store forgot what changed meanwhile", async () => {
+    await using s = site();
+    await s.kv.put(s.key("10.1.7.0-24"), leaseValue(announcementOf(0)));
+    await s.kv.put(s.key("10.1.8.0-24"), leaseValue(announcementOf(1)));
+    const kv = s.another();
+    let watches = 0;
+    const forgetful: Kv["watch"] = async function* (prefix, options) {
+      if (watches++ > 0) return yield* kv.watch(prefix, options);
+      await s.kv.delete(s.key("10.1.7.0-24"));
+      await s.kv.put(s.key("10.1.9.0-24"), leaseValue(announcementOf(2)));
+      throw new NetError("store/compacted", { store: "test", since: "1" });
+    };
+    const registry = await s.open({ kv: Object.assign(Object.create(kv) as Kv, { watch: forgetful }) });
+    await using told = new Told((signal) => registry.nodes(signal));
+    await told.first(() => nodesAfter(told.news).has("10.1.9.0-24"));
+    expect([...nodesAfter(told.news).keys()]).toEqual(["10.1.8.0-24", "10.1.9.0-24"]);
+    expect(told.news.map(({ kind }) => kind)).toEqual(["all", "all"]);
   });
 });
 

@@ -27,6 +27,7 @@ export interface KvRegistryOptions {
   readonly draw?: Draw;
 }
 
+/** One host's: what it acquires again is the lease that it has, also when its public address has changed. */
 export const openKvRegistry = (options: KvRegistryOptions): Registry => new KvRegistry(options);
 
 /** How often a subnet is chosen anew because somebody was quicker. */

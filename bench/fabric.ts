@@ -18,8 +18,9 @@ interface Row {
   readonly nodes: number;
   readonly ours: Summary;
   readonly floor: Summary;
-  /** Ours above the floor, for one node, in microseconds. */
+  /** Ours above the floor, for one node, in microseconds: by the clock, and by the time on the processor. */
   readonly above: number;
+  readonly aboveProcessor: number;
   readonly oneMore: Summary;
   readonly repair: Summary;
 }
@@ -70,6 +71,8 @@ function rowOf(nodes: number, ours: readonly FabricTimes[], floor: readonly Fabr
     ours: joined,
     floor: kernel,
     above: ((joined.median - kernel.median) * 1000) / nodes,
+    aboveProcessor:
+      ((all("joinProcessor").median - summarize(floor.map((t) => t.joinProcessor)).median) * 1000) / nodes,
     oneMore: all("oneMore"),
     repair: all("repair"),
   };
@@ -78,10 +81,10 @@ function rowOf(nodes: number, ours: readonly FabricTimes[], floor: readonly Fabr
 const spread = ({ median, lower, upper }: Summary): string =>
   `${median.toFixed(2)} (${lower.toFixed(2)}–${upper.toFixed(2)})`;
 
-const show = ({ nodes, ours, floor, above, oneMore, repair }: Row, load: number): string =>
+const show = ({ nodes, ours, floor, above, aboveProcessor, oneMore, repair }: Row, load: number): string =>
   [
     `\n${nodes} nodes (load ${load.toFixed(1)})`,
-    `  join              ${spread(ours)}, the kernel's own ${spread(floor)}: ${above.toFixed(1)} µs a node above it`,
+    `  join              ${spread(ours)}, the kernel's own ${spread(floor)}: ${above.toFixed(1)} µs a node above it (${aboveProcessor.toFixed(1)} on the processor)`,
     `  one more node     ${spread(oneMore)}`,
     `  routes flushed    ${spread(repair)}`,
   ].join("\n");

@@ -46,6 +46,7 @@ export function viewOf({ network: whole, self, nodes, publics }: Cluster): {
       if (usable !== undefined) readable.push(usable);
     }
   }
+  if (agree(self, readable, publics)) return { view: { network: whole, self, peers: readable }, troubles };
   const reachable = publics === "shared" ? readable : withoutTwins(self, readable, troubles);
   return { view: { network: whole, self, peers: withoutOverlaps(self, reachable, troubles) }, troubles };
 }
@@ -121,6 +122,36 @@ function hasHostBits({ ip: { bytes }, bits }: IpPrefix): boolean {
   if (rest > 0 && (bytes[at++] ?? 0) & (0xff >> rest)) return true;
   while (at < bytes.length) if (bytes[at++] !== 0) return true;
   return false;
+}
+
+/**
+ * True if nobody contradicts anybody at first sight: no address and no subnet occurs twice, and subnets of a family have one
+ * length. So it is nearly always, and each event of a large cluster comes by here.
+ */
+function agree(self: FabricNode, nodes: readonly FabricNode[], publics: Cluster["publics"]): boolean {
+  const seen = new Set<string>();
+  const { v4: own4, v6: own6 } = self.subnets;
+  const bits4 = own4?.bits ?? nodes.find((node) => node.subnets.v4)?.subnets.v4?.bits;
+  const bits6 = own6?.bits ?? nodes.find((node) => node.subnets.v6)?.subnets.v6?.bits;
+  let count = 0;
+  const note = (text: string): void => {
+    seen.add(text);
+    count++;
+  };
+  const add = (node: FabricNode): boolean => {
+    const { v4, v6 } = node.subnets;
+    if ((v4 !== undefined && v4.bits !== bits4) || (v6 !== undefined && v6.bits !== bits6)) return false;
+    if (v4 !== undefined) note(v4.text);
+    if (v6 !== undefined) note(v6.text);
+    if (publics === "shared") return true;
+    const { v4: at4, v6: at6 } = node.publics;
+    if (at4 !== undefined) note(at4.text);
+    if (at6 !== undefined) note(at6.text);
+    return true;
+  };
+  if (!add(self)) return false;
+  for (const node of nodes) if (!add(node) || seen.size !== count) return false;
+  return true;
 }
 
 const byId = (a: FabricNode, b: FabricNode): number => (a.id < b.id ? -1 : 1);
@@ -217,11 +248,6 @@ function resolved(
   claim: (holders: Holders, node: FabricNode) => FabricNode | undefined,
   lose: (node: FabricNode, to: FabricNode) => FabricNode | undefined,
 ): readonly FabricNode[] {
-  const all: Holders = new Map();
-  claim(all, self);
-  if (!nodes.some((node) => claim(all, node) !== undefined)) return nodes;
-
-  // Only now does the order matter.
   const holders: Holders = new Map();
   const fate = new Map<FabricNode, FabricNode | undefined>();
   for (const node of [self, ...nodes].toSorted(byId)) {

@@ -8,7 +8,7 @@ import { type Message, NLM_F, type Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
 import { u16, u32, viewOf } from "../wire/fixed.ts";
-import { template, templates } from "../wire/template.ts";
+import { lastTemplate, template } from "../wire/template.ts";
 import { ndmsg, RTM } from "./neighbour.ts";
 
 const AF_BRIDGE = 7;
@@ -73,21 +73,35 @@ export function decodeTunnelEntry(m: Pick<Message, "body">): TunnelEntry | undef
   return { link: head.ifindex, mac, to, static: (head.state & (PERMANENT | NOARP)) !== 0 };
 }
 
-const byShape = templates();
+/** What is written of an entry. */
+interface Words {
+  readonly verb: "NEWNEIGH" | "DELNEIGH";
+  readonly link: number;
+  readonly dst: Uint8Array;
+  readonly lladdr: Uint8Array;
+}
 
-function entryRequest(verb: "NEWNEIGH" | "DELNEIGH", flags: number, e: Omit<TunnelEntry, "static">): Request {
-  const lladdr = macToBytes(e.mac);
-  const { bytes: dst, family } = e.to;
-  const { fill } = byShape(`${family} ${e.link} ${verb}`, () => {
+const templateOf = lastTemplate<Words>(
+  (a, b) => a.verb === b.verb && a.link === b.link && a.dst.length === b.dst.length,
+  ({ verb, link, dst, lladdr }) => {
     const tail = entryAttrs.encode({ dst, lladdr });
     const body = new Uint8Array(ndmsg.size + tail.length);
     const state = verb === "NEWNEIGH" ? PERMANENT : 0;
-    ndmsg.set(viewOf(body), 0, { family: AF_BRIDGE, ifindex: e.link, state, flags: SELF, type: 0 });
+    ndmsg.set(viewOf(body), 0, { family: AF_BRIDGE, ifindex: link, state, flags: SELF, type: 0 });
     body.set(tail, ndmsg.size);
     return template(body, ndmsg.size, entryAttrs.table.dst[0], entryAttrs.table.lladdr[0]);
-  });
-  const what = `RTM_${verb} ${e.mac} to ${e.to.text} on #${e.link}`;
-  return { type: RTM[verb], flags, body: fill(dst, lladdr), what };
+  },
+);
+
+function entryRequest(
+  verb: "NEWNEIGH" | "DELNEIGH",
+  flags: number,
+  { link, mac, to }: Omit<TunnelEntry, "static">,
+): Request {
+  const lladdr = macToBytes(mac);
+  const dst = to.bytes;
+  const body = templateOf({ verb, link, dst, lladdr }).fill(dst, lladdr);
+  return { type: RTM[verb], flags, body, what: `RTM_${verb} ${mac} to ${to.text} on #${link}` };
 }
 
 /** A request that makes an entry, or lets the one with this hardware address lead to `to`. */

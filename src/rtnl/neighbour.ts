@@ -4,7 +4,7 @@ import { type Message, NLM_F, type Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { attrs, bytes, fixedAttr } from "../wire/attrs.ts";
 import { i32, pad, struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
-import { template, templates } from "../wire/template.ts";
+import { lastTemplate, template } from "../wire/template.ts";
 
 /**
  * Neighbours: which hardware address an IP address on a link has (`struct ndmsg` and NDA_*, linux/neighbour.h).
@@ -77,25 +77,45 @@ export function decodeNeighbourKey(m: Pick<Message, "body">): Pick<Neighbour, "l
     : { link: head.ifindex, ip: ipFromBytes(dst) };
 }
 
-const byShape = templates();
+/** What is written of a neighbour. */
+interface Words {
+  readonly family: Family;
+  readonly link: number;
+  readonly state: number;
+  readonly dst: Uint8Array;
+  readonly lladdr: Uint8Array | undefined;
+}
 
-function request(
-  verb: keyof typeof RTM,
-  n: Pick<Neighbour, "link" | "ip"> & { mac?: Mac; state?: NeighbourState },
-  flags: number,
-): Request {
-  const { family, bytes: dst } = n.ip;
-  const lladdr = n.mac && macToBytes(n.mac);
-  const state = n.state ? neighbourState[n.state] : 0;
-  const { fill } = byShape(`${family} ${n.link} ${state} ${lladdr === undefined}`, () => {
+const templateOf = lastTemplate<Words>(
+  (a, b) =>
+    a.family === b.family &&
+    a.link === b.link &&
+    a.state === b.state &&
+    (a.lladdr === undefined) === (b.lladdr === undefined),
+  ({ family, link, state, dst, lladdr }) => {
     const tail = neighbourAttrs.encode({ dst, ...(lladdr ? { lladdr } : {}) });
     const body = new Uint8Array(ndmsg.size + tail.length);
-    ndmsg.set(viewOf(body), 0, { family: AF[family], ifindex: n.link, state, flags: 0, type: 0 });
+    ndmsg.set(viewOf(body), 0, { family: AF[family], ifindex: link, state, flags: 0, type: 0 });
     body.set(tail, ndmsg.size);
     const { dst: dstAttr, lladdr: macAttr } = neighbourAttrs.table;
     return template(body, ndmsg.size, dstAttr[0], lladdr ? macAttr[0] : undefined);
-  });
-  return { type: RTM[verb], flags, body: fill(dst, lladdr), what: `RTM_${verb} ${n.ip.text} on #${n.link}` };
+  },
+);
+
+function request(
+  verb: keyof typeof RTM,
+  { link, ip, mac, state }: Pick<Neighbour, "link" | "ip"> & { mac?: Mac; state?: NeighbourState },
+  flags: number,
+): Request {
+  const { family, bytes: dst } = ip;
+  const lladdr = mac && macToBytes(mac);
+  const made = templateOf({ family, link, state: state ? neighbourState[state] : 0, dst, lladdr });
+  return {
+    type: RTM[verb],
+    flags,
+    body: made.fill(dst, lladdr),
+    what: `RTM_${verb} ${ip.text} on #${link}`,
+  };
 }
 
 /** A neighbour to be made; `permanent` if no state is told. */

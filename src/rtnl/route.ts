@@ -11,7 +11,7 @@ import { type Message, NLM_F, type Request } from "../netlink/message.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { align4, attrs, bytes, DecodeError, fixedAttr } from "../wire/attrs.ts";
 import { struct, u16, u32, u8, viewOf } from "../wire/fixed.ts";
-import { template, templates } from "../wire/template.ts";
+import { lastTemplate, template } from "../wire/template.ts";
 import { addressFamily } from "./address.ts";
 
 /** Routes (`struct rtmsg` and RTA_*, linux/rtnetlink.h). */
@@ -166,22 +166,32 @@ function body(r: NewRoute): Uint8Array {
 
 const show = (r: NewRoute): string => `${r.dst.text}${r.gateway ? ` via ${r.gateway.text}` : ""}`;
 
-const byShape = templates();
+/** The form of which there are many: a prefix by a gateway of its family on a link, and nothing that is rare. */
+type PlainRoute = NewRoute & { readonly gateway: Ip };
 
-/** As `body`, by a template for the plain form of which there are many: a prefix by a gateway of its family on a link. */
-function bodyOf(r: NewRoute): Uint8Array {
-  const { dst, gateway, oif, protocol = 0, table = 0, scope = -1, type = -1 } = r;
-  const isPlain =
-    dst.bits > 0 && oif && gateway?.family === dst.ip.family && !r.src && !r.mtu && !r.advmss && !r.priority;
-  if (!isPlain) return body(r);
-  const on = r.onLink ? 1 : 0;
-  const shape = `${gateway.family} ${dst.bits} ${oif} ${on} ${protocol} ${table} ${scope} ${type} ${r.priority === 0}`;
-  const { dst: dstAttr, gateway: gatewayAttr } = routeAttrs.table;
-  return byShape(shape, () => template(body(r), rtmsg.size, dstAttr[0], gatewayAttr[0])).fill(
-    dst.ip.bytes,
-    gateway.bytes,
-  );
-}
+const isPlain = (r: NewRoute): r is PlainRoute =>
+  r.gateway?.family === r.dst.ip.family &&
+  r.dst.bits > 0 &&
+  r.priority === undefined &&
+  r.src === undefined &&
+  r.mtu === undefined &&
+  r.advmss === undefined;
+
+const templateOf = lastTemplate<PlainRoute>(
+  (a, b) =>
+    a.dst.bits === b.dst.bits &&
+    a.gateway.family === b.gateway.family &&
+    a.oif === b.oif &&
+    a.onLink === b.onLink &&
+    a.protocol === b.protocol &&
+    a.table === b.table &&
+    a.scope === b.scope &&
+    a.type === b.type,
+  (r) => template(body(r), rtmsg.size, routeAttrs.table.dst[0], routeAttrs.table.gateway[0]),
+);
+
+const bodyOf = (r: NewRoute): Uint8Array =>
+  isPlain(r) ? templateOf(r).fill(r.dst.ip.bytes, r.gateway.bytes) : body(r);
 
 const routeRequest = (verb: "NEWROUTE" | "DELROUTE", flags: number, route: NewRoute): Request => ({
   type: RTM[verb],

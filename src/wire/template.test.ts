@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { attrs, bytes, DecodeError } from "./attrs.ts";
-import { template, templates } from "./template.ts";
+import { lastTemplate, template } from "./template.ts";
 
 const table = attrs("T", { a: [1, bytes], b: [2, bytes], c: [3, bytes] });
 const HEAD = 4;
@@ -31,13 +31,14 @@ describe("a template", () => {
   });
 });
 
-test("templates are made once for what they have in common, and not kept without end", () => {
-  const byShape = templates();
-  let count = 0;
-  const make = () => (count++, template(written([1], [2]), HEAD, 1));
-  const first = byShape("a", make);
-  expect(byShape("a", make)).toBe(first);
-  for (let i = 0; i < 300; i++) byShape(String(i), make);
-  expect(count).toBe(301);
-  expect(byShape("a", make)).not.toBe(first);
+test("a template is made anew when something else is not the same", () => {
+  const asked: number[] = [];
+  const of = lastTemplate<number>(
+    (a, b) => a === b,
+    (n) => (asked.push(n), template(written([n], [2]), HEAD, 2)),
+  );
+  expect(of(1)).toBe(of(1));
+  expect(of(2).fill(Uint8Array.of(7))).toEqual(written([2], [7]));
+  expect(of(1).fill(Uint8Array.of(7))).toEqual(written([1], [7]));
+  expect(asked).toEqual([1, 2, 1]);
 });

@@ -43,16 +43,17 @@ function payloadOf(
   throw new DecodeError(`the message has no attribute ${type}`);
 }
 
-/** Templates by what else their messages have in common; a few hundred are kept. */
-export function templates(): (key: string, make: () => Template) => Template {
-  const known = new Map<string, Template>();
-  return (key, make) => {
-    const before = known.get(key);
-    if (before !== undefined) return before;
-    if (known.size >= KEPT) known.clear();
-    const made = make();
-    known.set(key, made);
-    return made;
+/**
+ * The template of messages that have all else in common with `sample`, as `same` says; the last one is kept, since those of which
+ * there are many come one after the other.
+ */
+export function lastTemplate<S>(
+  same: (a: S, b: S) => boolean,
+  make: (sample: S) => Template,
+): (sample: S) => Template {
+  let last: { readonly sample: S; readonly made: Template } | undefined;
+  return (sample) => {
+    if (last === undefined || !same(last.sample, sample)) last = { sample, made: make(sample) };
+    return last.made;
   };
 }
-const KEPT = 256;

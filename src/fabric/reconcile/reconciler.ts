@@ -4,7 +4,7 @@
  * and when it is asked for. Whatever the kernel refuses is told, and the rest goes on.
  */
 import type { Message } from "../../netlink/message.ts";
-import { type HostState, nothing } from "../host-state.ts";
+import { type FabricRoute, type HostState, nothing } from "../host-state.ts";
 import { type Attempts, makeAttempts } from "./attempts.ts";
 import { forwardingKind } from "./forwarding.ts";
 import { linkEvent, type Standing } from "./link-event.ts";
@@ -46,8 +46,8 @@ function isFew(name: string): boolean {
   return name.endsWith(` ${LIST}`) || few.some((object) => name.startsWith(`${object} `));
 }
 
-function makeTables({ routeProtocol }: Owner): Readonly<Record<(typeof many)[number], Table>> {
-  const routes: Table = makeTable(routeKind(routeProtocol, (dst) => routes.wants(dst)));
+function makeTables({ routeProtocol }: Owner) {
+  const routes: Table<FabricRoute> = makeTable(routeKind(routeProtocol, (dst) => routes.wants(dst)));
   return { neighbours: makeTable(neighbourKind), forwarding: makeTable(forwardingKind), routes };
 }
 
@@ -92,15 +92,16 @@ export function openReconciler(owner: Owner, options: ReconcilerOptions = {}): R
 
 function want(self: Self, next: HostState): void {
   const { attempts, desired: before, settled } = self;
-  for (const kind of many) {
-    const table = self.tables[kind];
-    const changed = new Set<string>();
-    table.want(before[kind], next[kind], (key) => {
+  const changed = new Set<string>();
+  const update = <W extends object>(table: Table<W>, old: readonly W[], list: readonly W[]): readonly W[] =>
+    table.want(old, list, (key) => {
       if (!attempts.isClear) changed.add(nameOf({ object: table.object, key }));
     });
-    if (changed.size > 0) attempts.forget((name) => changed.has(name));
-  }
-  for (const { link } of next.routes) if (link !== undefined) self.carriers.add(link);
+  update(self.tables.neighbours, before.neighbours, next.neighbours);
+  update(self.tables.forwarding, before.forwarding, next.forwarding);
+  const routes = update(self.tables.routes, before.routes, next.routes);
+  for (const { link } of routes) if (link !== undefined) self.carriers.add(link);
+  if (changed.size > 0) attempts.forget((name) => changed.has(name));
   self.desired = next;
   if ((["links", "sysctls", "addresses"] as const).every((kind) => Bun.deepEquals(before[kind], next[kind])))
     return;

@@ -31,7 +31,7 @@ export function makeRound(attempts: Attempts, settled: Set<string>): Round {
     attempts.failed(nameOf(name));
   };
   const note = (name: ObjectName, action: Change["action"]): void => {
-    changes.push({ ...name, action });
+    changes.push({ object: name.object, key: name.key, action });
     if (action === "repaired") attempts.repaired(nameOf(name));
     else if (!attempts.isClear) attempts.succeeded(nameOf(name));
   };
@@ -95,13 +95,15 @@ function sendPuts(
   note: Notes["changed"],
 ): boolean {
   const { object } = table;
-  const sent: (Put<unknown> & { readonly request: Request })[] = [];
-  for (const one of puts) {
-    const { key, request } = one;
-    if (request instanceof NetError) refused({ object, key }, request);
-    else sent.push({ ...one, request });
-  }
-  const answers = socket.batch(sent.map(({ request }) => request));
+  const sent: Put<unknown>[] = [];
+  const requests: Request[] = [];
+  for (const one of puts)
+    if (one.request instanceof NetError) refused({ object, key: one.key }, one.request);
+    else {
+      sent.push(one);
+      requests.push(one.request);
+    }
+  const answers = socket.batch(requests);
   let surprised = false;
   sent.forEach(({ key, built, action }, i) => {
     const error = answers.get(i);

@@ -61,8 +61,8 @@ interface Entry<W> {
 /** A table with its kind and types inside: what the reconciler goes through in order. */
 export interface Table<W extends object = object> {
   readonly object: TableKind<W, unknown>["object"];
-  /** Takes over a new list of what is wanted. `changed` hears the keys that are new or gone. */
-  want(before: readonly W[], after: readonly W[], changed: (key: string) => void): void;
+  /** Takes over a new list of what is wanted. `changed` hears the keys that are new or gone. Returns what is new. */
+  want(before: readonly W[], after: readonly W[], changed: (key: string) => void): readonly W[];
   wants(key: string): boolean;
   /** Asks the kernel for everything. */
   relist(place: Place, links: KnownLinks): void;
@@ -104,7 +104,7 @@ function wantOther<W extends object, F>(
   before: readonly W[],
   after: readonly W[],
   changed: (key: string) => void,
-): void {
+): readonly W[] {
   const { removed, added } = delta(before, after);
   const gone = new Map<string, Entry<W>>();
   for (const wanted of removed) {
@@ -129,6 +129,7 @@ function wantOther<W extends object, F>(
     dirty.add(key);
     changed(key);
   }
+  return added;
 }
 
 function planOf<W extends object, F>(
@@ -141,12 +142,13 @@ function planOf<W extends object, F>(
   const removals: Removal<F>[] = [];
   let waiting = 0;
   for (const key of dirty) {
-    if (!differs(memory, key, links)) {
+    const entry = entries.get(key);
+    const found = kernel.get(key);
+    // What is not there need not be compared.
+    if ((entry === undefined || found !== undefined) && !differs(memory, key, links)) {
       dirty.delete(key);
       continue;
     }
-    const entry = entries.get(key);
-    const found = kernel.get(key);
     const built = entry && kind.build(entry.wanted, links);
     if (!may(key) || (entry !== undefined && built === undefined)) waiting++;
     else if (built === undefined) {

@@ -155,7 +155,9 @@ function addPeers(
   own: Mac | undefined,
   make: (node: FabricNode) => Made<PeerState> | undefined,
 ): void {
-  const holders = holdersOf(peers, own, make);
+  const states: { readonly node: FabricNode; readonly peer: PeerState }[] = [];
+  const macs = new Set<Mac>(own === undefined ? [] : [own]);
+  let claims = macs.size;
   for (const node of peers) {
     const peer = make(node);
     if (peer === undefined) continue;
@@ -163,34 +165,40 @@ function addPeers(
       troubles.push(peer.trouble);
       continue;
     }
-    const { route, neighbour, forwarding } = peer.value;
-    if (neighbour !== undefined && forwarding !== undefined) {
-      const holder = neighbour.mac === own ? self : holders.get(neighbour.mac);
-      if (holder !== node && holder !== undefined) {
-        const why = `its hardware address ${neighbour.mac} is also that of ${holder.id}`;
-        troubles.push({ code: "backend-conflict", node: node.id, why });
-        continue;
-      }
-      state.neighbours.push(neighbour);
-      state.forwarding.push(forwarding);
+    states.push({ node, peer: peer.value });
+    if (peer.value.neighbour === undefined) continue;
+    macs.add(peer.value.neighbour.mac);
+    claims++;
+  }
+  // Nearly never does one occur twice.
+  const holders = claims === macs.size ? undefined : holdersOf(states, own, self);
+  for (const { node, peer } of states) {
+    const { route, neighbour, forwarding } = peer;
+    const holder = neighbour && holders?.get(neighbour.mac);
+    if (holder !== undefined && holder !== node) {
+      const why = `its hardware address ${neighbour?.mac ?? ""} is also that of ${holder.id}`;
+      troubles.push({ code: "backend-conflict", node: node.id, why });
+      continue;
     }
+    if (neighbour !== undefined) state.neighbours.push(neighbour);
+    if (forwarding !== undefined) state.forwarding.push(forwarding);
     state.routes.push(route);
   }
 }
 
-/** Whose each hardware address is: of several nodes that tell the same one, of the one whose `id` comes first. */
+/** Whose each hardware address is: ours, or of several nodes that tell the same one, of the one whose `id` comes first. */
 function holdersOf(
-  peers: readonly FabricNode[],
+  states: readonly { readonly node: FabricNode; readonly peer: PeerState }[],
   own: Mac | undefined,
-  make: (node: FabricNode) => Made<PeerState> | undefined,
+  self: FabricNode,
 ): ReadonlyMap<Mac, FabricNode> {
   const holders = new Map<Mac, FabricNode>();
-  for (const node of peers) {
-    const peer = make(node);
-    const mac = peer?.ok ? peer.value.neighbour?.mac : undefined;
-    if (mac === undefined || mac === own) continue;
+  for (const { node, peer } of states) {
+    const mac = peer.neighbour?.mac;
+    if (mac === undefined) continue;
     const other = holders.get(mac);
     if (other === undefined || node.id < other.id) holders.set(mac, node);
   }
+  if (own !== undefined) holders.set(own, self);
   return holders;
 }

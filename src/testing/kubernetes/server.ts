@@ -23,8 +23,8 @@ export type Fault =
       readonly headers?: Readonly<Record<string, string>>;
       readonly body?: JsonObject;
     }
-  /** These bytes in the place of an answer, then the end. */
-  | { readonly kind: "bytes"; readonly text: string }
+  /** These bytes in the place of an answer, then the end; `later` comes in a piece of its own. */
+  | { readonly kind: "bytes"; readonly text: string; readonly later?: string }
   /** Nothing, until somebody gives up. */
   | { readonly kind: "silence" };
 
@@ -164,5 +164,10 @@ function misbehave(fault: Fault, request: IncomingMessage, answer: ServerRespons
     answer
       .writeHead(fault.code, fault.headers ?? {})
       .end(fault.body === undefined ? undefined : JSON.stringify(fault.body));
-  else if (fault.kind === "bytes") request.socket.end(fault.text);
+  else if (fault.kind === "bytes") {
+    const { socket } = request;
+    const { text, later } = fault;
+    if (later === undefined) socket.end(text);
+    else socket.write(text, () => setTimeout(() => socket.end(later), 20));
+  }
 }

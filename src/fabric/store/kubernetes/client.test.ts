@@ -223,6 +223,20 @@ describe("reading and writing", () => {
   });
 });
 
+test("an answer whose body comes after its head is read whole", async () => {
+  await using cluster = await startCluster();
+  const client = adminOf(cluster);
+  const body = JSON.stringify({ metadata: { name: "host1", resourceVersion: "7" }, items: [] });
+  cluster.server.fault = () => ({
+    kind: "bytes",
+    text: `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, 9)}`,
+    later: body.slice(9),
+  });
+  expect((await client.get(NODES, "host1"))?.resourceVersion).toBe("7");
+  expect((await client.patch(NODES, { name: "host1" }, "merge", {}))?.name).toBe("host1");
+  expect((await client.list(NODES, {}, { limit: 0 })).resourceVersion).toBe("7");
+});
+
 describe("a server that is broken", () => {
   const head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
   test.each([

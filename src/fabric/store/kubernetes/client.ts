@@ -111,7 +111,7 @@ export function kubeClient(access: ClusterAccess, times: KubeTimes = KUBE_TIMES)
     times,
     get: async (place, name, signal) => {
       using answer = await ask(pathOf(place, name), `get ${place.resource}/${name}`, withSignal(signal));
-      return answer.status === 404 ? undefined : one(answer);
+      return answer.status === 404 ? undefined : await one(answer);
     },
     list: async (place, selection, page, signal) => {
       const query = queryOf({
@@ -145,7 +145,7 @@ export function kubeClient(access: ClusterAccess, times: KubeTimes = KUBE_TIMES)
         method: "PATCH",
         body: { type: PATCH_TYPES[type], text: JSON.stringify(patch) },
       });
-      return answer.status === 404 ? undefined : one(answer);
+      return answer.status === 404 ? undefined : await one(answer);
     },
   };
 }

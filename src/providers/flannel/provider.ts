@@ -1,0 +1,131 @@
+/**
+ * Flannel as a composition: the network's configuration makes a transport, a lease makes subnet.env. What is the same for
+ * every provider is the agent's.
+ */
+import { integer, object, withDefault } from "../../cni/json.ts";
+import { NetError } from "../../errors.ts";
+import type { FabricNode, Subnets, View } from "../../fabric/model.ts";
+import type { HostFacts, Transport } from "../../fabric/transport/transport.ts";
+import {
+  type ForwardedPeer,
+  UDP_DEVICE,
+  type UdpTransport,
+  udpTransport,
+} from "../../fabric/transport/udp.ts";
+import { bad, good, type Parsed } from "../../net/brand.ts";
+import { defaultRoute, type Ip, network } from "../../net/ip.ts";
+import { type BackendConfig, parseNetworkConfig } from "./config.ts";
+import { formatSubnetEnv, type Previous } from "./subnet-env.ts";
+import { kernelTransport } from "./transports.ts";
+
+/** flanneld's port of the backend udp. */
+const DEFAULT_PORT = 8285;
+/** `0.0.0.0` and `::`. */
+const ANY = { v4: defaultRoute(4).ip, v6: defaultRoute(6).ip } as const;
+
+/** A network as the agent goes by it. */
+export interface FlannelNetwork {
+  readonly whole: Subnets;
+  readonly transport: Transport;
+  /** The firewall's rules are to be nftables'. */
+  readonly nftables: boolean;
+  /** For a backend whose packets a process carries: what it has to know. */
+  readonly carriage?: (
+    view: View,
+    host: HostFacts,
+  ) => {
+    readonly device: string;
+    readonly mtuBytes: number;
+    readonly listen: Ip;
+    readonly port: number;
+    /** This host's addresses on the device. */
+    readonly own: readonly Ip[];
+    readonly peers: readonly ForwardedPeer[];
+  };
+  /** What the firewall's rules and subnet.env are made of, but for the host's own part. */
+  readonly key: string;
+}
+
+export interface FlannelChoices {
+  /** Packets for addresses of this host's subnet that nobody has are dropped, instead of sent back the default route. */
+  readonly blackholeRoute: boolean;
+}
+
+/** Reads the network's configuration; why not is one sentence. */
+export function readNetwork(text: string, { blackholeRoute }: FlannelChoices): Parsed<FlannelNetwork> {
+  try {
+    const { v4, v6, backend, nftables } = parseNetworkConfig(text);
+    const done = doneBy(backend);
+    if (done === undefined) return bad(`Backend.Type: "${backend.type}" is not a backend of this agent`);
+    const { transport, carriage } = done;
+    const missing = ([4, 6] as const).find(
+      (family) => (family === 4 ? v4 : v6) !== undefined && !transport.families.includes(family),
+    );
+    if (missing !== undefined)
+      return bad(`Backend.Type: ${backend.type} carries no IPv${missing}, which the network has`);
+    return good({
+      whole: { ...(v4 ? { v4: v4.network } : {}), ...(v6 ? { v6: v6.network } : {}) },
+      transport: blackholeRoute ? withBlackhole(transport) : transport,
+      nftables,
+      ...(carriage === undefined ? {} : { carriage }),
+      key: `${v4?.network.text ?? "-"} ${v6?.network.text ?? "-"} ${nftables ? "nftables" : "iptables"}`,
+    });
+  } catch (e) {
+    if (e instanceof NetError && e.is("config/invalid")) return bad(e.message);
+    throw e;
+  }
+}
+
+const udpOptions = object({ Port: withDefault(integer({ min: 0, max: 65_535 }), 0) });
+
+/** The transport of a backend, and what a process is to do for it; undefined for one that there is not. */
+function doneBy(backend: BackendConfig): Pick<FlannelNetwork, "transport" | "carriage"> | undefined {
+  if (backend.type === "udp") {
+    const port = udpOptions(backend.options, "Backend").Port || DEFAULT_PORT;
+    const transport = udpTransport({ port });
+    return { transport, carriage: carriageOf(transport, port) };
+  }
+  const transport = kernelTransport(backend);
+  return transport && { transport };
+}
+
+function carriageOf(transport: UdpTransport, port: number): NonNullable<FlannelNetwork["carriage"]> {
+  return (view, host) => {
+    const { v4, v6 } = view.self.subnets;
+    return {
+      device: UDP_DEVICE,
+      mtuBytes: transport.mtuBytes(host),
+      // An address of IPv6 takes both families.
+      listen: host.local.v6 === undefined ? ANY.v4 : ANY.v6,
+      port,
+      own: [v4, v6].flatMap((subnet) => (subnet === undefined ? [] : [network(subnet).ip])),
+      peers: transport.peers(view, host),
+    };
+  };
+}
+
+/** The same transport, and a route that ends for all of this host's subnet: those of its containers are longer. */
+const withBlackhole = (transport: Transport): Transport => ({
+  ...transport,
+  desired: (view, host) => {
+    const { state, troubles } = transport.desired(view, host);
+    const own = [view.self.subnets.v4, view.self.subnets.v6].flatMap((dst) => (dst ? [{ dst }] : []));
+    return { state: { ...state, routes: [...state.routes, ...own] }, troubles };
+  },
+});
+
+/** Of each family that both the network and the host have: the whole, and the host's part. */
+export function partsOf({ whole }: Pick<FlannelNetwork, "whole">, { subnets }: FabricNode): Previous {
+  const part = (key: "v4" | "v6"): Previous => {
+    const [network, subnet] = [whole[key], subnets[key]];
+    return network && subnet ? { [key]: { network, subnet } } : {};
+  };
+  return { ...part("v4"), ...part("v6") };
+}
+
+/** What subnet.env says of a host. */
+export const subnetEnvOf = (
+  network: Pick<FlannelNetwork, "whole">,
+  self: FabricNode,
+  more: { readonly mtuBytes: number; readonly ipMasq: boolean },
+): string => formatSubnetEnv({ ...partsOf(network, self), ...more });

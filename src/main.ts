@@ -21,6 +21,10 @@ if (!Bun.isMainThread) {
   // As the reference's daemon is started.
   const { runCommandLine } = await import("./cli/program.ts");
   process.exitCode = await runCommandLine("heddle", ["dhcp-daemon", ...rest]);
+} else if (name === "flanneld") {
+  // In the place of the original, by a link.
+  const { runCommandLine } = await import("./cli/program.ts");
+  process.exitCode = await runCommandLine("heddle", ["flanneld", ...process.argv.slice(2)]);
 } else if (isPluginType(name)) {
   const [{ runAsExecutable }, plugin] = await Promise.all([
     import("./cni/executable.ts"),

@@ -1,7 +1,15 @@
 /** What is to be done now, by what the agent knows: each job that is needed, due and does not run begins. Pure. */
 import { nothing } from "../fabric/host-state.ts";
 import { NEVER, startOf, withJob } from "./jobs.ts";
-import { type AgentState, type Effect, type JobName, jobNames, type Now, type Rules } from "./model.ts";
+import {
+  type AgentState,
+  type Carriage,
+  type Effect,
+  type JobName,
+  jobNames,
+  type Now,
+  type Rules,
+} from "./model.ts";
 import { announcementInputs, announcementKey, announcementOf } from "./announcement.ts";
 import { fileWish, firewallWish, keyOfOffer } from "./offer.ts";
 import { makeView, tellTroubles } from "./view.ts";
@@ -75,6 +83,15 @@ const work: { readonly [J in JobName]: Work } = {
     atOnce: isLeaving,
     begin: beginKernel,
   },
+  carrier: {
+    needed: ({ mode, carriage }) => (mode === "running" || mode === "draining") && carriage !== undefined,
+    atOnce: ({ carriage, carried }) => carriage !== carried,
+    begin: (state) => {
+      if (state.carriage === undefined) return effect(state);
+      const { wish } = state.carriage;
+      return effect({ ...state, carrying: state.carriage }, { kind: "carry", wish });
+    },
+  },
   firewall: {
     needed: (state) => firewallWish(state) !== "keep",
     atOnce: (state) => keyOfOffer(firewallWish(state)) !== state.protected,
@@ -105,11 +122,17 @@ function beginLease(state: AgentState): Begun {
   return effect({ ...state, doing }, { kind: "acquire", wanted, before });
 }
 
+const noCarriage = ({ carriage }: AgentState): Carriage =>
+  carriage !== undefined && carriage.wish === undefined ? carriage : { wish: undefined };
+
 function beginKernel(state: AgentState, now: Now, rules: Rules): Begun {
   if (isLeaving(state)) {
     const { view: _, ...rest } = state;
     const kernel = { ...state.kernel, goal: "nothing" as const };
-    return effect({ ...rest, troubles: [], kernel }, { kind: "reconcile", wanted: nothing, full: true });
+    return effect(
+      { ...rest, troubles: [], kernel, carriage: noCarriage(state) },
+      { kind: "reconcile", wanted: nothing, full: true },
+    );
   }
   const made = makeView(state, rules);
   if (made === undefined) return effect(state);
@@ -118,6 +141,7 @@ function beginKernel(state: AgentState, now: Now, rules: Rules): Begun {
     ...state,
     view: made.view,
     troubles: made.troubles,
+    carriage: made.carriage,
     kernel: {
       ...state.kernel,
       full: false,
@@ -182,6 +206,8 @@ export function settle(state: AgentState): Begun {
 const hasLeft = (state: AgentState): boolean =>
   state.lease === undefined &&
   state.kernel.empty &&
+  state.carriage !== undefined &&
+  state.carried === state.carriage &&
   state.published === keyOfOffer(undefined) &&
   state.protected === keyOfOffer(undefined);
 
@@ -192,6 +218,7 @@ function isReady(state: AgentState): boolean {
     state.lease !== undefined &&
     wish !== "keep" &&
     wish !== undefined &&
+    state.carried?.wish?.device === state.carriage?.wish?.device &&
     state.published === keyOfOffer(wish) &&
     state.protected === keyOfOffer(firewallWish(state))
   );

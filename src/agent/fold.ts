@@ -4,7 +4,16 @@ import type { ObjectName, Report } from "../fabric/reconcile/report.ts";
 import type { Lease, LeaseNews, Malformed, NodeNews } from "../providers/flannel/registry.ts";
 import { announcementInputs, announcementKey } from "./announcement.ts";
 import { dueAt, failed, succeeded, withJob } from "./jobs.ts";
-import type { AgentEvent, AgentState, JobName, KernelState, Now, Problem, Rules } from "./model.ts";
+import type {
+  AgentEvent,
+  AgentState,
+  JobName,
+  KernelState,
+  Now,
+  Problem,
+  Rules,
+  StorePart,
+} from "./model.ts";
 import { keyOfOffer } from "./offer.ts";
 import { sameSubnets, showPublics, showSubnets } from "./show.ts";
 import { bounded, type Telling, telling, type TellingCode } from "./tellings.ts";
@@ -42,8 +51,14 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
   acquired: (state, { lease }, { now }) => foldAcquired(state, lease, now),
   lease: (state, { news }, { now }) => foldLease(state, news, now),
   "kernel-changed": (state, { what }, { now }) => only(dueAt(state, jobFor[what], now.at + GATHER_MS)),
+  "carrier-lost": (state, _, { now }) => {
+    if (state.carriage?.wish === undefined) return only(state);
+    const text = "the process that carries packets has ended; it is started again";
+    return only(dueAt(state, "carrier", now.at), telling("carrier-lost", text));
+  },
   reconciled: foldReconciled,
-  done: (state, { job }, { now, rules }) => foldDone(state, job, now, rules),
+  done: foldDone,
+  protected: foldProtected,
   failed: (state, { job, why }, { now }) => foldFailed(state, job, why, now),
   drain: (state) => {
     if (state.mode !== "running") return only(state);
@@ -70,16 +85,19 @@ const asFull = (state: AgentState): AgentState => ({ ...state, kernel: { ...stat
 /** The kernel is to be brought in line with what is known now. */
 const viewChanged = (state: AgentState, now: Now): AgentState => dueAt(state, "kernel", now.at);
 
-function storeUp(state: AgentState, now: Now): Folded {
-  if (state.store.up) return only(state);
-  const next = { ...state, store: { up: true, since: now.at } };
-  const seconds = Math.round((now.at - state.store.since) / 1000);
+/** Who could not write is believed when something was written, whatever else answers meanwhile. */
+function storeUp(state: AgentState, part: StorePart, now: Now): Folded {
+  const { store } = state;
+  if (store.up || (part !== "lease" && part !== store.by)) return only(state);
+  const seconds = Math.round((now.at - store.since) / 1000);
+  const next: AgentState = { ...state, store: { up: true, since: now.at } };
   return only(next, telling("store-back", `the store answers again after ${seconds} s`));
 }
 
-function storeDown(state: AgentState, why: string, now: Now): Folded {
-  if (!state.store.up) return only({ ...state, store: { ...state.store, why } });
-  const next = { ...state, store: { up: false, why, since: now.at } };
+function storeDown(state: AgentState, part: StorePart, why: string, now: Now): Folded {
+  const { store } = state;
+  if (!store.up) return only({ ...state, store: { ...store, why, by: part === "lease" ? part : store.by } });
+  const next: AgentState = { ...state, store: { up: false, why, since: now.at, by: part } };
   const text = `the store does not answer: ${why}; the data plane stays as it is`;
   return only(next, telling("store-unreachable", text));
 }
@@ -91,7 +109,7 @@ const then = (first: Folded, next: (state: AgentState) => Folded): Folded => {
 };
 
 function readConfig(state: AgentState, { text }: Of<"config-read">, { now, rules }: Around): Folded {
-  return then(storeUp(succeeded(state, "config", now, rules.periods.config), now), (up) => {
+  return then(storeUp(succeeded(state, "config", now, rules.periods.config), "config", now), (up) => {
     if (up.config?.text === text) {
       const { refusedConfig, ...rest } = up;
       if (refusedConfig === undefined) return only(up);
@@ -115,17 +133,13 @@ function readConfig(state: AgentState, { text }: Of<"config-read">, { now, rules
 }
 
 function foldNodes(state: AgentState, news: NodeNews, now: Now): Folded {
-  return then(
-    storeUp({ ...state, jobs: { ...state.jobs, nodes: { ...state.jobs.nodes, failures: 0 } } }, now),
-    (up) => {
-      const before = up.nodes;
-      const nodes = appliedNews(before, news);
-      const next = viewChanged({ ...up, nodes }, now);
-      if (before === undefined)
-        return only(next, telling("nodes-listed", `the store has ${nodes.size} nodes`));
-      return { state: next, tellings: differences(before, nodes, news, up.self?.id) };
-    },
-  );
+  return then(storeUp(withJob(state, "nodes", { failures: 0 }), "nodes", now), (up) => {
+    const before = up.nodes;
+    const nodes = appliedNews(before, news);
+    const next = viewChanged({ ...up, nodes }, now);
+    if (before === undefined) return only(next, telling("nodes-listed", `the store has ${nodes.size} nodes`));
+    return { state: next, tellings: differences(before, nodes, news, up.self?.id) };
+  });
 }
 
 function appliedNews(
@@ -181,7 +195,7 @@ const keyOf = (node: FabricNode | Malformed | undefined): string =>
 function foldAcquired(state: AgentState, lease: Lease, now: Now): Folded {
   const { lease: inputs, ...doing } = state.doing;
   const before = state.self?.subnets ?? state.before;
-  return then(storeUp(succeeded({ ...state, doing }, "lease", now), now), (up) => {
+  return then(storeUp(succeeded({ ...state, doing }, "lease", now), "lease", now), (up) => {
     const { subnets } = lease.node;
     const again = up.lease !== undefined && sameSubnets(up.lease.node.subnets, subnets);
     // The lease that was held until now is another one, if only by what it announces.
@@ -212,11 +226,13 @@ function foldAcquired(state: AgentState, lease: Lease, now: Now): Folded {
 
 function foldLease(state: AgentState, news: LeaseNews, now: Now): Folded {
   if (state.lease === undefined) return only(state);
-  if (news.kind === "failing") return storeDown(state, news.why, now);
+  if (news.kind === "failing") return storeDown(state, "lease", news.why, now);
   if (news.kind === "renewed")
-    return then(storeUp(state, now), (up) => only({ ...up, lease: news.lease, self: news.lease.node }));
+    return then(storeUp(state, "lease", now), (up) =>
+      only({ ...up, lease: news.lease, self: news.lease.node }),
+    );
   const text = `${showSubnets(state.lease.node.subnets)} is no longer this host's: ${news.why}`;
-  return only(withoutLease(state), telling("lease-lost", text));
+  return then(storeUp(state, "lease", now), (up) => only(withoutLease(up), telling("lease-lost", text)));
 }
 
 /** Nothing is held any longer; what this host was stays known. */
@@ -301,33 +317,49 @@ function tellReport(before: KernelState, after: KernelState, report: Report): re
   ];
 }
 
-function foldDone(state: AgentState, job: "file" | "firewall" | "release", now: Now, rules: Rules): Folded {
+function foldDone(state: AgentState, { job }: Of<"done">, { now, rules }: Around): Folded {
   if (job === "release") {
     if (state.lease === undefined) return only(succeeded(state, job, now));
     const text = `${showSubnets(state.lease.node.subnets)} is given back`;
-    return only(withoutLease(succeeded(state, job, now)), telling("lease-released", text));
+    return then(storeUp(succeeded(state, job, now), "lease", now), (up) =>
+      only(withoutLease(up), telling("lease-released", text)),
+    );
   }
-  const failures = state.jobs[job].failures;
-  const { [job]: done, ...doing } = state.doing;
-  const next = { ...succeeded(state, job, now, rules.periods.firewall), doing };
-  if (job === "firewall") {
-    const known = done === undefined ? next : { ...next, protected: done };
-    return failures === 0
-      ? only(known)
-      : only(known, telling("firewall-right", "the firewall has its rules"));
+  if (job === "carrier") {
+    const { carrying, ...rest } = succeeded(state, job, now);
+    const known = carrying === undefined ? rest : { ...rest, carried: carrying };
+    if (state.complaints.carrier === undefined) return only(known);
+    return only(known, telling("carrier-right", "the process that carries packets runs"));
   }
-  const known = done === undefined ? next : { ...next, published: done };
-  if (done === undefined || done === state.published) return only(known);
+  const { file: done, ...doing } = state.doing;
+  const next = { ...succeeded(state, job, now, rules.periods.host), doing };
+  if (done === undefined || done === state.published) return only(next);
+  const known = { ...next, published: done };
   if (done === keyOfOffer(undefined))
     return only(known, telling("file-removed", "new containers find no subnet on this host"));
   const subnets = state.lease === undefined ? "its subnet" : showSubnets(state.lease.node.subnets);
   return only(known, telling("file-written", `new containers get addresses of ${subnets}`));
 }
 
+function foldProtected(state: AgentState, { mended }: Of<"protected">, { now, rules }: Around): Folded {
+  const { firewall: done, ...doing } = state.doing;
+  const next = { ...succeeded(state, "firewall", now, rules.periods.firewall), doing };
+  const known = done === undefined ? next : { ...next, protected: done };
+  if (state.complaints.firewall !== undefined)
+    return only(known, telling("firewall-right", "the firewall has its rules"));
+  // What is put for the first time is no repair.
+  if (done === undefined || done !== state.protected) return only(known);
+  const told = mended.map((what) =>
+    telling("firewall-repaired", `${what} was changed or removed, and is right again`),
+  );
+  return { state: known, tellings: bounded(told, "rules") };
+}
+
 const failing: { readonly [J in Exclude<JobName, "config" | "nodes" | "hold" | "release">]: TellingCode } = {
   host: "host-unclear",
   lease: "lease-refused",
   kernel: "kernel-failed",
+  carrier: "carrier-failed",
   file: "file-failed",
   firewall: "firewall-failed",
 };
@@ -336,17 +368,28 @@ function foldFailed(state: AgentState, job: JobName, why: string, now: Now): Fol
   // After a loss nothing is held, and that it ends is no news.
   if (job === "hold" && state.lease === undefined) return only(withJob(state, job, { running: false }));
   const next = failed(state, job, now);
-  if (job === "config" || job === "nodes" || job === "hold" || job === "release")
-    return storeDown(next, why, now);
-  const told = telling(failing[job], why);
+  if (job === "config" || job === "nodes") return storeDown(next, job, why, now);
+  if (job === "hold" || job === "release") return storeDown(next, "lease", why, now);
+  if (state.complaints[job] === why) return only(afterFailure(next, job));
+  return only(
+    afterFailure({ ...next, complaints: { ...next.complaints, [job]: why } }, job),
+    telling(failing[job], why),
+  );
+}
+
+function afterFailure(state: AgentState, job: JobName): AgentState {
   // What failed must be done again, whatever it had done before.
   if (job === "file") {
-    const { published: _, ...rest } = next;
-    return only(rest, told);
+    const { published: _, ...rest } = state;
+    return rest;
   }
   if (job === "firewall") {
-    const { protected: _, ...rest } = next;
-    return only(rest, told);
+    const { protected: _, ...rest } = state;
+    return rest;
   }
-  return only(job === "kernel" ? asFull(next) : next, told);
+  if (job === "carrier") {
+    const { carried: _, carrying: __, ...rest } = state;
+    return rest;
+  }
+  return job === "kernel" ? asFull(state) : state;
 }

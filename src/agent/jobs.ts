@@ -24,13 +24,15 @@ export const withJob = (state: AgentState, name: JobName, change: Partial<Job>):
 export const jittered = (ms: number, { chance }: Now): number => Math.round(ms * (0.9 + 0.2 * chance));
 
 /** The job has been done; it is due again after the period, or sooner if it was asked for meanwhile. */
-export const succeeded = (state: AgentState, name: JobName, now: Now, periodMs = NEVER): AgentState =>
-  withJob(state, name, {
+export function succeeded(state: AgentState, name: JobName, now: Now, periodMs = NEVER): AgentState {
+  const { [name]: _, ...complaints } = state.complaints;
+  return withJob({ ...state, complaints }, name, {
     running: false,
     failures: 0,
     notBefore: 0,
     due: Math.min(state.jobs[name].due, periodMs === NEVER ? NEVER : now.at + jittered(periodMs, now)),
   });
+}
 
 /** Milliseconds after so many failures in a row. */
 const retryAfter = (failures: number): number =>

@@ -8,7 +8,7 @@ import type { FabricNode, Publics, Subnets, Trouble, View } from "../fabric/mode
 import type { viewOf } from "../fabric/view.ts";
 import type { HostFacts, Transport } from "../fabric/transport/transport.ts";
 import type { Parsed } from "../net/brand.ts";
-import type { IpPrefix } from "../net/ip.ts";
+import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Announcement, Lease, LeaseNews, Malformed, NodeNews } from "../providers/flannel/registry.ts";
 import type { Telling } from "./tellings.ts";
 
@@ -17,8 +17,35 @@ export interface Network {
   /** All addresses of the network, out of which the hosts' subnets are. */
   readonly whole: Subnets;
   readonly transport: Transport;
+  /** The firewall's rules are to be nftables'. */
+  readonly nftables: boolean;
+  /** For a transport whose packets a process carries, not the kernel: what it has to know. */
+  readonly carriage?: (view: View, host: HostFacts) => CarrierWish;
   /** Two networks with the same key have the same rules and file for the same host. */
   readonly key: string;
+}
+
+/** What the process that carries packets is to do. */
+export interface CarrierWish {
+  /** The device whose packets it carries; it makes it. */
+  readonly device: string;
+  readonly mtuBytes: number;
+  /** Where it takes datagrams. */
+  readonly listen: Ip;
+  readonly port: number;
+  /** This host's addresses on the device. */
+  readonly own: readonly Ip[];
+  /** Those that say the same as before are the same objects. */
+  readonly peers: readonly CarriedPeer[];
+}
+
+/** A host that it carries packets to. */
+export interface CarriedPeer {
+  readonly id: string;
+  readonly subnets: readonly string[];
+  readonly address: string;
+  readonly port: number;
+  readonly heddle: boolean;
 }
 
 /** This host, as it was looked at last. */
@@ -41,6 +68,7 @@ export const jobNames = [
   "lease",
   "hold",
   "kernel",
+  "carrier",
   "firewall",
   "file",
 ] as const;
@@ -68,6 +96,8 @@ export interface ConfigState {
 export interface AgentState {
   readonly mode: Mode;
   readonly jobs: Readonly<Record<JobName, Job>>;
+  /** Why a job failed last, as it was told; none after it was done. */
+  readonly complaints: Readonly<Partial<Record<JobName, string>>>;
   /** The last configuration that could be used. */
   readonly config?: ConfigState;
   /** The one with which the subnet was taken: kernel, firewall and file go by it until there is a subnet by the next. */
@@ -88,14 +118,30 @@ export interface AgentState {
   readonly view?: View;
   readonly troubles: readonly Trouble[];
   readonly kernel: KernelState;
+  /** What the carrying process is to do, what it does, and what it is being told; absent: not known yet. */
+  readonly carriage?: Carriage;
+  readonly carried?: Carriage;
+  readonly carrying?: Carriage;
   /** The file that containers' addresses are made of, and the firewall's rules, as they stand: keys of offers. */
   readonly published?: string;
   readonly protected?: string;
   /** What the running jobs will have done: the announcement, the file, the rules. */
   readonly doing: Readonly<Partial<Record<"lease" | "file" | "firewall", string>>>;
-  readonly store: { readonly up: boolean; readonly why?: string; readonly since: number };
+  readonly store: StoreState;
   readonly ready: boolean;
 }
+
+/** Without a wish: there is to be no such process. */
+export interface Carriage {
+  readonly wish: CarrierWish | undefined;
+}
+
+/** What of the store answers or does not: it may be read while nothing can be written, and a file while nothing else answers. */
+export type StorePart = "config" | "nodes" | "lease";
+
+export type StoreState =
+  | { readonly up: true; readonly since: number }
+  | { readonly up: false; readonly since: number; readonly why: string; readonly by: StorePart };
 
 export interface KernelState {
   /** All of it is to be looked at, whatever the time. */
@@ -134,8 +180,12 @@ export type AgentEvent =
    * host; `rules`: the firewall.
    */
   | { readonly kind: "kernel-changed"; readonly what: "objects" | "host" | "rules" }
+  /** The process that carries packets has ended. */
+  | { readonly kind: "carrier-lost" }
   | { readonly kind: "reconciled"; readonly report: Report; readonly tookMs: number }
-  | { readonly kind: "done"; readonly job: "file" | "firewall" | "release" }
+  | { readonly kind: "done"; readonly job: "file" | "release" | "carrier" }
+  /** The firewall is as it should be; what had to be changed for it, for people. */
+  | { readonly kind: "protected"; readonly mended: readonly string[] }
   | { readonly kind: "failed"; readonly job: JobName; readonly why: string }
   | { readonly kind: "drain" }
   | { readonly kind: "stop"; readonly why: string };
@@ -168,6 +218,8 @@ export type Effect =
   /** Absent: take it away. */
   | { readonly kind: "publish"; readonly offer: Offer | undefined }
   | { readonly kind: "protect"; readonly offer: Offer | undefined }
+  /** Absent: end it. */
+  | { readonly kind: "carry"; readonly wish: CarrierWish | undefined }
   | { readonly kind: "release"; readonly lease: Lease }
   | { readonly kind: "tell"; readonly telling: Telling }
   | { readonly kind: "ready"; readonly ready: boolean }

@@ -64,8 +64,9 @@ function running() {
       calls.push(`reconcile ${wanted.routes.length}${full ? " full" : ""}`);
       return { full, changes: [], failures: [], fights: [], waiting: 0 };
     },
+    carry: async (wish) => void calls.push(wish === undefined ? "carry nothing" : "carry"),
     publish: async (offer) => void calls.push(offer === undefined ? "unpublish" : "publish"),
-    protect: async () => void calls.push("protect"),
+    protect: async () => (calls.push("protect"), []),
     onReady: (ready) => void readiness.push(ready),
   };
   const shell = runAgent(ports);

@@ -8,7 +8,7 @@ import type { Subnets } from "../fabric/model.ts";
 import type { Registry } from "../providers/flannel/registry.ts";
 import type { EventLog } from "./event-log.ts";
 import type { Counters } from "./metrics.ts";
-import type { AgentEvent, AgentState, Effect, Host, JobName, Offer, Rules } from "./model.ts";
+import type { AgentEvent, AgentState, CarrierWish, Effect, Host, JobName, Offer, Rules } from "./model.ts";
 import { begin, step } from "./step.ts";
 
 export interface Ports {
@@ -17,10 +17,12 @@ export interface Ports {
   readonly lookAtHost: (whole: Subnets) => Promise<Host>;
   /** Changes the kernel until it has what is wanted. */
   readonly reconcile: (wanted: HostState, full: boolean) => Promise<Report>;
+  /** Sees to it that the process that carries packets runs and does this, or that there is none. */
+  readonly carry: (wish: CarrierWish | undefined) => Promise<void>;
   /** Writes the file that containers' addresses are made of, or removes it. */
   readonly publish: (offer: Offer | undefined) => Promise<void>;
-  /** Puts the firewall's rules, or removes them. */
-  readonly protect: (offer: Offer | undefined) => Promise<void>;
+  /** Puts the firewall's rules, or removes them; says what had to be changed. */
+  readonly protect: (offer: Offer | undefined) => Promise<readonly string[]>;
   readonly events: EventLog;
   readonly counters: Counters;
   readonly onReady: (ready: boolean) => void;
@@ -122,10 +124,12 @@ function makeHands(
         return { kind: "reconciled", report, tookMs };
       });
     },
+    carry: ({ wish }) =>
+      once("carrier", async () => (await ports.carry(wish), { kind: "done", job: "carrier" })),
     publish: ({ offer }) =>
       once("file", async () => (await ports.publish(offer), { kind: "done", job: "file" })),
     protect: ({ offer }) =>
-      once("firewall", async () => (await ports.protect(offer), { kind: "done", job: "firewall" })),
+      once("firewall", async () => ({ kind: "protected", mended: await ports.protect(offer) })),
     tell: ({ telling }) => void events.add(telling, Date.now()),
     ready: ({ ready }) => ports.onReady(ready),
     end: () => {

@@ -21,6 +21,8 @@ export interface Status {
   readonly mtuBytes: number | null;
   readonly lease: { readonly held: boolean; readonly expires: string | null };
   readonly store: { readonly up: boolean; readonly since: string; readonly why: string | null };
+  /** What could not be done and is tried again, by the job's name. */
+  readonly failing: readonly { readonly job: string; readonly why: string }[];
   /** Why the configuration in the store is not used; null: it is. */
   readonly configRefused: string | null;
   readonly nodes: { readonly known: number; readonly peers: number; readonly troubled: number };
@@ -62,7 +64,8 @@ export function statusOf(state: AgentState, about: About): Status {
       held: lease !== undefined,
       expires: lease?.expires === undefined ? null : time(lease.expires),
     },
-    store: { up: store.up, since: time(store.since), why: store.up ? null : (store.why ?? null) },
+    store: { up: store.up, since: time(store.since), why: store.up ? null : store.why },
+    failing: Object.entries(state.complaints).map(([job, why]) => ({ job, why })),
     configRefused: state.refusedConfig?.why ?? null,
     nodes: {
       known: state.nodes?.size ?? 0,

@@ -1,6 +1,8 @@
 /** What the agent does about the kernel, and how it ends. */
 import { describe, expect, test } from "bun:test";
 import { NetError } from "../errors.ts";
+import { ip } from "../testing/address.ts";
+import type { CarrierWish } from "./model.ts";
 import type { Report } from "../fabric/reconcile/report.ts";
 import { agent, CONFIG, hostAt, leaseOf, member, nodeOf, reconciled } from "../testing/agent-core.ts";
 
@@ -62,6 +64,25 @@ describe("the kernel", () => {
     expect(look({})).toEqual(["kernel-peace"]);
   });
 
+  test("has a firewall whose repair is told, and not that it was put there", () => {
+    const a = member();
+    const rule = "nftables chain flannel_10.0.0.0/16";
+    a.tell({ kind: "kernel-changed", what: "rules" });
+    a.pass(100);
+    expect(a.find("protect")).toBeDefined();
+    a.look();
+    a.tell({ kind: "protected", mended: [rule] });
+    expect(a.told()).toEqual(["firewall-repaired"]);
+    a.pass(66_000);
+    a.look();
+    a.tell({ kind: "failed", job: "firewall", why: "iptables-restore: busy" });
+    expect(a.told()).toEqual(["firewall-failed", "not-ready"]);
+    a.pass(1_500);
+    a.look();
+    a.tell({ kind: "protected", mended: [rule] });
+    expect(a.told()).toEqual(["firewall-right", "ready"]);
+  });
+
   test("that refuses something is tried again when the reconciler says so, and the rest goes on", () => {
     const a = member();
     const failures = [
@@ -103,6 +124,70 @@ describe("the kernel", () => {
   });
 });
 
+describe("the process that carries packets", () => {
+  const carrying = () => {
+    const a = member("10.0.1.0/24");
+    const peers = [{ id: "a", subnets: ["10.0.2.0/24"], address: "192.0.2.2", port: 8285, heddle: true }];
+    const wish = { device: "flannel0", mtuBytes: 1472, listen: ip("0.0.0.0"), port: 8285, own: [], peers };
+    let now: CarrierWish = wish;
+    a.change((state) => {
+      if (state.joined === undefined) throw new Error("not joined");
+      return {
+        ...state,
+        joined: { ...state.joined, network: { ...state.joined.network, carriage: () => now } },
+      };
+    });
+    const look = (next: CarrierWish): void => {
+      now = next;
+      a.tell({
+        kind: "nodes",
+        news: { kind: "put", node: nodeOf("10.0.9.0/24", `192.0.2.${9 + (drawn += 1)}`) },
+      });
+      a.pass(600);
+      if (a.find("reconcile")) a.tell(reconciled());
+    };
+    let drawn = 0;
+    return { a, wish, look };
+  };
+
+  test("is told who the peers are when they change, and not otherwise", () => {
+    const { a, wish, look } = carrying();
+    look(wish);
+    expect(a.find("carry")?.wish).toBe(wish);
+    expect(a.state.ready).toBe(false);
+    a.tell({ kind: "done", job: "carrier" });
+    expect(a.state.ready).toBe(true);
+    a.look();
+    look({ ...wish, peers: [...wish.peers] });
+    expect(a.find("carry")).toBeUndefined();
+    look({ ...wish, peers: [] });
+    expect(a.find("carry")?.wish?.peers).toEqual([]);
+  });
+
+  test("is started again at once when it ended, and ended by a drain", () => {
+    const { a, wish, look } = carrying();
+    look(wish);
+    a.tell({ kind: "done", job: "carrier" });
+    a.look();
+    a.tell({ kind: "carrier-lost" });
+    expect(a.wanted()).toEqual(["carrier-lost", "carry"]);
+    a.tell({ kind: "failed", job: "carrier", why: "it does not answer" });
+    expect(a.wanted()).toEqual(["carrier-failed", "not-ready", "ready=false"]);
+    a.pass(1_500);
+    a.tell({ kind: "done", job: "carrier" });
+    expect(a.told()).toEqual(["carrier-right", "ready"]);
+    a.tell({ kind: "drain" });
+    a.tell({ kind: "done", job: "file" });
+    a.tell({ kind: "done", job: "release" });
+    a.pass(600);
+    expect(a.find("carry")).toEqual({ kind: "carry", wish: undefined });
+    a.tell({ kind: "done", job: "carrier" });
+    a.tell(reconciled());
+    a.tell({ kind: "protected", mended: [] });
+    expect(a.state.mode).toBe("drained");
+  });
+});
+
 describe("an agent that ends", () => {
   test("by a signal leaves everything as it is", () => {
     const a = member();
@@ -122,7 +207,7 @@ describe("an agent that ends", () => {
     a.pass(600);
     expect(a.find("reconcile")?.wanted.links).toEqual([]);
     expect(a.wanted()).toEqual(["file-removed", "lease-released", "protect", "reconcile"]);
-    a.tell({ kind: "done", job: "firewall" });
+    a.tell({ kind: "protected", mended: [] });
     a.tell(reconciled());
     expect(a.told()).toEqual(["drained"]);
     a.pass(200_000);

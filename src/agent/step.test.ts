@@ -14,8 +14,9 @@ describe("an agent that starts", () => {
     a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
     expect(a.wanted()).toEqual(["acquire"]);
     a.tell({ kind: "acquired", lease: leaseOf("10.0.1.0/24") });
-    expect(a.wanted()).toEqual(["lease-acquired", "hold", "reconcile", "protect"]);
-    a.tell({ kind: "done", job: "firewall" });
+    expect(a.wanted()).toEqual(["lease-acquired", "hold", "reconcile", "carry", "protect"]);
+    a.tell({ kind: "done", job: "carrier" });
+    a.tell({ kind: "protected", mended: [] });
     expect(a.wanted()).toEqual([]);
     a.tell(reconciled());
     expect(a.wanted()).toEqual(["publish"]);
@@ -82,6 +83,19 @@ describe("a member", () => {
     expect(a.find("reconcile")?.wanted.routes.map((r) => r.dst.text)).toEqual(["10.0.2.0/24"]);
   });
 
+  test("whose lease cannot be written hears of it once, though the configuration can be read all the time", () => {
+    const a = member();
+    a.tell({ kind: "lease", news: { kind: "failing", why: "no leader", retryInSeconds: 60 } });
+    for (let i = 0; i < 5; i++) {
+      a.pass(33_000);
+      a.tell({ kind: "config-read", text: CONFIG });
+      a.tell({ kind: "lease", news: { kind: "failing", why: "no leader", retryInSeconds: 60 } });
+    }
+    expect(a.told()).toEqual(["store-unreachable"]);
+    a.tell({ kind: "lease", news: { kind: "renewed", lease: leaseOf("10.0.1.0/24") } });
+    expect(a.told()).toEqual(["store-back"]);
+  });
+
   test("that lost its subnet takes it again if it is free, and its containers notice nothing", () => {
     const a = member();
     a.tell({ kind: "lease", news: { kind: "lost", why: "the lease ended" } });
@@ -108,7 +122,7 @@ describe("a member", () => {
     expect(a.state.troubles.map(({ code, node }) => [code, node])).toEqual([
       ["subnet-overlap", "10.0.1.0/24"],
     ]);
-    a.tell({ kind: "done", job: "firewall" });
+    a.tell({ kind: "protected", mended: [] });
     a.tell(reconciled());
     a.pass(600);
     expect(a.find("publish")?.offer?.self.subnets.v4?.text).toBe("10.0.5.0/24");
@@ -127,6 +141,11 @@ describe("a member", () => {
     expect(a.told()).toEqual(["file-removed"]);
     a.pass(2_000);
     expect(a.wanted()).toContain("acquire");
+    a.tell({ kind: "failed", job: "lease", why: "no free subnet" });
+    expect(a.told()).toEqual([]);
+    a.pass(4_000);
+    a.tell({ kind: "failed", job: "lease", why: "permission denied" });
+    expect(a.told()).toEqual(["lease-refused"]);
   });
 
   test("under another public address announces its subnet anew", () => {

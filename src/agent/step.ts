@@ -9,6 +9,7 @@ import type { AgentEvent, AgentState, Effect, Now, Rules, Step } from "./model.t
 export const begin = (at: number, before?: Subnets): AgentState => ({
   mode: "running",
   jobs: firstJobs(at),
+  complaints: {},
   ...(before === undefined ? {} : { before }),
   troubles: [],
   kernel: {

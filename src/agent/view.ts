@@ -1,14 +1,16 @@
 /** The cluster as this host may use it, and what its kernel should hold for it. Pure. */
 import type { HostState } from "../fabric/host-state.ts";
-import type { FabricNode, Trouble, UnreadableNode, View } from "../fabric/model.ts";
+import type { FabricNode, Subnets, Trouble, UnreadableNode, View } from "../fabric/model.ts";
 import { type IpPrefix, overlaps, width } from "../net/ip.ts";
-import type { AgentState, Host, Rules } from "./model.ts";
+import type { AgentState, Carriage, Host, Rules } from "./model.ts";
 import { bounded, type Telling, telling } from "./tellings.ts";
 
 export interface Made {
   readonly view: View;
   readonly wanted: HostState;
   readonly troubles: readonly Trouble[];
+  /** The one of before if it says the same. */
+  readonly carriage: Carriage;
 }
 
 /** Undefined as long as something is not known that it is made of. */
@@ -19,7 +21,7 @@ export function makeView(state: AgentState, rules: Rules): Made | undefined {
   const { whole, transport } = joined.network;
   const troubles: Trouble[] = [];
   const usable: (FabricNode | UnreadableNode)[] = [];
-  const locals = foreignLocals(host, state.kernel.links);
+  const locals = foreignLocals(host, whole, self, state.kernel.links);
   for (const node of nodes.values()) {
     const own = "why" in node || node.id === self.id ? undefined : overlapWith(locals, node);
     if (own === undefined) usable.push(node);
@@ -31,14 +33,44 @@ export function makeView(state: AgentState, rules: Rules): Made | undefined {
     view: checked.view,
     wanted: desired.state,
     troubles: [...troubles, ...checked.troubles, ...desired.troubles],
+    carriage: sameOr(state.carriage, { wish: joined.network.carriage?.(checked.view, host.facts) }),
   };
+}
+
+function sameOr(before: Carriage | undefined, now: Carriage): Carriage {
+  const [a, b] = [before?.wish, now.wish];
+  if (before === undefined || a === undefined || b === undefined)
+    return before !== undefined && a === b ? before : now;
+  const same =
+    a.device === b.device &&
+    a.mtuBytes === b.mtuBytes &&
+    a.listen.text === b.listen.text &&
+    a.port === b.port &&
+    Bun.deepEquals(a.own, b.own) &&
+    a.peers.length === b.peers.length &&
+    a.peers.every((peer, i) => peer === b.peers[i]);
+  return same ? before : now;
 }
 
 type Locals = Host["locals"];
 
-/** Networks on links that are not the fabric's: those of containers that still have an earlier subnet, above all. */
-const foreignLocals = ({ locals }: Host, links: readonly string[]): Locals =>
-  locals.filter(({ link, prefix }) => prefix.bits < width(prefix.ip) && !links.includes(link));
+/**
+ * Networks on links that are not the fabric's: those of containers that still have an earlier subnet, above all. What
+ * overlaps with a subnet of this host now is the view's affair.
+ */
+function foreignLocals(
+  { locals }: Host,
+  whole: Subnets,
+  { subnets: own }: FabricNode,
+  links: readonly string[],
+): Locals {
+  const meets = ({ v4, v6 }: Subnets, prefix: IpPrefix): boolean =>
+    (v4 !== undefined && overlaps(v4, prefix)) || (v6 !== undefined && overlaps(v6, prefix));
+  return locals.filter(
+    ({ link, prefix }) =>
+      prefix.bits < width(prefix.ip) && !links.includes(link) && meets(whole, prefix) && !meets(own, prefix),
+  );
+}
 
 /** A route to the peer would take away what this host reaches by one of its own links. */
 function overlapWith(locals: Locals, { subnets }: FabricNode): string | undefined {

@@ -18,6 +18,7 @@ let drawn = 0;
 const networkOf = (whole: string, type: string): Network => ({
   whole: { v4: cidr(whole) },
   key: whole,
+  nftables: false,
   transport: {
     type,
     publics: "distinct",
@@ -89,6 +90,10 @@ export function agent(before?: string) {
     get state() {
       return state;
     },
+    /** Knows from now on what it otherwise would have learnt. */
+    change: (how: (before: AgentState) => AgentState): void => {
+      state = how(state);
+    },
     get wakeAt() {
       return wakeAt - at;
     },
@@ -133,7 +138,8 @@ export function serve(
     acquire: { kind: "acquired", lease },
     reconcile: reconciled(),
     publish: { kind: "done", job: "file" },
-    protect: { kind: "done", job: "firewall" },
+    carry: { kind: "done", job: "carrier" },
+    protect: { kind: "protected", mended: [] },
     release: { kind: "done", job: "release" },
   };
   a.tell({ kind: "time" });

@@ -1,0 +1,129 @@
+/** The agent's hands on a real host: kernel, files and firewall, for a Flannel network. */
+import { isNetError } from "../errors.ts";
+import type { FabricNode, Subnets } from "../fabric/model.ts";
+import { openReconciler } from "../fabric/reconcile/reconciler.ts";
+import { viewOf } from "../fabric/view.ts";
+import { UDP_DEVICE } from "../fabric/transport/udp.ts";
+import { openNetlink } from "../netlink/socket.ts";
+import { runDir } from "../netstate/record.ts";
+import { type FirewallKeeper, firewallKind, keepFirewall } from "../providers/flannel/firewall.ts";
+import { partsOf, readNetwork, subnetEnvOf } from "../providers/flannel/provider.ts";
+import { type Previous, readPrevious, writeSubnetEnv } from "../providers/flannel/subnet-env.ts";
+import { readText, removeIfThere, unlessErrno } from "../sys/files.ts";
+import { openCarrier } from "./carrier.ts";
+import { hostLooker, kernelSource } from "./host.ts";
+import { watchHost } from "./kernel-watch.ts";
+import type { Network, Rules } from "./model.ts";
+import { keyOfOffer } from "./offer.ts";
+import type { OpenedRegistry } from "./registry-of.ts";
+import type { AgentSettings } from "./settings.ts";
+import type { Ports } from "./shell.ts";
+
+/** How often is looked at what nobody tells of, in milliseconds. */
+const PERIODS = { config: 30_000, host: 60_000, kernel: 60_000 } as const;
+
+type HostPorts = Pick<Ports, "rules" | "lookAtHost" | "reconcile" | "carry" | "publish" | "protect">;
+
+export interface OpenedHost extends AsyncDisposable {
+  readonly ports: HostPorts;
+  /** Begins to listen to the kernel. */
+  listen(setup: {
+    readonly tell: (what: "objects" | "host" | "rules") => void;
+    readonly failed: (why: unknown) => void;
+    readonly carrierLost: () => void;
+  }): Promise<void>;
+}
+
+/** Opens what the agent needs of the namespace that this process is in. `before`: what it had when it last wrote its file. `program`: this one, as it is started again. */
+export function openHost(
+  { flannel, owner }: AgentSettings,
+  before: Previous | undefined,
+  told: OpenedRegistry["told"],
+  program: readonly string[],
+): OpenedHost {
+  const stack = new AsyncDisposableStack();
+  let carrierLost = (): void => {};
+  const carrier = stack.use(
+    openCarrier({ program, dir: `${runDir()}/forwarder`, device: UDP_DEVICE, lost: () => carrierLost() }),
+  );
+  const reconciler = stack.use(openReconciler(owner));
+  const look = hostLooker(kernelSource(stack.use(openNetlink("route"))), flannel.external);
+  const rules: Rules = {
+    readNetwork: (text) => readNetwork(text, { blackholeRoute: flannel.blackholeRoute }),
+    viewOf,
+    periods: { ...PERIODS, firewall: flannel.resyncSeconds * 1_000 },
+  };
+  return {
+    ports: {
+      rules,
+      lookAtHost: async (whole) => look(whole, await told?.()),
+      reconcile: async (wanted, full) => {
+        if (full) reconciler.relist();
+        return reconciler.reconcile(wanted);
+      },
+      carry: (wish) => carrier.carry(wish),
+      publish: async (offer) => {
+        const path = flannel.subnetFile;
+        if (offer === undefined) return void removeIfThere(path);
+        const { network, self, mtuBytes } = offer;
+        const text = subnetEnvOf(network, self, { mtuBytes, ipMasq: flannel.masquerade !== undefined });
+        if (unlessErrno(["ENOENT"], () => readText(path)) !== text) writeSubnetEnv(path, text);
+      },
+      protect: protector(flannel, before),
+    },
+    async listen({ tell, failed, ...more }) {
+      carrierLost = more.carrierLost;
+      const { routeProtocol } = owner;
+      stack.use(await watchHost({ reconciler, routeProtocol, tell, failed }));
+    },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  };
+}
+
+/** Keeps the firewall as the last offer wants it. */
+function protector(
+  { masquerade, acceptForwarded }: AgentSettings["flannel"],
+  before: Previous | undefined,
+): HostPorts["protect"] {
+  let former = before;
+  let now: { readonly key: string; readonly keeper: FirewallKeeper } | undefined;
+  const keeperOf = (network: Network, self: FabricNode): FirewallKeeper => {
+    const parts = partsOf(network, self);
+    const wish = { ...parts, acceptForwarded, ...(masquerade ? { masquerade } : {}) };
+    const keeper = keepFirewall(
+      wish,
+      firewallKind(network.nftables, parts),
+      former ? { before: former } : {},
+    );
+    former = parts;
+    return keeper;
+  };
+  return async (offer) => {
+    const key = keyOfOffer(offer);
+    if (offer === undefined) {
+      const nobody = keepFirewall({ acceptForwarded: false }, "nftables", former ? { before: former } : {});
+      await (now?.keeper ?? nobody).remove();
+      now = undefined;
+      return [];
+    }
+    if (now?.key !== key) now = { key, keeper: keeperOf(offer.network, offer.self) };
+    return now.keeper.ensure();
+  };
+}
+
+/** What this host had when its file was written; `complain` hears why that is not known. */
+export function hadBefore(path: string, complain: (why: string) => void): Previous | undefined {
+  try {
+    return readPrevious(path);
+  } catch (e) {
+    if (!isNetError(e, "decode/malformed") && !isNetError(e, "sys/call")) throw e;
+    complain(e.message);
+    return undefined;
+  }
+}
+
+/** The subnets among it; undefined if there is none. */
+export function subnetsOf({ v4, v6 }: Previous): Subnets | undefined {
+  if (v4 === undefined && v6 === undefined) return undefined;
+  return { ...(v4 ? { v4: v4.subnet } : {}), ...(v6 ? { v6: v6.subnet } : {}) };
+}

@@ -1,0 +1,265 @@
+/**
+ * Hosts with agents, each a network namespace, on one switch, with a store in a directory that all of them share:
+ *
+ *     container 10.244.x.2 ─ cni0 10.244.x.1 ─ host 1 ─ eth0 192.0.2.1 ─┐
+ *     container 10.244.y.2 ─ cni0 10.244.y.1 ─ host 2 ─ eth0 192.0.2.2 ─┴ switch
+ */
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import type { NodeRow, Status } from "../agent/status.ts";
+import { openFileStore } from "../fabric/store/file.ts";
+import type { Kv } from "../fabric/store/kv.ts";
+import { startProcess, type TestNetns, testNetns, type TestProcess } from "./netns.ts";
+import { plainEnv, run } from "./run.ts";
+import { patience } from "./slowdown.ts";
+import { tempDir } from "./temp-dir.ts";
+import { inside, seenFrom } from "./traffic.ts";
+
+export const PREFIX = "/coreos.com/network";
+
+export interface AgentHost {
+  readonly net: TestNetns;
+  readonly subnetFile: string;
+  /** Runs an agent; it is killed at the end of the block that made the hosts. */
+  start(): TestProcess;
+  /** What an agent answers, or undefined if none does. */
+  status(): Promise<Status | undefined>;
+  nodes(): Promise<readonly NodeRow[]>;
+  /** The codes of what the running agent has told. */
+  events(): Promise<readonly string[]>;
+  ask(...words: readonly string[]): Promise<string>;
+  /** Waits until the status is as it should be. */
+  until(what: string, fits: (status: Status) => boolean): Promise<Status>;
+  /** The value of a line of the file for the CNI plugin. */
+  env(name: string): string | undefined;
+  /** A namespace on the host's bridge, with an address of its subnet. */
+  container(): Promise<{ readonly net: TestNetns; readonly address: string }>;
+  /** Commands of `ip -batch`. */
+  ip(...lines: readonly string[]): Promise<void>;
+}
+
+export interface AgentHosts extends AsyncDisposable {
+  readonly hosts: readonly AgentHost[];
+  readonly store: { readonly kv: Kv; readonly dir: string };
+}
+
+export interface HostsWish {
+  /** The executable. */
+  readonly heddle: string;
+  readonly count: number;
+  /** The network's configuration, as it stands in the store. */
+  readonly network: object;
+  /** More keys of the agents' configuration. */
+  readonly agent?: object;
+}
+
+/** Makes hosts without agents; bind it with `await using`. */
+export async function agentHosts({ heddle, count, network, agent = {} }: HostsWish): Promise<AgentHosts> {
+  await using stack = new AsyncDisposableStack();
+  const dir = stack.use(tempDir("agents"));
+  const storeDir = dir.in("store");
+  const kv = openFileStore({ dir: storeDir });
+  stack.defer(() => kv.close());
+  await kv.put(`${PREFIX}/config`, JSON.stringify(network));
+  const lan = stack.use(await testNetns());
+  await batch(lan, ["link add br0 type bridge", "link set br0 up"]);
+  const later = new AsyncDisposableStack();
+  const hosts: AgentHost[] = [];
+  for (let n = 1; n <= count; n++) {
+    const net = stack.use(await testNetns());
+    await batch(lan, [
+      `link add port${n} type veth peer name eth0 netns ${net.name}`,
+      `link set port${n} master br0`,
+      `link set port${n} up`,
+    ]);
+    await batch(net, [`address add 192.0.2.${n}/24 dev eth0`, "link set eth0 up"]);
+    await net.exec(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    const files = {
+      config: dir.in(`host${n}.json`),
+      socket: dir.in(`host${n}.sock`),
+      subnet: dir.in(`host${n}.env`),
+    };
+    const config = {
+      node: `host${n}`,
+      store: { type: "file", dir: storeDir },
+      interface: { names: ["eth0"] },
+      subnetFile: files.subnet,
+      api: { socket: files.socket },
+      ...agent,
+    };
+    writeFileSync(files.config, JSON.stringify(config));
+    hosts.push(hostOf({ heddle, net, files, stack: later }));
+  }
+  // What hosts start and make later ends before they do.
+  stack.use(later);
+  const kept = stack.move();
+  return { hosts, store: { kv, dir: storeDir }, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+interface Made {
+  readonly heddle: string;
+  readonly net: TestNetns;
+  readonly files: { readonly config: string; readonly socket: string; readonly subnet: string };
+  readonly stack: AsyncDisposableStack;
+}
+
+const batch = async (net: TestNetns, lines: readonly string[]): Promise<void> =>
+  void (await net.exec(["ip", "-batch", "-"], { stdin: lines.map((line) => `${line}\n`).join("") }));
+
+function hostOf({ heddle, net, files, stack }: Made): AgentHost {
+  const ask = async (...words: readonly string[]): Promise<string> =>
+    (await run([heddle, "agent", ...words, "--socket", files.socket])).stdout;
+  const status = async (): Promise<Status | undefined> => {
+    const words = ["agent", "status", "--json", "--socket", files.socket];
+    const { code, stdout } = await run([heddle, ...words], { mustSucceed: false });
+    return code === 0 ? (JSON.parse(stdout) as Status) : undefined;
+  };
+  const env = (name: string): string | undefined =>
+    existsSync(files.subnet)
+      ? new RegExp(`^${name}=(.*)$`, "m").exec(readFileSync(files.subnet, "utf8"))?.[1]
+      : undefined;
+  let containers = 0;
+  return {
+    net,
+    subnetFile: files.subnet,
+    start() {
+      const argv = [...inside(net.path), heddle, "agent", "--config", files.config];
+      const process = startProcess(argv, plainEnv);
+      stack.use(process);
+      return process;
+    },
+    status,
+    nodes: async () => JSON.parse(await ask("nodes", "--json")) as readonly NodeRow[],
+    events: async () =>
+      (await ask("events", "--json"))
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line) => (JSON.parse(line) as { readonly code: string }).code),
+    ask,
+    async until(what, fits) {
+      const end = Date.now() + patience(15_000);
+      for (;;) {
+        const now = await status();
+        if (now !== undefined && fits(now)) return now;
+        if (Date.now() > end) throw new Error(`not ${what}: ${JSON.stringify(now, undefined, 2)}`);
+        await Bun.sleep(10);
+      }
+    },
+    env,
+    async container() {
+      const bridge = env("FLANNEL_SUBNET") ?? "";
+      const container = stack.use(await testNetns());
+      const name = `c${++containers}`;
+      const [a = "", b = "", c = ""] = bridge.split(".");
+      const address = `${a}.${b}.${c}.${containers + 1}`;
+      const mtu = env("FLANNEL_MTU") ?? "1500";
+      if (containers === 1)
+        await batch(net, ["link add cni0 type bridge", `address add ${bridge} dev cni0`, "link set cni0 up"]);
+      await batch(net, [
+        `link add ${name} mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${container.name}`,
+        `link set ${name} master cni0`,
+        `link set ${name} up`,
+      ]);
+      await batch(container, [
+        `address add ${address}/24 dev eth0`,
+        "link set eth0 up",
+        `route add default via ${bridge.split("/")[0] ?? ""}`,
+      ]);
+      return { net: container, address };
+    },
+    ip: (...lines) => batch(net, lines),
+  };
+}
+
+/** True if a server of the container, or of another namespace that has the address, is reached from the namespace. */
+export const reaches = async (
+  from: TestNetns,
+  to: { readonly net: TestNetns; readonly address: string },
+): Promise<boolean> => (await seenFrom(from.path, to.net.path, to.address, 8080)) !== undefined;
+
+const SINK = `const [port] = process.argv.slice(1);
+let next = 0; const gaps = []; let last = 0; let lost = 0;
+await Bun.udpSocket({ port: Number(port), socket: { data(_, bytes) {
+  const n = bytes.readUInt32BE(0);
+  if (n !== next) { gaps.push(next + ".." + (n - 1)); lost += n - next; }
+  next = n + 1; last = n;
+} } });
+console.log("listening");
+process.on("SIGTERM", () => {
+  const [names, values] = require("node:fs").readFileSync("/proc/net/snmp", "utf8").match(/^Udp: .*$/gm)
+    .map((line) => line.split(" "));
+  const dropped = Number(values[names.indexOf("RcvbufErrors")]);
+  console.log(JSON.stringify({ last, gaps, lost, dropped })); process.exit(0); });`;
+const SOURCE = `const [host, port, perSecond] = process.argv.slice(1);
+const socket = await Bun.udpSocket({ connect: { hostname: host, port: Number(port) } });
+const began = performance.now();
+let n = 0;
+const bytes = Buffer.alloc(64);
+setInterval(() => {
+  const due = Math.floor((performance.now() - began) * Number(perSecond) / 1000);
+  while (n < due) { bytes.writeUInt32BE(n, 0); if (!socket.send(bytes)) break; n++; }
+}, 1);
+process.on("SIGTERM", () => { console.log(n); process.exit(0); });
+console.log("sending");`;
+
+/** Datagrams with numbers from one namespace to an address in another, until they are counted. */
+export interface NumberedLoad extends AsyncDisposable {
+  /** Ends it. */
+  count(): Promise<Counted>;
+}
+
+export interface Counted {
+  readonly sent: number;
+  /** The last number that came. */
+  readonly last: number;
+  /** The ranges of numbers that did not come, and how many they are. */
+  readonly gaps: readonly string[];
+  readonly lost: number;
+  /** Those that arrived, and that the receiving program was too slow to read. */
+  readonly dropped: number;
+}
+
+export async function numberedLoad(
+  from: TestNetns,
+  to: { readonly net: TestNetns; readonly address: string },
+  perSecond: number,
+): Promise<NumberedLoad> {
+  const words = (program: string, ...rest: readonly string[]) => [process.execPath, "-e", program, ...rest];
+  const sink = Bun.spawn([...inside(to.net.path), ...words(SINK, "9000")], {
+    env: { ...plainEnv },
+    stdout: "pipe",
+  });
+  const lines = linesOf(sink.stdout);
+  await lines.next();
+  const source = Bun.spawn([...inside(from.path), ...words(SOURCE, to.address, "9000", String(perSecond))], {
+    env: { ...plainEnv },
+    stdout: "pipe",
+  });
+  const sent = linesOf(source.stdout);
+  await sent.next();
+  return {
+    async count() {
+      source.kill("SIGTERM");
+      const number = Number((await sent.next()).value);
+      // What is still on its way.
+      await Bun.sleep(200);
+      sink.kill("SIGTERM");
+      const told = (await lines.next()).value ?? "{}";
+      return { ...(JSON.parse(told) as Omit<Counted, "sent">), sent: number };
+    },
+    [Symbol.asyncDispose]: async () => {
+      for (const child of [source, sink]) child.kill("SIGKILL");
+      await Promise.all([source.exited, sink.exited]);
+    },
+  };
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, undefined> {
+  let rest = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of stream) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+  return undefined;
+}

@@ -1,0 +1,176 @@
+/** The agent as a process: hosts that are namespaces, a store in a directory, real packets. */
+import { describe, expect } from "bun:test";
+import { existsSync, renameSync } from "node:fs";
+import type { Status } from "../../src/agent/status.ts";
+import { agentHosts, type AgentHost, numberedLoad, PREFIX, reaches } from "../../src/testing/agent-hosts.ts";
+import { heddleOfFile } from "../../src/testing/executable.ts";
+import { kernelTest } from "../../src/testing/needs.ts";
+
+const heddle = heddleOfFile();
+const isReady = (status: Status): boolean => status.ready;
+
+const hostsWith = (backend: object, count = 2, agent: object = {}) =>
+  agentHosts({ heddle: heddle.path, count, network: { Network: "10.244.0.0/16", Backend: backend }, agent });
+
+/** Starts every agent and waits until all know of one another. */
+async function ready(hosts: readonly AgentHost[]): Promise<void> {
+  for (const host of hosts) host.start();
+  for (const host of hosts)
+    await host.until("ready with all peers", (s) => s.ready && s.nodes.peers === hosts.length - 1);
+}
+
+describe.each([
+  ["host-gw", { Type: "host-gw" }, 1500],
+  ["vxlan", { Type: "vxlan" }, 1450],
+] as const)("agents over %s", (_, backend, mtu) => {
+  kernelTest("join three hosts, whose containers reach one another", async () => {
+    await using made = await hostsWith(backend, 3);
+    await ready(made.hosts);
+    expect(made.hosts.map((host) => host.env("FLANNEL_MTU"))).toEqual([`${mtu}`, `${mtu}`, `${mtu}`]);
+    const containers = await Promise.all(made.hosts.map((host) => host.container()));
+    for (const from of containers)
+      for (const to of containers) if (to !== from) expect(await reaches(from.net, to)).toBe(true);
+  });
+
+  kernelTest("are killed under load without a lost packet, and the next one takes over", async () => {
+    await using made = await hostsWith(backend);
+    const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+    const first = one.start();
+    two.start();
+    for (const host of made.hosts) await host.until("ready", (s) => s.ready && s.nodes.peers === 1);
+    const [from, to] = [await one.container(), await two.container()];
+    expect(await reaches(from.net, to)).toBe(true);
+    const subnet = one.env("FLANNEL_SUBNET");
+    const objects = async () => (await one.net.exec(["ip", "-d", "route"])).stdout;
+    const before = await objects();
+    await using load = await numberedLoad(from.net, to, 2_000);
+    await first[Symbol.asyncDispose]();
+    expect(await one.status()).toBeUndefined();
+    expect(await objects()).toBe(before);
+    one.start();
+    await one.until("ready again", (s) => s.ready && s.nodes.peers === 1);
+    expect(await objects()).toBe(before);
+    expect(one.env("FLANNEL_SUBNET")).toBe(subnet);
+    const { sent, last, gaps, lost, dropped } = await load.count();
+    expect({ gaps, lost }).toEqual({ gaps, lost: dropped });
+    expect(last).toBe(sent - 1);
+  });
+
+  kernelTest("put right within a second what somebody takes away", async () => {
+    await using made = await hostsWith(backend);
+    await ready(made.hosts);
+    const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+    const [from, to] = [await one.container(), await two.container()];
+    const route = `${to.address.split(".").slice(0, 3).join(".")}.0/24`;
+    const hasRoute = async () => (await one.net.exec(["ip", "route", "show", route])).stdout !== "";
+    const breakIt =
+      backend.Type === "vxlan" ? ["route flush proto 73", "link del flannel.1"] : ["route flush proto 73"];
+    for (const what of breakIt) {
+      await one.ip(what);
+      const began = performance.now();
+      while (!(await hasRoute())) if (performance.now() - began > 1_000) throw new Error(`not after ${what}`);
+      while (!(await reaches(from.net, to)))
+        if (performance.now() - began > 5_000) throw new Error(`no packet passes after ${what}`);
+    }
+    expect(await one.events()).toContain("kernel-repaired");
+  });
+});
+
+describe("an agent", () => {
+  kernelTest("keeps everything while the store is away, and goes on when it is back", async () => {
+    await using made = await hostsWith({ Type: "host-gw" });
+    await ready(made.hosts);
+    const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+    const [from, to] = [await one.container(), await two.container()];
+    renameSync(made.store.dir, `${made.store.dir}.away`);
+    await one.ip("route flush proto 73");
+    // It is repaired though nobody can be asked who the peers are.
+    while (!(await reaches(from.net, to)));
+    expect(await one.status()).toMatchObject({ ready: true, nodes: { peers: 1 } });
+    renameSync(`${made.store.dir}.away`, made.store.dir);
+    expect(await one.until("ready", isReady)).toMatchObject({ ready: true, nodes: { peers: 1 } });
+  });
+
+  kernelTest(
+    "that lost its subnet to another host takes a new one, and keeps the containers that run",
+    async () => {
+      await using made = await hostsWith({ Type: "host-gw" }, 1);
+      const [one] = made.hosts as readonly [AgentHost];
+      one.start();
+      const { subnet } = await one.until("ready", isReady);
+      const own = await one.container();
+      const key = `${PREFIX}/subnets/${subnet?.replace("/", "-") ?? ""}`;
+      const thief = { PublicIP: "192.0.2.77", BackendType: "host-gw" };
+      expect(await made.store.kv.put(key, JSON.stringify(thief))).toBeDefined();
+      const now = await one.until("ready with another subnet", (s) => s.ready && s.subnet !== subnet);
+      expect(one.env("FLANNEL_SUBNET")).toStartWith(now.subnet?.replace(/0\/24$/, "1") ?? "?");
+      expect(await one.events()).toContain("subnet-changed");
+      expect(await reaches(one.net, own)).toBe(true);
+      const rows = await one.nodes();
+      expect(rows.find((row) => row.subnet === subnet)).toMatchObject({ state: "left out" });
+      expect(rows.find((row) => row.subnet === now.subnet)).toMatchObject({ state: "this host" });
+    },
+  );
+
+  kernelTest("with nodes that contradict one another serves the others", async () => {
+    await using made = await hostsWith({ Type: "host-gw" });
+    const put = (subnet: string, value: string) => made.store.kv.put(`${PREFIX}/subnets/${subnet}`, value);
+    const node = (ip: string) => JSON.stringify({ PublicIP: ip, BackendType: "host-gw" });
+    await put("10.99.0.0-24", node("192.0.2.50"));
+    await put("10.244.200.0-24", "{");
+    await put("10.244.201.0-24", node("127.0.0.1"));
+    await put("10.244.202.0-24", node("not an address\n"));
+    await put("nonsense", node("192.0.2.51"));
+    for (const host of made.hosts) host.start();
+    const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+    for (const host of made.hosts) await host.until("ready", (s) => s.ready && s.nodes.peers === 1);
+    const [from, to] = [await one.container(), await two.container()];
+    expect(await reaches(from.net, to)).toBe(true);
+    expect(await one.status()).toMatchObject({ ready: true, nodes: { known: 7, peers: 1, troubled: 5 } });
+  });
+
+  kernelTest(
+    "leaves nothing of the fabric when it drains, and everything when it is told to end",
+    async () => {
+      await using made = await hostsWith({ Type: "vxlan" });
+      const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+      const first = one.start();
+      two.start();
+      for (const host of made.hosts) await host.until("ready", (s) => s.ready && s.nodes.peers === 1);
+      process.kill(first.pid, "SIGTERM");
+      while ((await one.status()) !== undefined);
+      const links = async (host: AgentHost) => (await host.net.exec(["ip", "-br", "link"])).stdout;
+      expect(await links(one)).toContain("flannel.1");
+      expect(existsSync(one.subnetFile)).toBe(true);
+      one.start();
+      await one.until("ready", isReady);
+      expect(JSON.parse(await one.ask("drain", "--json"))).toMatchObject({ mode: "drained", ready: false });
+      expect(await links(one)).not.toContain("flannel.1");
+      expect((await one.net.exec(["ip", "route", "show", "proto", "73"])).stdout).toBe("");
+      expect(existsSync(one.subnetFile)).toBe(false);
+      await two.until("without its peer", (s) => s.nodes.peers === 0);
+      expect((await two.net.exec(["ip", "route", "show", "proto", "73"])).stdout).toBe("");
+    },
+  );
+
+  kernelTest("is refused beside another one, and serves health and metrics", async () => {
+    await using made = await hostsWith({ Type: "host-gw" }, 1, { http: { port: 9100 } });
+    const [one] = made.hosts as readonly [AgentHost];
+    one.start();
+    await one.until("ready", isReady);
+    const second = Bun.spawnSync([heddle.path, "agent", "--config", one.subnetFile.replace(/env$/, "json")]);
+    expect(second.exitCode).toBe(1);
+    expect(second.stderr.toString()).toContain("an agent already exists");
+    const get = async (path: string): Promise<string> =>
+      (
+        await one.net.exec([
+          process.execPath,
+          "-e",
+          "const r = await fetch(process.argv.at(-1)); console.log(r.status, await r.text())",
+          `http://127.0.0.1:9100${path}`,
+        ])
+      ).stdout;
+    expect(await get("/readyz")).toStartWith("200");
+    expect(await get("/metrics")).toContain("\nheddle_agent_ready 1\n");
+  });
+});

@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, release, tmpdir } from "node:os";
 import { join } from "node:path";
+import { benchAgent } from "./agent.ts";
 import type { CaseName } from "./cases.ts";
 import { benchFabric } from "./fabric.ts";
 import { measure, type Measured } from "./measure.ts";
@@ -45,6 +46,7 @@ if (argv.includes("--help")) console.log(usage);
 else
   try {
     if (argv[0] === "fabric") await benchFabric(argv.slice(1));
+    else if (argv[0] === "agent") await benchAgent(argv.slice(1));
     else await benchPlugins(argv);
   } catch (e) {
     console.error(`bench: ${e instanceof Error ? e.message : String(e)}`);

@@ -200,6 +200,35 @@ describe("DEL", () => {
   });
 });
 
+describe("what a killed ADD has begun to write", () => {
+  /** The name that it has until it is whole. */
+  const begun = (): string => {
+    const hash = Bun.hash.wyhash("net").toString(16);
+    mkdirSync(dataDir, { recursive: true });
+    writeFileSync(join(dataDir, `.${hash}:c1:eth0`), "{");
+    return `.${hash}:c1:eth0`;
+  };
+  test("goes with DEL and with GC, unless GC is of another network or the attachment is valid", async () => {
+    begun();
+    await del();
+    expect(files()).toEqual([]);
+    const name = begun();
+    const other = parseNetworkList(list().text.replace('"net"', '"other"'), "test");
+    await gcNetworkList(t.runtime, other, []);
+    await gcNetworkList(t.runtime, list(), [{ containerId: "c1", ifname: "eth0" }]);
+    expect(files()).toEqual([name]);
+    await gcNetworkList(t.runtime, list(), []);
+    expect(files()).toEqual([]);
+  });
+
+  test("is written anew by ADD", async () => {
+    begun();
+    await add();
+    expect(files()).toEqual(["c1"]);
+    expect(content("c1")).toMatchObject({ type: "a" });
+  });
+});
+
 describe("CHECK", () => {
   test("is the delegate's, with what was kept and the result", async () => {
     await add();

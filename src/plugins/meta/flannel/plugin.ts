@@ -7,7 +7,18 @@ import type { Result } from "../../../cni/result.ts";
 import { NetError } from "../../../errors.ts";
 import { type FlannelConfig, options, parseConfig, parseForRemoval } from "./config.ts";
 import { delegateOf } from "./delegate.ts";
-import { findStored, forget, listStored, placeOf, putBack, store, type Stored } from "./stored.ts";
+import {
+  findStored,
+  forget,
+  forgetAllPending,
+  forgetPending,
+  freePath,
+  listStored,
+  type Place,
+  putBack,
+  store,
+  type Stored,
+} from "./stored.ts";
 import { readSubnetEnv, type SubnetEnv } from "./subnet-env.ts";
 
 /**
@@ -27,15 +38,18 @@ export const flannel: Plugin<FlannelConfig> = {
   status,
 };
 
-type Call =
-  | AddCall<FlannelConfig>
-  | DelCall<FlannelConfig>
-  | CheckCall<FlannelConfig>
-  | GcCall<FlannelConfig>
-  | StatusCall<FlannelConfig>;
+type AttachmentCall = AddCall<FlannelConfig> | DelCall<FlannelConfig> | CheckCall<FlannelConfig>;
+type Call = AttachmentCall | GcCall<FlannelConfig> | StatusCall<FlannelConfig>;
 
 const absent = (file: string): string =>
   `${file} is not there, so this host has no subnet yet: it is written by the Flannel daemon (heddle flanneld, or flanneld); look whether that runs, and into its log`;
+
+const placeOf = ({ conf, config, containerId, ifname }: AttachmentCall): Place => ({
+  dir: config.dataDir,
+  network: conf.name,
+  containerId,
+  ifname,
+});
 
 /** The delegates as a list; one that runs by an earlier configuration keeps the network's name of then. */
 const sequenceOf = (
@@ -59,18 +73,19 @@ const sequenceOf = (
 
 async function add(call: AddCall<FlannelConfig>): Promise<Result> {
   const { conf, config, netns, ifname } = call;
+  const of = placeOf(call);
   const env = readSubnetEnv(config.subnetFile);
   if (env === undefined) throw new NetError("try-again", { why: absent(config.subnetFile) });
   const plugin = delegateOf(conf, config, env);
-  const before = findStored(config.dataDir, conf.name, call);
-  const path = before?.path ?? placeOf(config.dataDir, conf.name, call);
+  const before = findStored(of);
+  const path = before?.path ?? freePath(of);
   // An interface that is there, or was once attached, is not to be taken away because this ADD fails.
   const occupied = before !== undefined || hasInterface({ netns, ifname });
   try {
-    store(path, plugin, call);
+    store(of, path, plugin);
     return await addAll(sequenceOf(call, [plugin]), { occupied });
   } catch (e) {
-    if (before !== undefined) putBack(path, before.text);
+    if (before !== undefined) putBack(of, path, before.text);
     // What could not be taken back is left to DEL, which needs the file.
     else if (!(e instanceof AggregateError)) forget({ path });
     throw e;
@@ -78,8 +93,9 @@ async function add(call: AddCall<FlannelConfig>): Promise<Result> {
 }
 
 async function del(call: DelCall<FlannelConfig>): Promise<void> {
-  const { conf, config, prevResult } = call;
-  const stored = findStored(config.dataDir, conf.name, call);
+  const { prevResult } = call;
+  const of = placeOf(call);
+  const stored = findStored(of);
   if (stored?.delegate === undefined) await delWithout(call, stored);
   else
     await sequenceOf(call, [stored.delegate], stored.network).run(
@@ -88,6 +104,7 @@ async function del(call: DelCall<FlannelConfig>): Promise<void> {
       prevResult ? { prevResult } : {},
     );
   if (stored !== undefined) forget(stored);
+  forgetPending(of);
 }
 
 /**
@@ -115,8 +132,8 @@ function envIfReadable({ subnetFile }: FlannelConfig): SubnetEnv | undefined {
 }
 
 async function check(call: CheckCall<FlannelConfig>): Promise<void> {
-  const { conf, config, prevResult } = call;
-  const stored = findStored(config.dataDir, conf.name, call);
+  const { config, prevResult } = call;
+  const stored = findStored(placeOf(call));
   if (stored?.delegate === undefined)
     throw new NetError("check/differs", {
       what: `what ${config.type} was given for container ${call.containerId}`,
@@ -143,6 +160,7 @@ async function gc(call: GcCall<FlannelConfig>): Promise<void> {
   const failures = await gcAll(sequenceOf(call, [...types.values()]), listed ? valid : undefined);
   // Without a list a delegate may have kept what it has; DEL will need the files.
   if (failures.length === 0 && listed) for (const s of stale) forget(s);
+  forgetAllPending(config.dataDir, conf.name, valid);
   throwAll(failures);
 }
 

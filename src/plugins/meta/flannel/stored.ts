@@ -2,7 +2,16 @@ import { foldKeys, isObject, type JsonObject, parseJson, withoutKeys } from "../
 import type { PluginConf } from "../../../cni/list.ts";
 import type { AttachmentKey } from "../../../cni/plugin.ts";
 import { NetError } from "../../../errors.ts";
-import { listDir, makeDirs, O, putText, readText, removeIfThere, unlessErrno } from "../../../sys/files.ts";
+import {
+  listDir,
+  makeDirs,
+  O,
+  putText,
+  readText,
+  removeIfThere,
+  renameFile,
+  unlessErrno,
+} from "../../../sys/files.ts";
 
 /**
  * What each attachment's delegate was given, kept until DEL, since the host's subnet may be another one by then. The files are
@@ -25,49 +34,74 @@ export interface Stored {
 /** The key in the file that is ours, not the delegate's. */
 const OWN = "heddle";
 
-const plainPath = (dir: string, { containerId }: AttachmentKey): string => `${dir}/${containerId}`;
-const secondPath = (dir: string, key: AttachmentKey): string => `${plainPath(dir, key)}:${key.ifname}`;
-
-/** The file of the attachment; undefined if there is none. */
-export function findStored(dir: string, network: string, key: AttachmentKey): Stored | undefined {
-  const second = readStored(secondPath(dir, key), key);
-  if (second !== undefined) return second;
-  const plain = readStored(plainPath(dir, key), key);
-  return plain !== undefined && isOf(plain, network, key) ? plain : undefined;
+/** An attachment of a network, and the directory where its file is. */
+export interface Place extends AttachmentKey {
+  readonly dir: string;
+  readonly network: string;
 }
 
-const isOf = (stored: Stored, network: string, { ifname }: AttachmentKey): boolean =>
+const plainPath = ({ dir, containerId }: Place): string => `${dir}/${containerId}`;
+const secondPath = (of: Place): string => `${plainPath(of)}:${of.ifname}`;
+
+/** The file of the attachment; undefined if there is none. */
+export function findStored(of: Place): Stored | undefined {
+  const second = readStored(secondPath(of), of);
+  if (second !== undefined) return second;
+  const plain = readStored(plainPath(of), of);
+  return plain !== undefined && isOf(plain, of) ? plain : undefined;
+}
+
+const isOf = (stored: Stored, { network, ifname }: Place): boolean =>
   stored.ifname === undefined
     ? stored.network === undefined || stored.network === network
     : stored.ifname === ifname;
 
-/** Where the attachment's file is to be, beside those of the container's other interfaces. */
-export function placeOf(dir: string, network: string, key: AttachmentKey): string {
-  const found = findStored(dir, network, key);
-  if (found !== undefined) return found.path;
-  const plain = plainPath(dir, key);
-  return readStored(plain, key) === undefined ? plain : secondPath(dir, key);
-}
+/** Where the file of an attachment without one is to be, beside those of the container's other interfaces. */
+export const freePath = (of: Place): string =>
+  readStored(plainPath(of), of) === undefined ? plainPath(of) : secondPath(of);
 
-export function store(path: string, { raw }: PluginConf, { ifname }: AttachmentKey): void {
-  putBack(path, JSON.stringify({ ...raw, [OWN]: { ifname } }));
-}
+/** Keeps what the delegate is given. */
+export const store = (of: Place, path: string, { raw }: PluginConf): void =>
+  putBack(of, path, JSON.stringify({ ...raw, [OWN]: { ifname: of.ifname } }));
 
-export function putBack(path: string, content: string): void {
-  makeDirs(path.slice(0, path.lastIndexOf("/")), 0o700);
+/** Writes the file, which is whole or as it was, also after a kill. */
+export function putBack(of: Place, path: string, content: string): void {
+  makeDirs(of.dir, 0o700);
+  const pending = pendingPath(of);
   try {
-    putText(path, content, O.CREAT | O.TRUNC | O.NOFOLLOW, 0o600);
+    putText(pending, content, O.CREAT | O.TRUNC | O.NOFOLLOW, 0o600);
+    renameFile(pending, path);
   } catch (e) {
-    removeIfThere(path); // half a file says nothing to anybody
+    removeIfThere(pending);
     throw e;
   }
 }
 
+/** Of files before they have their names. GC of another network must not take one for left over. */
+const pendingPrefix = (network: string): string => `.${Bun.hash.wyhash(network).toString(16)}:`;
+const pendingPath = ({ dir, network, containerId, ifname }: Place): string =>
+  `${dir}/${pendingPrefix(network)}${containerId}:${ifname}`;
+
+/** Removes what a killed ADD of the attachment has begun to keep. */
+export const forgetPending = (of: Place): void =>
+  void unlessErrno(["ENOTDIR"], () => removeIfThere(pendingPath(of)));
+
+/** As `forgetPending`, of all attachments of the network that are not valid. */
+export function forgetAllPending(dir: string, network: string, valid: readonly AttachmentKey[]): void {
+  const prefix = pendingPrefix(network);
+  const kept = new Set(valid.map((key) => pendingPath({ dir, network, ...key })));
+  for (const { name } of namesIn(dir))
+    if (name.startsWith(prefix) && !kept.has(`${dir}/${name}`)) removeIfThere(`${dir}/${name}`);
+}
+
 export const forget = ({ path }: Pick<Stored, "path">): void => void removeIfThere(path);
+
+const namesIn = (dir: string): ReturnType<typeof listDir> =>
+  unlessErrno(["ENOENT", "ENOTDIR"], () => listDir(dir)) ?? [];
 
 /** Every file of the directory that is an attachment's. */
 export const listStored = (dir: string): readonly Stored[] =>
-  (unlessErrno(["ENOENT"], () => listDir(dir)) ?? []).flatMap(({ name, isFile }) => {
+  namesIn(dir).flatMap(({ name, isFile }) => {
     const [, containerId, ifname] = /^([a-zA-Z0-9][\w.-]*)(?::([^:]+))?$/.exec(name) ?? [];
     if (!isFile || containerId === undefined) return [];
     const found = readStored(`${dir}/${name}`, { containerId });

@@ -148,15 +148,26 @@ export function mendSysctls(place: Place, wanted: readonly FabricSysctl[], notes
   }
 }
 
-/** Adds addresses to links of ours, then removes what else somebody has given them. */
+/**
+ * Adds addresses, then removes what else somebody has given to the same links, and to those of ours. A link that gets an
+ * address of the fabric is the fabric's, even if somebody else makes it, as the device of a process.
+ */
 export function mendAddresses(
   { socket }: Place,
   links: KnownLinks,
   wanted: readonly FabricAddress[],
   notes: Notes,
 ): void {
-  const found = listAddresses(socket).filter(({ index }) => links.ours.has(index));
-  const has = new Set(found.map(({ index, prefix }) => `${prefix.text} ${links.ours.get(index) ?? ""}`));
+  const names = new Map(links.ours);
+  for (const { link } of wanted) {
+    const index = links.byName.get(link)?.index;
+    if (index !== undefined) names.set(index, link);
+  }
+  const found = listAddresses(socket).flatMap((address) => {
+    const link = names.get(address.index);
+    return link === undefined ? [] : [{ ...address, key: `${address.prefix.text} ${link}` }];
+  });
+  const has = new Set(found.map(({ key }) => key));
   const wants = new Set<string>();
   for (const { link, address } of wanted) {
     const key = `${address.text} ${link}`;
@@ -170,8 +181,7 @@ export function mendAddresses(
           notes.changed(name, "added");
       });
   }
-  for (const { index, prefix, linkLocal, permanent } of found) {
-    const key = `${prefix.text} ${links.ours.get(index) ?? ""}`;
+  for (const { index, prefix, linkLocal, permanent, key } of found) {
     if (linkLocal || !permanent || wants.has(key)) continue;
     const name = { object: "address", key } as const;
     notes.attempt(name, () => {

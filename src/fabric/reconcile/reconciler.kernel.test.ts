@@ -198,6 +198,29 @@ describe("a link that is there and does not fit", () => {
   });
 });
 
+test("a device of somebody else's gets its address and routes when it is there", async () => {
+  await using lan = await fabricLan(1);
+  const [host] = lan.hosts as [FabricHost];
+  const desired = (address: string): HostState => ({
+    ...nothing,
+    addresses: [{ link: "device0", address: cidr(address) }],
+    routes: [{ dst: cidr("10.0.0.0/8"), link: "device0" }],
+  });
+  expect(host.reconciler.reconcile(desired("10.0.1.0/32"))).toMatchObject({ failures: [], waiting: 2 });
+  await host.ip("link add device0 type bridge", "link set device0 up");
+  host.reconciler.relist();
+  expect(told(host.reconciler.reconcile(desired("10.0.1.0/32")))).toEqual([
+    "added address 10.0.1.0/32 device0",
+    "added route 10.0.0.0/8",
+  ]);
+  expect(told(host.reconciler.reconcile(desired("10.0.2.0/32")))).toEqual([
+    "added address 10.0.2.0/32 device0",
+    "removed address 10.0.1.0/32 device0",
+  ]);
+  host.reconciler.relist();
+  isQuiet(host.reconciler.reconcile(desired("10.0.2.0/32")));
+});
+
 describe("what nobody wants any longer", () => {
   test("goes if it is ours, and stays if it is a stranger's", async () => {
     await using lan = await fabricLan(1);

@@ -36,6 +36,9 @@ demoTest(
     expect(stdout).toContain('heddle: CNI version "0.3.0" has no CHECK');
     expect(stdout).toMatch(/heddle cni add mynet \/run\/netns\/blue +\d+\.\d ms/);
     expect(stdout).toContain("bridge mynet: 10.244.10.1/24");
+    // The lab: six of it and what is outside.
+    expect(stdout).toContain("36 of 36 reached");
+    expect(stdout).toMatch(/heddle lab down +\d+\.\d ms/);
   },
   LIMIT_MS,
 );

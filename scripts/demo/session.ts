@@ -1,6 +1,6 @@
 /**
- * The demo itself, step by step: install, attach, traffic, what was made, CHECK, detach, what is left; and once more
- * with iptables. Everything that it makes is taken away at its end, however it ends.
+ * The demo itself, step by step: install, attach, traffic, what was made, CHECK, detach, what is left; once more with
+ * iptables; and several hosts in a lab. Everything that it makes is taken away at its end, however it ends.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,6 +10,7 @@ import { inProject } from "../paths.ts";
 import { draw } from "./drawing.ts";
 import { HOST_PORT, playHost, requireFree, takeBack } from "./host.ts";
 import { get, LISTENING } from "./http.ts";
+import { showLab } from "./lab.ts";
 import { borrowedValues, exclusive, NETWORK, picture, shared } from "./kernel.ts";
 import type { Screen } from "./screen.ts";
 
@@ -97,6 +98,7 @@ export async function runSession(screen: Screen, options: SessionOptions): Promi
   finding(true, `borrowed values: ${back}`);
   await onceMoreWithIptables(demo, scratch);
   await whatStays(demo, before, onThisHost);
+  await showLab({ screen, heddle: join(bin, "heddle"), step, finding });
   return good;
 }
 

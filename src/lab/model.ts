@@ -20,8 +20,8 @@ import { bad, good, type Parsed } from "../net/brand.ts";
 
 export const underlayKinds = ["flat", "routed"] as const;
 export const ipChoices = ["4", "6", "dual"] as const;
-export const providerNames = ["none"] as const;
-export const storeKinds = ["file"] as const;
+export const providerNames = ["none", "flannel"] as const;
+export const storeKinds = ["file", "etcd"] as const;
 export type ProviderName = (typeof providerNames)[number];
 
 /** What a lab was asked to be. */

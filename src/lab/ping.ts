@@ -90,8 +90,7 @@ export function pingAll(
 ): readonly Pinged[] {
   using stack = new DisposableStack();
   const courses: Course[] = [];
-  /** The courses of a socket; a request's number is its course's place in the list and the round. */
-  const bySocket = new Map<number, { readonly socket: RawSocket; readonly own: Course[] }>();
+  const bySocket = new Map<number, Sender>();
   for (const from of parties) {
     if (from.netns === undefined) continue;
     using netns = tryOpenNetns(from.netns);
@@ -110,7 +109,12 @@ export function pingAll(
   return courses.map((course) => outcomeOf(course, family));
 }
 
-type Senders = ReadonlyMap<number, { readonly socket: RawSocket; readonly own: readonly Course[] }>;
+interface Sender {
+  readonly socket: RawSocket;
+  readonly own: readonly Course[];
+}
+/** By descriptor. */
+type Senders = ReadonlyMap<number, Sender>;
 
 function run(senders: Senders, family: Family, { count, timeoutMs }: PingOptions): void {
   const id = process.pid & 0xffff;
@@ -125,8 +129,9 @@ function run(senders: Senders, family: Family, { count, timeoutMs }: PingOptions
         const error = socket.send(encodeEcho(family, { id, sequence: i * most + nth }), course.ip);
         if (error === undefined) delete course.error;
         else course.error = error;
+        // At once, so that a quick answer does not wait for the other requests.
+        take({ socket, own }, family, id, most);
       });
-      receive(senders, family, id, most, 0);
     }
   };
   const wait = (untilMs: number, done: () => boolean): void => {
@@ -153,14 +158,19 @@ function run(senders: Senders, family: Family, { count, timeoutMs }: PingOptions
 function receive(senders: Senders, family: Family, id: number, most: number, waitMs: number): void {
   for (const fd of waitAnyReadable([...senders.keys()], waitMs)) {
     const sender = senders.get(fd);
-    for (let packet = sender?.socket.receive(); packet !== undefined; packet = sender?.socket.receive()) {
-      const reply = decodeReply(family, packet);
-      if (reply?.id !== id) continue;
-      const course = sender?.own[Math.floor(reply.sequence / most)];
-      const nth = reply.sequence % most;
-      const sentAt = course?.sentAt[nth];
-      if (course !== undefined && sentAt !== undefined) course.times[nth] ??= performance.now() - sentAt;
-    }
+    if (sender !== undefined) take(sender, family, id, most);
+  }
+}
+
+/** Everything that waits on one socket. */
+function take({ socket, own }: Sender, family: Family, id: number, most: number): void {
+  for (let packet = socket.receive(); packet !== undefined; packet = socket.receive()) {
+    const reply = decodeReply(family, packet);
+    if (reply?.id !== id) continue;
+    const course = own[Math.floor(reply.sequence / most)];
+    const nth = reply.sequence % most;
+    const sentAt = course?.sentAt[nth];
+    if (course !== undefined && sentAt !== undefined) course.times[nth] ??= performance.now() - sentAt;
   }
 }
 

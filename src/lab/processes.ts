@@ -5,7 +5,6 @@
 import { closeSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { decodeAs, list, object, parseJson, required, text } from "../cni/json.ts";
 import { NetError } from "../errors.ts";
-import type { SignalName } from "../sys/processes.ts";
 import { ENTER_COMMAND } from "./enter.ts";
 import { namesIn, processId, signal, stateOf } from "./ids.ts";
 import { type ProcessId, readProcessId } from "./model.ts";
@@ -124,15 +123,36 @@ const findProcess = (lab: string, host: string, name: string): Seen | undefined 
   listProcesses(lab, host).find((p) => p.name === name);
 
 /**
- * Sends a signal to a program that was started.
- * @throws usage/invalid if there is none of that name, or it has ended
+ * Starts a program that has ended once more, as it was started before.
+ * @throws usage/invalid if there is none of that name, or it runs
  */
-export function signalProgram(lab: string, host: string, name: string, what: SignalName): void {
-  const found = findProcess(lab, host, name);
-  const all = listProcesses(lab, host).map((p) => p.name);
-  if (found === undefined)
-    throw new NetError("usage/invalid", {
-      why: `nothing of the name "${name}" was started in ${host}${all.length > 0 ? `, but ${all.join(", ")}` : ""}`,
-    });
-  if (!signal(found.id, what)) throw new NetError("usage/invalid", { why: `"${name}" of ${host} has ended` });
+export function startAgain(runner: LabRunner, host: string, name: string): Started {
+  return startProcess(runner, host, name, requireProcess(runner.lab, host, name).argv);
+}
+
+function requireProcess(lab: string, host: string, name: string): Seen {
+  const all = listProcesses(lab, host);
+  const found = all.find((p) => p.name === name);
+  if (found !== undefined) return found;
+  const others = all.length > 0 ? `, but ${all.map((p) => p.name).join(", ")}` : "";
+  throw new NetError("usage/invalid", {
+    why: `nothing of the name "${name}" was started in ${host}${others}`,
+  });
+}
+
+/** What a program is once a signal has done its work. */
+const states = { SIGKILL: undefined, SIGSTOP: "stopped", SIGCONT: "running" } as const;
+/** What that takes at most: the last thread of a program stops, or ends, when it comes out of the kernel. */
+const SIGNAL_LIMIT_MS = 5_000;
+
+/**
+ * Sends a signal to a program that was started, and returns when it is ended, stopped or going on.
+ * @throws usage/invalid if there is none of that name, or it has ended; try-again if it does not obey in time
+ */
+export function signalProgram(lab: string, host: string, name: string, what: keyof typeof states): void {
+  const { id } = requireProcess(lab, host, name);
+  if (!signal(id, what)) throw new NetError("usage/invalid", { why: `"${name}" of ${host} has ended` });
+  for (const deadline = performance.now() + SIGNAL_LIMIT_MS; stateOf(id) !== states[what]; Bun.sleepSync(1))
+    if (performance.now() > deadline)
+      throw new NetError("try-again", { why: `"${name}" of ${host} has not obeyed ${what} yet` });
 }

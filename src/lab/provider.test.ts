@@ -42,3 +42,29 @@ describe("without a provider", () => {
     expect([second.programs, second.readyWhen, router]).toEqual([[], [], undefined]);
   });
 });
+
+describe("with Flannel", () => {
+  test("a host has an agent on the directory that all share, and is ready with its subnet", () => {
+    const { second, router } = setups({ provider: "flannel", backend: "vxlan" });
+    expect(file(second, "/var/lib/heddle/agent.json")).toEqual({
+      node: "host2",
+      store: { type: "file", dir: `${SHARED}/store` },
+      masquerade: true,
+    });
+    expect(second.programs).toEqual([
+      { name: "agent", argv: ["heddle", "agent", "--config", "/var/lib/heddle/agent.json"] },
+    ]);
+    expect(second.readyWhen).toEqual(["/run/flannel/subnet.env"]);
+    expect(router?.programs).toEqual([]);
+  });
+
+  test("on etcd the router has one that every host reaches by its gateways", () => {
+    const { second, router } = setups({ provider: "flannel", backend: "vxlan", store: "etcd" });
+    expect(file(second, "/var/lib/heddle/agent.json")).toMatchObject({
+      store: { type: "etcd", endpoints: ["http://192.168.1.1:2379", "http://[fd00:0:0:1::1]:2379"] },
+    });
+    expect(router?.programs[0]?.argv).toContain(
+      "--listen-client-urls=http://192.168.1.1:2379,http://[fd00:0:0:1::1]:2379,http://127.0.0.1:2379",
+    );
+  });
+});

@@ -3,6 +3,7 @@
  * A further provider is a file beside `none.ts` and a line here.
  */
 import type { LabSpec, ProviderName } from "./model.ts";
+import { flannel } from "./providers/flannel.ts";
 import { none } from "./providers/none.ts";
 import type { HostPlan, Underlay } from "./underlay.ts";
 
@@ -38,6 +39,6 @@ export interface Setup {
   readonly readyWhen: readonly string[];
 }
 
-const providers: { readonly [N in ProviderName]: Provider } = { none };
+const providers: { readonly [N in ProviderName]: Provider } = { none, flannel };
 
 export const providerOf = ({ provider }: Pick<LabSpec, "provider">): Provider => providers[provider];

@@ -33,7 +33,7 @@ export function openProcess(pid: number): Fd | undefined {
 }
 
 /** SIG* (asm/signal.h; the same on x86-64 and arm64). */
-export const signals = { SIGKILL: 9, SIGTERM: 15, SIGCONT: 18, SIGSTOP: 19 } as const;
+export const signals = { SIGKILL: 9, SIGCONT: 18, SIGSTOP: 19 } as const;
 export type SignalName = keyof typeof signals;
 
 /** Sends a signal; false if the process has ended. */

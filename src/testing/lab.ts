@@ -42,10 +42,17 @@ export async function labName(heddle: HeddleBinary): Promise<string> {
   return `t${process.pid}-${++made}`;
 }
 
+/** The executable, and the environment that the lab is made in. */
+interface LabMaker {
+  readonly heddle: HeddleBinary;
+  readonly env: Readonly<Record<string, string>>;
+}
+
 /** Makes one: `words` are options of `heddle lab up`. Bind it with `await using`. */
-export async function testLab(heddle: HeddleBinary, ...words: readonly string[]): Promise<TestLab> {
+export async function testLab(maker: HeddleBinary | LabMaker, ...words: readonly string[]): Promise<TestLab> {
+  const { heddle, env } = "heddle" in maker ? maker : { heddle: maker, env: plainEnv };
   const name = await labName(heddle);
-  await run([heddle.path, "lab", "up", "--name", name, ...words], { timeoutMs: 120_000 });
+  await run([heddle.path, "lab", "up", "--name", name, ...words], { timeoutMs: 120_000, env });
   return labCalled(heddle, name);
 }
 

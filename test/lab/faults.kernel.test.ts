@@ -93,18 +93,25 @@ kernelTest("heddle lab capture writes what tcpdump reads", async () => {
   await using lab = await testLab(heddle, "--hosts", "2", "--containers", "0");
   using dir = tempDir();
   const file = dir.in("host1.pcap");
-  const capture = Bun.spawn(
-    [heddle.path, "lab", "capture", "--name", lab.name, "--count", "4", "host1", "eth0", file],
-    { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
-  );
-  const said = capture.stderr.getReader();
-  // It says so when it is ready.
-  expect(new TextDecoder().decode((await said.read()).value)).toContain("capturing eth0 of host1");
-  await lab.ping();
-  expect(await capture.exited).toBe(0);
-  const { stdout } = await run(["tcpdump", "-nn", "-r", file]);
-  expect(stdout.trim().split("\n")).toHaveLength(4);
-  expect(stdout).toMatch(/192\.168\.1\.1[12] > 192\.168\.1\.1[12]: ICMP echo request/);
+  const capture = async (...words: readonly string[]) => {
+    const argv = [heddle.path, "lab", "capture", "--name", lab.name, ...words, "host1", "eth0", file];
+    const child = Bun.spawn(argv, { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+    // It says so when it is ready.
+    const { value } = await child.stderr.getReader().read();
+    expect(new TextDecoder().decode(value)).toContain("capturing eth0 of host1");
+    await lab.ping();
+    return child;
+  };
+  const packets = async () => (await run(["tcpdump", "-nn", "-r", file])).stdout.trim().split("\n");
+  const untilTold = await capture();
+  untilTold.kill("SIGINT");
+  expect(await untilTold.exited).toBe(0);
+  const all = await packets();
+  // Two of each to host2 and to the outside, and two that came from host2.
+  expect(all.filter((line) => line.includes("ICMP echo request"))).toHaveLength(6);
+  expect(all.filter((line) => line.includes("192.168.1.12 > 192.168.1.11: ICMP echo reply"))).toHaveLength(2);
+  expect(await (await capture("--count", "3")).exited).toBe(0);
+  expect(await packets()).toHaveLength(3);
   const none = await lab.command(["capture", "host1", "eth9", file], { mustSucceed: false });
   expect(none.stderr).toContain('there is no link "eth9" in host1');
 });

@@ -21,8 +21,8 @@ describe("heddle lab down", () => {
     await leave("host1", "ip netns exec c1 sleep 1000");
     await leave("host1/c1", "unshare --mount sleep 1000");
     await leave("router", "unshare --net sleep 1000");
-    const { stderr } = await lab.command(["down"]);
-    expect(stderr).toMatch(/ended 4 programs/);
+    const { stdout } = await lab.command(["down"]);
+    expect(stdout).toMatch(/ended 4 programs/);
     expect(existsSync(lab.paths.dir)).toBe(false);
     expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(lab.name);
   });

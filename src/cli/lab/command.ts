@@ -10,6 +10,7 @@ import {
   MAX_SUBNETS,
   parseLabName,
   providerNames,
+  storeKinds,
   underlayKinds,
 } from "../../lab/model.ts";
 
@@ -24,6 +25,8 @@ export interface UpOptions {
   readonly mtu: number;
   readonly offload: "on" | "off";
   readonly provider: (typeof providerNames)[number];
+  readonly backend?: string;
+  readonly store: (typeof storeKinds)[number];
 }
 interface Named {
   readonly name: string;
@@ -86,6 +89,12 @@ function addUp(command: Add): void {
       new Option("--provider <name>", "What joins containers of different hosts")
         .choices(providerNames)
         .default("none"),
+    )
+    .option("--backend <type>", "How the provider goes between hosts: vxlan, host-gw, …, or Backend as JSON")
+    .addOption(
+      new Option("--store <kind>", "Where the provider's hosts find each other: a shared directory, or etcd")
+        .choices(storeKinds)
+        .default("file"),
     )
     .addOption(
       new Option("--underlay <kind>", "One subnet for all, or several and a router between them")
@@ -192,6 +201,12 @@ function addFaults(lab: Command): void {
   command("move-address", "Give a host other addresses in the underlay")
     .argument("<host>", "The host")
     .action(async (host: string, options: Named) => (await run()).move(host, options));
+  command("start", "Start a program of a host again that has ended")
+    .argument("<host>", "The host")
+    .argument("<program>", "Its name, as status shows it")
+    .action(async (host: string, program: string, options: Named) =>
+      (await run()).start(host, program, options),
+    );
   const signals = [
     ["kill", "End a program of a host by SIGKILL", "SIGKILL"],
     ["stop", "Stop a program of a host where it is", "SIGSTOP"],

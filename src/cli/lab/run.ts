@@ -11,13 +11,12 @@ import { allReached, drawMatrix } from "../../lab/matrix.ts";
 import { type Fault, hostNames, type LabState } from "../../lab/model.ts";
 import { drawLab, headline } from "../../lab/picture.ts";
 import { isExpected, partiesOf, pingAll } from "../../lab/ping.ts";
-import { signalProgram } from "../../lab/processes.ts";
+import { signalProgram, startAgain } from "../../lab/processes.ts";
 import { providerOf } from "../../lab/provider.ts";
 import { findState, listLabs, openLab, requireHost } from "../../lab/state.ts";
 import { drawSvg } from "../../lab/svg.ts";
 import { familiesOf, planUnderlay, ROUTER } from "../../lab/underlay.ts";
 import { makeLab } from "../../lab/up.ts";
-import type { SignalName } from "../../sys/processes.ts";
 import { ownProgram } from "../daemon.ts";
 import { complain, print } from "../output.ts";
 import { progress, terminal } from "../terminal.ts";
@@ -53,6 +52,7 @@ export async function up({
   subnets,
   mtu,
   offload,
+  backend,
   ...rest
 }: UpOptions): Promise<void> {
   requireRoot();
@@ -63,8 +63,7 @@ export async function up({
     subnets: rest.underlay === "flat" ? 1 : Math.min(subnets, hosts),
     mtuBytes: mtu,
     offload: offload === "on",
-    backend: providerOf(rest).defaultBackend,
-    store: "file" as const,
+    backend: backend ?? providerOf(rest).defaultBackend,
   };
   const signal = stopped();
   const told = progress(`lab ${name}:`);
@@ -218,10 +217,21 @@ export function move(host: string, { name }: Named): void {
   print((plan?.addresses ?? []).map((p) => p.text).join("\n"));
 }
 
-export function signalTo(host: string, program: string, signal: SignalName, { name }: Named): void {
+export function signalTo(
+  host: string,
+  program: string,
+  signal: Parameters<typeof signalProgram>[3],
+  { name }: Named,
+): void {
   const state = openLab(name);
   requireHost(state, host, hostNames(state.spec));
   signalProgram(name, host, program, signal);
+}
+
+export function start(host: string, program: string, { name }: Named): void {
+  const state = openLab(name);
+  requireHost(state, host, hostNames(state.spec));
+  startAgain(runnerOf(name), host, program);
 }
 
 export async function down({ name, all }: Named & { readonly all?: boolean }): Promise<void> {
@@ -229,6 +239,6 @@ export async function down({ name, all }: Named & { readonly all?: boolean }): P
     const removed = await removeLab(lab);
     if (removed === undefined) throw new NetError("usage/invalid", { why: `there is no lab "${lab}"` });
     const n = removed.ended.length;
-    if (n > 0) complain(`lab ${lab}: ended ${n} program${n === 1 ? "" : "s"}`);
+    if (n > 0) print(`lab ${lab}: ended ${n} program${n === 1 ? "" : "s"}`);
   }
 }

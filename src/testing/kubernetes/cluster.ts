@@ -20,7 +20,13 @@ export async function startCluster(
   const tokens = new Map<string, User>();
   const server = await startApiServer({
     ...options,
-    identity: await authority.server(["kubernetes", "localhost", "127.0.0.1", "::1"]),
+    identity: await authority.server([
+      "kubernetes",
+      "localhost",
+      "127.0.0.1",
+      "::1",
+      options.host ?? "127.0.0.1",
+    ]),
     clientAuthority: authority.certificate,
     tokens,
   });

@@ -1,5 +1,5 @@
 /** What an event means for what the agent knows. What is to be done about it is `decide.ts`. Pure. */
-import type { FabricNode } from "../fabric/model.ts";
+import type { BackendData, FabricNode } from "../fabric/model.ts";
 import type { ObjectName, Report } from "../fabric/reconcile/report.ts";
 import type { Lease, LeaseNews, Malformed, NodeNews } from "../providers/flannel/registry.ts";
 import { announcementInputs, announcementKey } from "./announcement.ts";
@@ -186,7 +186,10 @@ function differences(
 }
 
 const showNode = (node: FabricNode): string =>
-  `${showSubnets(node.subnets)} at ${showPublics(node.publics)} over ${node.backend.type}`;
+  [showSubnets(node.subnets), "at", showPublics(node.publics), ...overOf(node.backend)].join(" ");
+
+/** Leases of Flannel's udp name no backend. */
+const overOf = ({ type }: BackendData): readonly string[] => (type === "" ? [] : ["over", type]);
 
 /** Two nodes with the same key say the same. Addresses print uniquely. */
 const keyOf = (node: FabricNode | Malformed | undefined): string =>

@@ -4,8 +4,10 @@
  *     container 10.244.x.2 ─ cni0 10.244.x.1 ─ host 1 ─ eth0 192.0.2.1 ─┐
  *     container 10.244.y.2 ─ cni0 10.244.y.1 ─ host 2 ─ eth0 192.0.2.2 ─┴ switch
  */
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import type { NodeRow, Status } from "../agent/status.ts";
+import { askForwarder } from "../forwarder/client.ts";
+import { UDP_DEVICE } from "../fabric/transport/udp.ts";
 import { openFileStore } from "../fabric/store/file.ts";
 import type { Kv } from "../fabric/store/kv.ts";
 import { startProcess, type TestNetns, testNetns, type TestProcess } from "./netns.ts";
@@ -33,6 +35,8 @@ export interface AgentHost {
   env(name: string): string | undefined;
   /** A namespace on the host's bridge, with an address of its subnet. */
   container(): Promise<{ readonly net: TestNetns; readonly address: string }>;
+  /** The process that carries packets for udp. */
+  forwarderPid(): number;
   /** Commands of `ip -batch`. */
   ip(...lines: readonly string[]): Promise<void>;
 }
@@ -77,13 +81,17 @@ export async function agentHosts({ heddle, count, network, agent = {} }: HostsWi
       config: dir.in(`host${n}.json`),
       socket: dir.in(`host${n}.sock`),
       subnet: dir.in(`host${n}.env`),
+      // As hosts have one each; it is short enough for a socket's path.
+      run: dir.in(`run${n}`),
     };
+    stack.defer(() => endForwarder(files.run));
     const config = {
       node: `host${n}`,
       store: { type: "file", dir: storeDir },
       interface: { names: ["eth0"] },
       subnetFile: files.subnet,
       api: { socket: files.socket },
+      log: { level: "error" },
       ...agent,
     };
     writeFileSync(files.config, JSON.stringify(config));
@@ -98,8 +106,28 @@ export async function agentHosts({ heddle, count, network, agent = {} }: HostsWi
 interface Made {
   readonly heddle: string;
   readonly net: TestNetns;
-  readonly files: { readonly config: string; readonly socket: string; readonly subnet: string };
+  readonly files: {
+    readonly config: string;
+    readonly socket: string;
+    readonly subnet: string;
+    readonly run: string;
+  };
   readonly stack: AsyncDisposableStack;
+}
+
+/** Empty for one that has ended. */
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** The process that carries packets for udp outlives the agent. */
+async function endForwarder(run: string): Promise<void> {
+  const control = `${run}/forwarder/${UDP_DEVICE}.sock`;
+  if (existsSync(control)) await askForwarder(control, { command: "remove" });
 }
 
 const batch = async (net: TestNetns, lines: readonly string[]): Promise<void> =>
@@ -123,7 +151,7 @@ function hostOf({ heddle, net, files, stack }: Made): AgentHost {
     subnetFile: files.subnet,
     start() {
       const argv = [...inside(net.path), heddle, "agent", "--config", files.config];
-      const process = startProcess(argv, plainEnv);
+      const process = startProcess(argv, { ...plainEnv, HEDDLE_RUN_DIR: files.run });
       stack.use(process);
       return process;
     },
@@ -165,6 +193,11 @@ function hostOf({ heddle, net, files, stack }: Made): AgentHost {
         `route add default via ${bridge.split("/")[0] ?? ""}`,
       ]);
       return { net: container, address };
+    },
+    forwarderPid() {
+      const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+      const own = pids.find((pid) => commandOf(pid).includes(`${files.run}/forwarder/${UDP_DEVICE}.sock`));
+      return Number(own);
     },
     ip: (...lines) => batch(net, lines),
   };

@@ -5,12 +5,18 @@ import type { Status } from "../../src/agent/status.ts";
 import { agentHosts, type AgentHost, numberedLoad, PREFIX, reaches } from "../../src/testing/agent-hosts.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { kernelTest } from "../../src/testing/needs.ts";
+import { patience } from "../../src/testing/slowdown.ts";
 
 const heddle = heddleOfFile();
 const isReady = (status: Status): boolean => status.ready;
 
-const hostsWith = (backend: object, count = 2, agent: object = {}) =>
-  agentHosts({ heddle: heddle.path, count, network: { Network: "10.244.0.0/16", Backend: backend }, agent });
+const hostsWith = (backend: object, count = 2, agent: object = {}, network: object = {}) =>
+  agentHosts({
+    heddle: heddle.path,
+    count,
+    network: { Network: "10.244.0.0/16", Backend: backend, ...network },
+    agent,
+  });
 
 /** Starts every agent and waits until all know of one another. */
 async function ready(hosts: readonly AgentHost[]): Promise<void> {
@@ -22,6 +28,7 @@ async function ready(hosts: readonly AgentHost[]): Promise<void> {
 describe.each([
   ["host-gw", { Type: "host-gw" }, 1500],
   ["vxlan", { Type: "vxlan" }, 1450],
+  ["udp", { Type: "udp" }, 1472],
 ] as const)("agents over %s", (_, backend, mtu) => {
   kernelTest("join three hosts, whose containers reach one another", async () => {
     await using made = await hostsWith(backend, 3);
@@ -61,19 +68,34 @@ describe.each([
     await ready(made.hosts);
     const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
     const [from, to] = [await one.container(), await two.container()];
-    const route = `${to.address.split(".").slice(0, 3).join(".")}.0/24`;
-    const hasRoute = async () => (await one.net.exec(["ip", "route", "show", route])).stdout !== "";
+    const routes = async () => (await one.net.exec(["ip", "route", "show", "proto", "73"])).stdout;
+    const before = await routes();
     const breakIt =
       backend.Type === "vxlan" ? ["route flush proto 73", "link del flannel.1"] : ["route flush proto 73"];
     for (const what of breakIt) {
       await one.ip(what);
       const began = performance.now();
-      while (!(await hasRoute())) if (performance.now() - began > 1_000) throw new Error(`not after ${what}`);
+      while ((await routes()) !== before)
+        if (performance.now() - began > patience(1_000)) throw new Error(`not after ${what}`);
       while (!(await reaches(from.net, to)))
         if (performance.now() - began > 5_000) throw new Error(`no packet passes after ${what}`);
     }
     expect(await one.events()).toContain("kernel-repaired");
   });
+});
+
+kernelTest("the process that carries packets for udp is started again when it dies", async () => {
+  await using made = await hostsWith({ Type: "udp" });
+  await ready(made.hosts);
+  const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+  const [from, to] = [await one.container(), await two.container()];
+  expect(await reaches(from.net, to)).toBe(true);
+  const pid = one.forwarderPid();
+  process.kill(pid, "SIGKILL");
+  while (!(await one.events()).includes("carrier-lost"));
+  await one.until("ready", isReady);
+  while (!(await reaches(from.net, to)));
+  expect(one.forwarderPid()).not.toBe(pid);
 });
 
 describe("an agent", () => {
@@ -139,6 +161,7 @@ describe("an agent", () => {
       for (const host of made.hosts) await host.until("ready", (s) => s.ready && s.nodes.peers === 1);
       process.kill(first.pid, "SIGTERM");
       while ((await one.status()) !== undefined);
+      const rules = async (host: AgentHost) => (await host.net.exec(["nft", "list", "ruleset"])).stdout;
       const links = async (host: AgentHost) => (await host.net.exec(["ip", "-br", "link"])).stdout;
       expect(await links(one)).toContain("flannel.1");
       expect(existsSync(one.subnetFile)).toBe(true);
@@ -147,6 +170,7 @@ describe("an agent", () => {
       expect(JSON.parse(await one.ask("drain", "--json"))).toMatchObject({ mode: "drained", ready: false });
       expect(await links(one)).not.toContain("flannel.1");
       expect((await one.net.exec(["ip", "route", "show", "proto", "73"])).stdout).toBe("");
+      expect(await rules(one)).not.toContain("masquerade");
       expect(existsSync(one.subnetFile)).toBe(false);
       await two.until("without its peer", (s) => s.nodes.peers === 0);
       expect((await two.net.exec(["ip", "route", "show", "proto", "73"])).stdout).toBe("");

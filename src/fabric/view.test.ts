@@ -183,3 +183,51 @@ test("five thousand nodes are looked through, and each is the object that was gi
   expect(view.peers.every((peer, i) => peer === nodes[i])).toBeTrue();
   expect(troubles).toEqual([]);
 });
+
+describe("a cluster that is much like the last one", () => {
+  const own = numbered(1, [4, 6]);
+  const nodes = Array.from({ length: 300 }, (_, i) => numbered(i + 2, [4, 6]));
+  const seen = (list: readonly (FabricNode | UnreadableNode)[], by = own) =>
+    viewOf({ network: numberedNetwork, self: by, nodes: list, publics: "distinct" });
+  /** The same answer as of one who never saw the first. */
+  const same = (list: readonly (FabricNode | UnreadableNode)[], by = own): void => {
+    seen(nodes);
+    const quick = seen(list, by);
+    seen([{ id: "x", why: "it cannot be read" }]);
+    expect(quick).toEqual(seen(list, by));
+  };
+  const more = numbered(999, [4, 6]);
+  const at = (n: number): FabricNode => nodes[n] as FabricNode;
+
+  test.each<[string, readonly (FabricNode | UnreadableNode)[]]>([
+    ["with one more", [...nodes, more]],
+    ["with one less", nodes.toSpliced(7, 1)],
+    ["with this host in it", [...nodes, own]],
+    ["in another order", nodes.toReversed()],
+    ["where one has what another one had", [...nodes.toSpliced(7, 1), { ...more, subnets: at(7).subnets }]],
+    ["where one has what another one has", [...nodes, { ...more, subnets: at(7).subnets }]],
+    ["where one is at the address of another one", [...nodes, { ...more, publics: at(7).publics }]],
+    ["where one is at the address of this host", [...nodes, { ...more, publics: own.publics }]],
+    ["where one has a smaller subnet", [...nodes, { ...more, subnets: subnets({ v4: "10.129.9.0/25" }) }]],
+    ["where one is outside", [...nodes, { ...more, subnets: subnets({ v4: "10.9.9.0/24" }) }]],
+    ["where one cannot be read", [...nodes, { id: "bad", why: "it is no JSON" }]],
+    ["with none", []],
+  ])("%s is seen as it would be alone", (_, list) => {
+    same(list);
+  });
+
+  test("is seen as it would be alone by a host that has another subnet now", () => {
+    same([...nodes, more], { ...own, subnets: at(3).subnets });
+  });
+
+  test("is right again after what contradicted is gone", () => {
+    const twin = { ...more, subnets: at(7).subnets };
+    seen(nodes);
+    expect(seen([...nodes, twin]).troubles).not.toEqual([]);
+    expect(seen([...nodes, more])).toEqual({
+      view: { network: numberedNetwork, self: own, peers: [...nodes, more] },
+      troubles: [],
+    });
+    expect(seen(nodes).troubles).toEqual([]);
+  });
+});

@@ -12,6 +12,7 @@ import {
   network,
   prefix,
 } from "../net/ip.ts";
+import { delta } from "./reconcile/delta.ts";
 import type { FabricNode, Publics, Subnets, Trouble, UnreadableNode, View } from "./model.ts";
 
 export interface Cluster {
@@ -27,15 +28,21 @@ const families = [4, 6] as const;
 type Key = "v4" | "v6";
 const keyOf = (family: Family): Key => (family === 4 ? "v4" : "v6");
 
+export interface Checked {
+  readonly view: View;
+  readonly troubles: readonly Trouble[];
+}
+
 /**
  * Of nodes that contradict one another, the one whose `id` comes first stays: so every host that sees the same nodes
  * decides the same, in whatever order it heard of them. A peer that contradicts this host is left out here in
  * any case; if others prefer it, there is a trouble about this host too.
  */
-export function viewOf({ network: whole, self, nodes, publics }: Cluster): {
-  readonly view: View;
-  readonly troubles: readonly Trouble[];
-} {
+export function viewOf(cluster: Cluster): Checked {
+  const quick = fromLast(cluster);
+  if (quick !== undefined) return quick;
+  last = undefined;
+  const { network: whole, self, nodes, publics } = cluster;
   const troubles: Trouble[] = [];
   const readable: FabricNode[] = [];
   for (const node of nodes) {
@@ -46,7 +53,11 @@ export function viewOf({ network: whole, self, nodes, publics }: Cluster): {
       if (usable !== undefined) readable.push(usable);
     }
   }
-  if (agree(self, readable, publics)) return { view: { network: whole, self, peers: readable }, troubles };
+  const claims = claimsOf(self, readable, publics);
+  if (claims !== undefined) {
+    if (troubles.length === 0) last = { cluster, claims };
+    return { view: { network: whole, self, peers: readable }, troubles };
+  }
   const reachable = publics === "shared" ? readable : withoutTwins(self, readable, troubles);
   return { view: { network: whole, self, peers: withoutOverlaps(self, reachable, troubles) }, troubles };
 }
@@ -124,34 +135,77 @@ function hasHostBits({ ip: { bytes }, bits }: IpPrefix): boolean {
   return false;
 }
 
+/** What nodes have for themselves alone: their subnets, of one length in each family, and perhaps their addresses. */
+interface Claims {
+  readonly texts: Set<string>;
+  readonly bits: { readonly v4: number | undefined; readonly v6: number | undefined };
+}
+
 /**
- * True if nobody contradicts anybody at first sight: no address and no subnet occurs twice, and subnets of a family have one
- * length. So it is nearly always, and each event of a large cluster comes by here.
+ * The claims of all if nobody contradicts anybody at first sight: no address and no subnet occurs twice, and subnets of a family
+ * have one length. So it is nearly always.
  */
-function agree(self: FabricNode, nodes: readonly FabricNode[], publics: Cluster["publics"]): boolean {
-  const seen = new Set<string>();
-  const { v4: own4, v6: own6 } = self.subnets;
-  const bits4 = own4?.bits ?? nodes.find((node) => node.subnets.v4)?.subnets.v4?.bits;
-  const bits6 = own6?.bits ?? nodes.find((node) => node.subnets.v6)?.subnets.v6?.bits;
-  let count = 0;
+function claimsOf(
+  self: FabricNode,
+  nodes: readonly FabricNode[],
+  publics: Cluster["publics"],
+): Claims | undefined {
+  const bitsIn = (key: Key): number | undefined =>
+    self.subnets[key]?.bits ?? nodes.find((node) => node.subnets[key])?.subnets[key]?.bits;
+  const claims: Claims = { texts: new Set(), bits: { v4: bitsIn("v4"), v6: bitsIn("v6") } };
+  if (!claim(claims, self, publics)) return undefined;
+  for (const node of nodes) if (!claim(claims, node, publics)) return undefined;
+  return claims;
+}
+
+/** False if somebody else claims the same, or nobody can tell at first sight. */
+function claim(
+  { texts, bits }: Claims,
+  { subnets, publics: at }: FabricNode,
+  publics: Cluster["publics"],
+): boolean {
+  const { v4, v6 } = subnets;
+  if ((v4 !== undefined && v4.bits !== bits.v4) || (v6 !== undefined && v6.bits !== bits.v6)) return false;
+  let expected = texts.size;
   const note = (text: string): void => {
-    seen.add(text);
-    count++;
+    texts.add(text);
+    expected++;
   };
-  const add = (node: FabricNode): boolean => {
-    const { v4, v6 } = node.subnets;
-    if ((v4 !== undefined && v4.bits !== bits4) || (v6 !== undefined && v6.bits !== bits6)) return false;
-    if (v4 !== undefined) note(v4.text);
-    if (v6 !== undefined) note(v6.text);
-    if (publics === "shared") return true;
-    const { v4: at4, v6: at6 } = node.publics;
-    if (at4 !== undefined) note(at4.text);
-    if (at6 !== undefined) note(at6.text);
-    return true;
-  };
-  if (!add(self)) return false;
-  for (const node of nodes) if (!add(node) || seen.size !== count) return false;
-  return true;
+  if (v4 !== undefined) note(v4.text);
+  if (v6 !== undefined) note(v6.text);
+  if (publics === "distinct") {
+    if (at.v4 !== undefined) note(at.v4.text);
+    if (at.v6 !== undefined) note(at.v6.text);
+  }
+  return texts.size === expected;
+}
+
+/** The last cluster of which there was nothing to say: what differs a little from it is looked at where it differs. */
+let last: { readonly cluster: Cluster; readonly claims: Claims } | undefined;
+/** With more differences than this everything is looked at. */
+const FEW = 64;
+
+/** The same as from the beginning, if the cluster is much like the last one; undefined if it is not, or there is something to say. */
+function fromLast(cluster: Cluster): Checked | undefined {
+  if (last === undefined) return undefined;
+  const { network: whole, self, nodes, publics } = cluster;
+  const { cluster: before, claims } = last;
+  if (publics !== before.publics || !Bun.deepEquals([whole, self], [before.network, before.self]))
+    return undefined;
+  const { removed, added } = delta(before.nodes, nodes);
+  if (removed.size + added.length > FEW) return undefined;
+  for (const node of removed)
+    if (!("why" in node) && node.id !== self.id)
+      for (const one of [node.subnets.v4, node.subnets.v6, node.publics.v4, node.publics.v6])
+        if (one !== undefined) claims.texts.delete(one.text);
+  for (const node of added) {
+    if (node.id === self.id) continue;
+    if ("why" in node || withinNetwork(node, whole, []) !== node || !claim(claims, node, publics))
+      return undefined;
+  }
+  last = { cluster, claims };
+  const peers = nodes.filter((node): node is FabricNode => node.id !== self.id);
+  return { view: { network: whole, self, peers }, troubles: [] };
 }
 
 const byId = (a: FabricNode, b: FabricNode): number => (a.id < b.id ? -1 : 1);

@@ -31,7 +31,7 @@ export interface FabricSysctl {
   /** Path below /proc/sys, with slashes. */
   readonly key: string;
   readonly value: string;
-  /** True: a kernel without this parameter is fine. */
+  /** True: a kernel without this parameter is fine, and so is a pod that may not write it. */
   readonly optional?: boolean;
 }
 

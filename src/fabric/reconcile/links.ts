@@ -7,6 +7,7 @@ import { addAddress, listAddresses, removeAddress } from "../../rtnl/address.ts"
 import { changeLinkType, createLink } from "../../rtnl/create-link.ts";
 import { type LinkType, linkTypeOf } from "../../rtnl/kinds.ts";
 import { addAltName, getLink, type Link, listLinks, removeLink, setLink } from "../../rtnl/link.ts";
+import { unlessErrno } from "../../sys/files.ts";
 import { sameSysctlValue } from "../../sys/sysctl.ts";
 import type { FabricAddress, FabricLink, FabricSysctl, HostState } from "../host-state.ts";
 import { type KnownLinks, type Owner, type Place } from "./place.ts";
@@ -131,6 +132,9 @@ function mendInPlace(socket: Place["socket"], want: FabricLink, type: LinkType, 
   return true;
 }
 
+/** How a pod that is not privileged finds its /proc/sys. */
+const NOT_WRITABLE = ["EROFS", "EACCES"];
+
 /** Sets kernel parameters that are not as they are wanted. */
 export function mendSysctls(place: Place, wanted: readonly FabricSysctl[], notes: Notes): void {
   for (const { key, value, optional } of wanted) {
@@ -138,7 +142,9 @@ export function mendSysctls(place: Place, wanted: readonly FabricSysctl[], notes
     notes.attempt(name, () => {
       const before = place.readSysctl(key);
       if (sameSysctlValue(before, value)) return;
-      if (before !== undefined && place.writeSysctl(key, value)) notes.changed(name, "replaced");
+      const write = (): boolean => before !== undefined && place.writeSysctl(key, value);
+      const isWritten = unlessErrno(optional === true ? NOT_WRITABLE : [], write) ?? false;
+      if (isWritten) notes.changed(name, "replaced");
       else if (optional !== true)
         throw new NetError("feature/missing", {
           feature: `the kernel parameter ${key}`,

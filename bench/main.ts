@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { benchAgent } from "./agent.ts";
 import type { CaseName } from "./cases.ts";
 import { benchFabric } from "./fabric.ts";
+import { benchForwarder } from "./forwarder/main.ts";
 import { measure, type Measured } from "./measure.ts";
 import { type Options, parseOptions, usage } from "./options.ts";
 import { preparePrograms } from "./programs.ts";
@@ -42,10 +43,11 @@ async function bench(options: Options): Promise<readonly Verdict[]> {
 }
 
 const argv = process.argv.slice(2);
-if (argv.includes("--help")) console.log(usage);
+if (argv.includes("--help") && argv[0] !== "forwarder") console.log(usage);
 else
   try {
-    if (argv[0] === "fabric") await benchFabric(argv.slice(1));
+    if (argv[0] === "forwarder") await benchForwarder(argv.slice(1));
+    else if (argv[0] === "fabric") await benchFabric(argv.slice(1));
     else if (argv[0] === "agent") await benchAgent(argv.slice(1));
     else await benchPlugins(argv);
   } catch (e) {

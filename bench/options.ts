@@ -24,7 +24,8 @@ export const usage = `npm run bench -- [options]
   --json FILE   writes the numbers, every run included
   --check       ends with code 1 if a target is missed
 npm run bench -- agent [--check]: what an idle agent takes of memory, with 3 and with 1,000 nodes
-npm run bench -- fabric [options]: joining a fabric of 100, 1,000 and 5,000 nodes; --runs, --quick, --seed, --json, --check`;
+npm run bench -- fabric [options]: joining a fabric of 100, 1,000 and 5,000 nodes; --runs, --quick, --seed, --json, --check
+npm run bench -- forwarder [options]: the user-space data path against one in C; its own --help`;
 
 /** @throws Error with a line for people */
 export function parseOptions(argv: readonly string[]): Options {

@@ -114,6 +114,7 @@ async function startWorker(entry: string, direction: Direction, fail: (why: stri
     wake(waker.raw);
     return done.promise;
   };
+  await ask({ kind: "warm", direction });
   return {
     counters: new Counters(counters),
     begin: (setup) =>

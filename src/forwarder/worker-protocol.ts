@@ -25,6 +25,7 @@ export interface WorkerSetup {
 
 /** To a worker; each is counted in `posted`, and answered by `done`. */
 export type Request =
+  | { readonly kind: "warm"; readonly direction: Direction }
   | { readonly kind: "begin"; readonly setup: WorkerSetup }
   | { readonly kind: "peers"; readonly peers: PeerTable }
   | { readonly kind: "run" }

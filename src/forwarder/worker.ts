@@ -10,6 +10,7 @@ import { Counters } from "./counters.ts";
 import type { PeerTable } from "./peers.ts";
 import { Receiver, RECEIVER_BYTES } from "./receiver.ts";
 import { type PinnedPeers, Sender, SENDER_BYTES } from "./sender.ts";
+import { warmUp } from "./warm-up.ts";
 import type { Notice, Request, WorkerSetup } from "./worker-protocol.ts";
 
 /** One direction, bound to its descriptors. */
@@ -42,7 +43,9 @@ export function serveAsWorker(): void {
   };
   addEventListener("message", ({ data }: MessageEvent<Request>) => {
     heard++;
-    if (data.kind === "begin") {
+    if (data.kind === "warm") {
+      warmUp(data.direction);
+    } else if (data.kind === "begin") {
       setup = data.setup;
       posted = new Int32Array(data.setup.posted);
       work = data.setup.direction === "send" ? sending(data.setup) : receiving(data.setup);

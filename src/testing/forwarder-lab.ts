@@ -33,6 +33,8 @@ export interface FabricHost {
   readonly control: string;
   /** How another host's forwarder knows it. */
   peer(heddle: boolean): PeerJson;
+  /** The forwarder that was started last. */
+  readonly running: Running | undefined;
   /** Starts the forwarder and waits until it carries; `words` are further options. */
   forward(...words: readonly string[]): Promise<Running>;
   setPeers(...peers: readonly PeerJson[]): Promise<void>;
@@ -67,6 +69,24 @@ export async function fabricHosts(
   return hosts;
 }
 
+/** Hosts whose forwarders are of Heddle and know each other. */
+export async function heddleHosts(
+  stack: AsyncDisposableStack,
+  options: HostsOptions,
+): Promise<readonly [FabricHost, FabricHost, ...FabricHost[]]> {
+  const hosts = await fabricHosts(stack, options);
+  await Promise.all(
+    hosts.map(async (host) => {
+      await host.forward();
+      await host.configure();
+      await host.setPeers(...hosts.filter((other) => other !== host).map((other) => other.peer(true)));
+    }),
+  );
+  const [a, b, ...rest] = hosts;
+  if (a === undefined || b === undefined) throw new RangeError("two hosts at least");
+  return [a, b, ...rest];
+}
+
 async function connect(wire: TestNetns, netns: TestNetns, n: number, mtu: number): Promise<void> {
   const ends = ["link", "add", `port${n}`, "mtu", String(mtu), "type", "veth"];
   await wire.exec(["ip", ...ends, "peer", "name", "eth0", "mtu", String(mtu), "netns", netns.name]);
@@ -87,7 +107,11 @@ interface HostFacts {
 
 function hostOf(stack: AsyncDisposableStack, { n, netns, underlay, heddle, dir }: HostFacts): FabricHost {
   const control = join(dir, `host${n}.sock`);
+  let last: Running | undefined;
   return {
+    get running() {
+      return last;
+    },
     netns,
     v4: `10.5.${n}.1`,
     v6: `fd05:${n}::1`,
@@ -117,6 +141,7 @@ function hostOf(stack: AsyncDisposableStack, { n, netns, underlay, heddle, dir }
       const running = start(argv);
       stack.use(running);
       await running.log.line((line) => line.startsWith("forwards"));
+      last = running;
       return running;
     },
     async setPeers(...peers) {

@@ -4,8 +4,8 @@ import type { FabricSysctl } from "../host-state.ts";
 import { mendSysctls } from "./links.ts";
 import type { Place } from "./place.ts";
 
-/** What becomes of one parameter with the value "1", which is to be "0". */
-function outcome(sysctl: FabricSysctl, write: () => boolean, before: string | undefined = "1"): string {
+/** What becomes of one parameter that is to be "0". */
+function outcome(sysctl: FabricSysctl, write: () => boolean, before: string | undefined): string {
   const place = { readSysctl: () => before, writeSysctl: write } as unknown as Place;
   let said = "nothing";
   mendSysctls(place, [sysctl], {
@@ -33,19 +33,19 @@ describe("a kernel parameter", () => {
   const optional: FabricSysctl = { ...wanted, optional: true };
 
   test("is set if it has another value", () => {
-    expect(outcome(wanted, () => true)).toBe("replaced");
+    expect(outcome(wanted, () => true, "1")).toBe("replaced");
     expect(outcome(wanted, refusing("EROFS"), "0")).toBe("nothing");
   });
 
   test("that is optional may be missing, or not writable in a pod", () => {
-    expect(outcome(optional, () => false)).toBe("nothing");
+    expect(outcome(optional, () => false, "1")).toBe("nothing");
     expect(outcome(optional, () => true, undefined)).toBe("nothing");
-    expect(outcome(optional, refusing("EROFS"))).toBe("nothing");
-    expect(outcome(optional, refusing("EINVAL"))).toBe("sys/call");
+    expect(outcome(optional, refusing("EROFS"), "1")).toBe("nothing");
+    expect(outcome(optional, refusing("EINVAL"), "1")).toBe("sys/call");
   });
 
   test("that is not must be there, and be written", () => {
-    expect(outcome(wanted, () => false)).toBe("feature/missing");
-    expect(outcome(wanted, refusing("EROFS"))).toBe("sys/call");
+    expect(outcome(wanted, () => false, "1")).toBe("feature/missing");
+    expect(outcome(wanted, refusing("EROFS"), "1")).toBe("sys/call");
   });
 });

@@ -1,11 +1,30 @@
 import { describe, expect } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { heddleOfFile } from "../../src/testing/executable.ts";
-import { testLab } from "../../src/testing/lab.ts";
+import { labPaths } from "../../src/lab/paths.ts";
+import { labName, testLab } from "../../src/testing/lab.ts";
 import { kernelTest } from "../../src/testing/needs.ts";
 import { killAndRemove } from "./kills.ts";
 
 const heddle = heddleOfFile();
+
+kernelTest("heddle lab up that is told to end takes everything back by itself", async () => {
+  for (const afterMs of [50, 300]) {
+    const name = await labName(heddle);
+    const up = Bun.spawn([heddle.path, "lab", "up", "--name", name, "--hosts", "8", "--containers", "10"], {
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "pipe",
+    });
+    const { dir } = labPaths(name);
+    while (!existsSync(dir)) await Bun.sleep(1);
+    await Bun.sleep(afterMs);
+    up.kill("SIGINT");
+    expect(await up.exited).toBe(1);
+    expect(await up.stderr.text()).toContain("received SIGINT");
+    expect(existsSync(dir)).toBe(false);
+  }
+});
 
 describe("heddle lab down", () => {
   kernelTest("leaves nothing of a lab whose making was killed", async () => {

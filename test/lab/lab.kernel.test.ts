@@ -83,6 +83,10 @@ describe("heddle lab up", () => {
     expect((await one.ping()).code).toBe(1);
     expect((await other.ping()).code).toBe(0);
     const { stdout } = await run([heddle.path, "lab", "list"]);
+    const offered = async (kind: string) =>
+      (await run([heddle.path, "completion", "--values", kind])).stdout.split("\n");
+    expect(await offered("lab")).toContain(`${one.name}\tlab`);
+    expect(await offered("host")).toContain(`host2\thost of the lab ${other.name}`);
     expect(stdout).toContain(`lab ${one.name}: 2 hosts`);
     expect(stdout).toContain(`lab ${other.name}: 2 hosts`);
   });

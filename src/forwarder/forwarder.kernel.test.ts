@@ -12,6 +12,7 @@ import { heddleOfFile } from "../testing/executable.ts";
 import { kernelTest } from "../testing/needs.ts";
 import { patience } from "../testing/slowdown.ts";
 import { askForwarder } from "./client.ts";
+import type { PeerJson } from "./requests.ts";
 
 const heddle = heddleOfFile();
 
@@ -67,6 +68,32 @@ describe("between Heddle forwarders", () => {
       expect(received.segments).toBeGreaterThan(1000);
     },
     patience(90_000),
+  );
+
+  kernelTest(
+    "TCP arrives over an underlay of IPv6, and of both families at once",
+    async () => {
+      await using stack = new AsyncDisposableStack();
+      const [a, b, c] = await fabricHosts(stack, { heddle: [heddle.path], count: 3 });
+      if (a === undefined || b === undefined || c === undefined) throw new RangeError("three hosts");
+      for (const host of [a, b]) await host.forward("--listen", "::", "--mtu", "1452");
+      await c.forward("--mtu", "1452");
+      for (const host of [a, b, c]) await host.configure();
+      const overSix = (host: FabricHost, n: number): PeerJson => ({
+        ...host.peer(true),
+        address: `2001:db8::${n}`,
+      });
+      await a.setPeers(overSix(b, 2), c.peer(true));
+      await b.setPeers(overSix(a, 1));
+      await c.setPeers(a.peer(true));
+      expect(await tcpArrives(a, b.netns, b.v4, 16)).toBe("same");
+      expect(await tcpArrives(b, a.netns, a.v6, 16)).toBe("same");
+      expect(await tcpArrives(a, c.netns, c.v4, 4)).toBe("same");
+      expect(await failure(c.setPeers(overSix(a, 1)))).toContain("--listen ::");
+      const { sent, received } = await a.status();
+      expect([sent.dropRefused, sent.dropTooBig, received.dropMalformed]).toEqual([0, 0, 0]);
+    },
+    patience(60_000),
   );
 });
 
@@ -186,6 +213,18 @@ describe("the program", () => {
       });
       // The long test looks more closely: others may be at work here.
       expect(gapMs).toBeLessThan(patience(1000));
+    },
+    patience(30_000),
+  );
+
+  kernelTest(
+    "ends with an error when its device is taken away",
+    async () => {
+      await using stack = new AsyncDisposableStack();
+      const [a] = await network(stack, 2);
+      await a.netns.exec(["ip", "link", "delete", "flannel0"]);
+      expect(await a.running?.exited).toBe(1);
+      expect(a.running?.log.lines().join("\n")).toContain("reading from the device");
     },
     patience(30_000),
   );

@@ -92,6 +92,7 @@ async function connect(wire: TestNetns, netns: TestNetns, n: number, mtu: number
   await wire.exec(["ip", ...ends, "peer", "name", "eth0", "mtu", String(mtu), "netns", netns.name]);
   await wire.exec(["ip", "link", "set", `port${n}`, "master", "wire", "up"]);
   await netns.exec(["ip", "addr", "add", `192.0.2.${n}/24`, "dev", "eth0"]);
+  await netns.exec(["ip", "addr", "add", `2001:db8::${n}/64`, "dev", "eth0", "nodad"]);
   await netns.exec(["ip", "link", "set", "eth0", "up"]);
   await netns.exec(["ip", "addr", "add", `10.5.${n}.1/32`, "dev", "lo"]);
   await netns.exec(["ip", "addr", "add", `fd05:${n}::1/128`, "dev", "lo", "nodad"]);

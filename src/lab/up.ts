@@ -1,5 +1,6 @@
 /** Makes a lab: its directory and state file first, then hosts and underlay in a child, then what its provider wants. */
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { isCompiled } from "../build-info.ts";
 import { NetError } from "../errors.ts";
 import { pluginTypes } from "../plugins/registry.ts";
@@ -45,6 +46,8 @@ export async function makeLab(spec: LabSpec, options: UpOptions): Promise<LabSta
 }
 
 function takeDirectory(lab: string, { dir }: LabPaths): void {
+  // As records of attachments have it.
+  mkdirSync(dirname(LABS), { recursive: true, mode: 0o700 });
   mkdirSync(LABS, { recursive: true, mode: 0o755 });
   try {
     mkdirSync(dir, { mode: 0o755 });

@@ -26,7 +26,7 @@ export interface TestLab extends AsyncDisposable {
   }>;
 }
 
-const NAME = /^t(\d+)-\d+$/;
+const NAME = /^t(\d+)-/;
 let made = 0;
 let swept = false;
 
@@ -39,7 +39,8 @@ export async function labName(heddle: HeddleBinary): Promise<string> {
         await run([heddle.path, "lab", "down", "--name", name], { mustSucceed: false });
     }
   swept = true;
-  return `t${process.pid}-${++made}`;
+  // A file that failed to remove its own is no hindrance to the next one of the same process.
+  return `t${process.pid}-${Date.now().toString(36)}-${++made}`;
 }
 
 /** The executable, and the environment that the lab is made in. */

@@ -55,6 +55,8 @@ describe("with Flannel", () => {
       { name: "agent", argv: ["heddle", "agent", "--config", "/var/lib/heddle/agent.json"] },
     ]);
     expect(second.readyWhen).toEqual(["/run/flannel/subnet.env"]);
+    const knows = (peers: number) => second.joined?.isSo(JSON.stringify({ nodes: { known: 2, peers } }));
+    expect([knows(0), knows(1)]).toEqual([false, true]);
     expect(router?.programs).toEqual([]);
   });
 

@@ -37,6 +37,8 @@ export interface Setup {
   readonly programs: readonly { readonly name: string; readonly argv: readonly string[] }[];
   /** Files of the host that are there once containers can be attached. */
   readonly readyWhen: readonly string[];
+  /** How to ask the host whether it knows all others: a program of `heddle`, and whether what it printed says so. */
+  readonly joined?: { readonly argv: readonly string[]; readonly isSo: (printed: string) => boolean };
 }
 
 const providers: { readonly [N in ProviderName]: Provider } = { none, flannel };

@@ -19,6 +19,8 @@ import { planUnderlay, ROUTER } from "./underlay.ts";
 /** What making the hosts takes at most, and what a provider may take to be ready. */
 const MAKE_LIMIT_MS = 60_000;
 const READY_LIMIT_MS = 30_000;
+/** What hosts may take to hear of each other. */
+const JOIN_LIMIT_MS = 10_000;
 const STEP_MS = 10;
 
 export interface UpOptions {
@@ -27,6 +29,8 @@ export interface UpOptions {
   readonly signal?: AbortSignal;
   /** Tells what comes next. */
   readonly step?: (text: string) => void;
+  /** Tells what is not as it should be, though the lab is there. */
+  readonly warn?: (text: string) => void;
 }
 
 /**
@@ -108,7 +112,7 @@ async function makeHostsInChild(
 async function startProvider(
   { spec, moved }: LabState,
   paths: LabPaths,
-  { program, signal, step = () => undefined }: UpOptions,
+  { program, signal, step = () => undefined, warn = () => undefined }: UpOptions,
 ): Promise<void> {
   const underlay = planUnderlay({ spec, moved });
   const provider = providerOf(spec);
@@ -131,6 +135,32 @@ async function startProvider(
   }));
   for (const { host, setup } of setups) start(host, setup);
   await Promise.all(setups.map(({ host, setup }) => waitUntilReady(spec.name, host, setup, signal)));
+  const joined = await Promise.all(
+    setups.map(({ host, setup }) => waitUntilJoined(runner, host, setup, signal)),
+  );
+  const late = setups.flatMap(({ host }, i) => (joined[i] === true ? [] : [host]));
+  if (late.length > 0) warn(`${late.join(", ")}: not every other host is known there yet`);
+}
+
+/** Whether a host knows all others within the time. A backend that this kernel lacks, or that is meant to fail, is no reason to have no lab. */
+async function waitUntilJoined(
+  runner: LabRunner,
+  host: string,
+  { joined }: Setup,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  if (joined === undefined) return true;
+  const argv = ownWords(joined.argv, runner.program);
+  for (
+    const deadline = performance.now() + JOIN_LIMIT_MS;
+    performance.now() < deadline;
+    await Bun.sleep(STEP_MS)
+  ) {
+    signal?.throwIfAborted();
+    const { code, stdout } = await runIn(runner, host, argv);
+    if (code === 0 && joined.isSo(stdout)) return true;
+  }
+  return false;
 }
 
 async function prepareInRouter(runner: LabRunner, signal: AbortSignal | undefined): Promise<void> {

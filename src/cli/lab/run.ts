@@ -69,7 +69,7 @@ export async function up({
   const told = progress(`lab ${name}:`);
   const program = ownProgram();
   try {
-    const state = await makeLab(spec, { program, signal, step: told.step });
+    const state = await makeLab(spec, { program, signal, step: told.step, warn: complain });
     try {
       await attachAll(state, containers, signal, told.at);
     } catch (e) {

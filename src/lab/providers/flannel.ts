@@ -2,7 +2,7 @@
  * Flannel: an agent in each host, over a store that all of them reach, and containers by the plugin `flannel`. The store is a
  * directory that hosts share, or etcd in the router.
  */
-import { isObject, type JsonObject, parseJson } from "../../cni/json.ts";
+import { decodeAs, integer, isObject, type JsonObject, object, parseJson, required } from "../../cni/json.ts";
 import { NetError } from "../../errors.ts";
 import type { Kv } from "../../fabric/store/kv.ts";
 import type { Ip } from "../../net/ip.ts";
@@ -62,8 +62,16 @@ function setup(input: HostInput): Setup {
     files: { [AGENT_FILE]: text(agentConfig(input)), "/etc/cni/net.d/10-flannel.conflist": text(list) },
     programs: [{ name: "agent", argv: ["heddle", "agent", "--config", AGENT_FILE] }],
     readyWhen: [SUBNET_FILE],
+    joined: {
+      argv: ["heddle", "agent", "status", "--json"],
+      isSo: (printed) => peersIn(printed) >= input.spec.hosts - 1,
+    },
   };
 }
+
+const readStatus = object({ nodes: required(object({ peers: required(integer({ min: 0 })) })) });
+const peersIn = (printed: string): number =>
+  decodeAs("status of the agent", readStatus, parseJson(printed, "status of the agent")).nodes.peers;
 
 function router({ spec, underlay, shared }: LabInput): Setup {
   const programs: Setup["programs"] =

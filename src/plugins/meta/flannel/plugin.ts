@@ -7,6 +7,7 @@ import type { Result } from "../../../cni/result.ts";
 import { NetError } from "../../../errors.ts";
 import { type FlannelConfig, options, parseConfig, parseForRemoval } from "./config.ts";
 import { delegateOf } from "./delegate.ts";
+import { besideEarlier } from "./earlier-bridge.ts";
 import {
   findStored,
   forget,
@@ -76,7 +77,7 @@ async function add(call: AddCall<FlannelConfig>): Promise<Result> {
   const of = placeOf(call);
   const env = readSubnetEnv(config.subnetFile);
   if (env === undefined) throw new NetError("try-again", { why: absent(config.subnetFile) });
-  const plugin = delegateOf(conf, config, env);
+  const plugin = besideEarlier(delegateOf(conf, config, env), env);
   const before = findStored(of);
   const path = before?.path ?? freePath(of);
   // An interface that is there, or was once attached, is not to be taken away because this ADD fails.

@@ -24,6 +24,33 @@ describe("a large lab", () => {
   );
 
   kernelTest(
+    "of twelve hosts joined by Flannel is there in a minute, and everyone of 36 reaches everyone",
+    async () => {
+      const began = performance.now();
+      await using lab = await testLab(
+        heddle,
+        ...[
+          "--hosts",
+          "12",
+          "--containers",
+          "2",
+          "--provider",
+          "flannel",
+          "--ip",
+          "dual",
+          "--underlay",
+          "routed",
+        ],
+      );
+      const { failed, all } = await lab.ping();
+      expect(failed).toEqual([]);
+      expect(all).toHaveLength(2 * 36 * 36);
+      expect(performance.now() - began).toBeLessThan(60_000);
+    },
+    120_000,
+  );
+
+  kernelTest(
     "leaves nothing, whenever its making is killed",
     async () => {
       const below = diceOf(seed, "kills of labs");

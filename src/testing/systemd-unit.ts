@@ -2,11 +2,18 @@
 import { readFileSync } from "node:fs";
 import { inProject } from "../../scripts/paths.ts";
 
-/** Sections of a unit, each key with its values in order. */
-export function unit(name: string): ReadonlyMap<string, ReadonlyMap<string, readonly string[]>> {
+/** Sections, each key with its values in order. */
+type Unit = ReadonlyMap<string, ReadonlyMap<string, readonly string[]>>;
+
+/** A unit that ships. */
+export const unit = (name: string): Unit =>
+  unitOf(name, readFileSync(inProject("packaging/systemd", name), "utf8"));
+
+/** A unit's text; `name` is for what is said of it. */
+export function unitOf(name: string, text: string): Unit {
   const sections = new Map<string, Map<string, string[]>>();
   let section: Map<string, string[]> | undefined;
-  for (const line of readFileSync(inProject("packaging/systemd", name), "utf8").split("\n")) {
+  for (const line of text.split("\n")) {
     if (line === "" || line.startsWith("#")) continue;
     const head = /^\[(\w+)\]$/.exec(line)?.[1];
     if (head !== undefined) sections.set(head, (section = new Map()));

@@ -23,7 +23,8 @@ export interface AgentSettings {
   readonly api: { readonly socket: string; readonly group?: string };
   /** Health and metrics; absent: they are not served. */
   readonly http?: { readonly host: string; readonly port: number };
-  readonly log: { readonly format: LogFormat; readonly least: Level };
+  /** `changes`: a line for each change of the kernel, too. */
+  readonly log: { readonly format: LogFormat; readonly least: Level; readonly changes: boolean };
 }
 
 /** Where commands find the agent of this host. */

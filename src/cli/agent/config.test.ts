@@ -32,7 +32,7 @@ describe("the agent's configuration", () => {
     expect(flannel.masquerade).toBeUndefined();
     expect(api).toEqual({ socket: "/run/heddle-agent/agent.sock" });
     expect(http).toBeUndefined();
-    expect(log).toEqual({ format: "text", least: "info" });
+    expect(log).toEqual({ format: "text", least: "info", changes: false });
   });
 
   test("takes everything that flanneld has a flag for", () => {

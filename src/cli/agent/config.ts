@@ -84,6 +84,7 @@ const document = object({
   log: object({
     format: withDefault(oneOf("text", "json"), "text"),
     level: withDefault(oneOf("info", "warning", "error"), "info"),
+    changes: withDefault(flag, false),
   }),
 });
 
@@ -146,7 +147,11 @@ function settingsOf(doc: Document, store: unknown, read: ReadFile, host: string)
       ...(doc.api?.group === undefined ? {} : { group: doc.api.group }),
     },
     ...(doc.http === undefined ? {} : { http: { host: doc.http.address, port: doc.http.port } }),
-    log: { format: doc.log?.format ?? "text", least: doc.log?.level ?? "info" },
+    log: {
+      format: doc.log?.format ?? "text",
+      least: doc.log?.level ?? "info",
+      changes: doc.log?.changes ?? false,
+    },
   };
 }
 

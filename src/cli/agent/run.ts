@@ -9,7 +9,7 @@ import { hadBefore, openHost, subnetsOf } from "../../agent/ports.ts";
 import { processSamples } from "../../agent/process-samples.ts";
 import { openRegistry } from "../../agent/registry-of.ts";
 import type { AgentSettings } from "../../agent/settings.ts";
-import { runAgent, type Shell } from "../../agent/shell.ts";
+import { type Ports, runAgent, type Shell } from "../../agent/shell.ts";
 import { type About, nodesOf, routesOf, statusOf } from "../../agent/status.ts";
 import { tellingLevels } from "../../agent/tellings.ts";
 import { version } from "../../build-info.ts";
@@ -76,6 +76,7 @@ export async function runAgentProcess(settings: AgentSettings, notes: readonly s
   const shell = runAgent(
     {
       ...host.ports,
+      ...(settings.log.changes ? { reconcile: telling(host.ports.reconcile, log) } : {}),
       registry,
       events,
       counters,
@@ -107,6 +108,16 @@ export async function runAgentProcess(settings: AgentSettings, notes: readonly s
   shell.tell({ kind: "stop", why: signal });
   await shell.ended;
 }
+
+/** Says in the log what was changed. */
+const telling =
+  (reconcile: Ports["reconcile"], log: Log): Ports["reconcile"] =>
+  async (wanted, full) => {
+    const report = await reconcile(wanted, full);
+    for (const { action, object, key } of report.changes)
+      log.line({ level: "info", code: "kernel-change", text: `${action} ${object} ${key}` });
+    return report;
+  };
 
 /** Calls from time to time; the result ends it. */
 function every(ms: number, work: () => void): () => void {

@@ -19,6 +19,10 @@ describe("heddle flanneld", () => {
     expect(owner.name).toBe("flannel");
   });
 
+  test("tells each change of the kernel if more is to be logged", () => {
+    expect([settings([]), settings(["-v=1"])].map(({ log }) => log.changes)).toEqual([false, true]);
+  });
+
   test("is called as its node in Kubernetes", () => {
     expect(settings(["-kube-subnet-mgr"], { NODE_NAME: "worker1" }).node).toBe("worker1");
   });

@@ -16,7 +16,7 @@ export async function runFlanneld(args: readonly string[]): Promise<void> {
 
 /** The socket may be elsewhere: flanneld has none, so that it has no flag. */
 export function settingsOf(
-  { health, verbosity: _, ...flannel }: FlanneldOptions,
+  { health, verbosity, ...flannel }: FlanneldOptions,
   env: Readonly<Record<string, string | undefined>>,
 ): AgentSettings {
   const { store } = flannel;
@@ -27,6 +27,6 @@ export function settingsOf(
     flannel,
     api: { socket: env["HEDDLE_AGENT_SOCKET"] ?? DEFAULT_SOCKET },
     ...(health === undefined ? {} : { http: health }),
-    log: { format: "text", least: "info" },
+    log: { format: "text", least: "info", changes: verbosity >= 1 },
   };
 }

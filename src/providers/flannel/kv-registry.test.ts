@@ -380,6 +380,18 @@ describe("holding a lease", () => {
     expect((await s.kv.list(s.key(""))).entries).toEqual([]);
   });
 
+  test("is given back by a second try when the store was away at the first", async () => {
+    await using s = site();
+    const { registry, lease, told } = await held(s);
+    await told[Symbol.asyncDispose]();
+    s.stop();
+    const refused = await registry.release(lease).catch((e: unknown) => e);
+    expect(refused).toBeInstanceOf(NetError);
+    s.start();
+    await registry.release(lease);
+    expect((await s.kv.list(s.key(""))).entries).toEqual([]);
+  });
+
   test("ends when the registry is closed", async () => {
     await using s = site();
     const { registry, told } = await held(s);

@@ -101,9 +101,10 @@ class KvRegistry implements Registry {
     // A reservation is whoever made it's to take back.
     if (held === undefined || expires === undefined) return;
     held.isReleased = true;
-    this.held.delete(node.id);
     await this.kv.delete(held.key, { revision: held.revision });
     if (held.lease !== undefined) await this.kv.revoke(held.lease);
+    // Until then it has to be tried again.
+    this.held.delete(node.id);
   }
 
   close(): void {

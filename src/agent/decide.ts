@@ -203,8 +203,10 @@ export function settle(state: AgentState): Begun {
   );
 }
 
+/** A subnet that is being asked for may come yet, and has to be given back. */
 const hasLeft = (state: AgentState): boolean =>
   state.lease === undefined &&
+  !state.jobs.lease.running &&
   state.kernel.empty &&
   state.carriage !== undefined &&
   state.carried === state.carriage &&

@@ -214,6 +214,26 @@ describe("an agent that ends", () => {
     expect(a.wanted()).toEqual([]);
   });
 
+  test("by drain gives back the subnet that it was asking for, too", () => {
+    const a = agent();
+    a.tell({ kind: "time" });
+    a.tell({ kind: "config-read", text: CONFIG });
+    a.tell({ kind: "nodes", news: { kind: "all", nodes: [] } });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    expect(a.wanted()).toContain("acquire");
+    a.tell({ kind: "drain" });
+    a.tell({ kind: "protected", mended: [] });
+    a.tell({ kind: "done", job: "file" });
+    a.tell(reconciled());
+    a.tell({ kind: "done", job: "carrier" });
+    expect(a.state.mode).toBe("draining");
+    a.look();
+    a.tell({ kind: "acquired", lease: leaseOf("10.0.1.0/24") });
+    expect(a.wanted()).toContain("release");
+    a.tell({ kind: "done", job: "release" });
+    expect(a.state.mode).toBe("drained");
+  });
+
   test("by drain while the store is away waits for it, with the data plane in place", () => {
     const a = member();
     a.tell({ kind: "drain" });

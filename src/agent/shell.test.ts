@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setSystemTime, test } from "bun:test";
 import { nothing } from "../fabric/host-state.ts";
 import type { LeaseNews, NodeNews, Registry } from "../providers/flannel/registry.ts";
 import { CONFIG, hostAt, leaseOf, nodeOf, rules } from "../testing/agent-core.ts";
@@ -94,6 +94,21 @@ describe("runAgent", () => {
     expect(signals.every(({ aborted }) => aborted)).toBe(true);
     expect(calls).not.toContain("release");
     expect(calls).not.toContain("unpublish");
+  });
+
+  test("hears of a node at once though the clock of the host was put back", async () => {
+    const { shell, feeds, calls, until } = running();
+    await until("ready");
+    try {
+      setSystemTime(Date.now() - 3_600_000);
+      feeds.nodes?.({ kind: "put", node: nodeOf("10.0.2.0/24", "192.0.2.2") });
+      await until("node-joined");
+      while (!calls.includes("reconcile 1")) await Bun.sleep(1);
+    } finally {
+      setSystemTime();
+    }
+    shell.tell({ kind: "stop", why: "the test" });
+    await shell.ended;
   });
 
   test("takes a lost lease again", async () => {

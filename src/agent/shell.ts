@@ -40,9 +40,12 @@ export interface Shell {
 /** Failures are told in one line. */
 const reason = (e: unknown): string => (e instanceof Error ? e.message : String(e)).slice(0, 1_000);
 
+/** Milliseconds since the epoch by a clock that nobody sets: what is due must not wait until a clock that was put back has caught up. */
+const now = (): number => performance.timeOrigin + performance.now();
+
 /** Begins to run. `before`: the subnets that this host's containers were given last. */
 export function runAgent(ports: Ports, before?: Subnets): Shell {
-  let state = begin(Date.now(), before);
+  let state = begin(now(), before);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const end = Promise.withResolvers<void>();
   /** What happens while an event is being dealt with waits for its turn. */
@@ -61,7 +64,7 @@ export function runAgent(ports: Ports, before?: Subnets): Shell {
   };
   const hands = makeHands(ports, tell, end.resolve);
   const advance = (event: AgentEvent): void => {
-    const at = Date.now();
+    const at = now();
     if (event.kind === "failed") ports.counters.failed(event.job);
     const done = step(state, event, { at, chance: Math.random() }, ports.rules);
     state = done.state;

@@ -31,15 +31,19 @@ interface Around {
 
 /** Events of the kernel come in flocks: so long one waits for the others. */
 const GATHER_MS = 30;
+/** Longest rest between two looks at the host. */
+const HOST_PAUSE_MS = 5_000;
 
 const only = (state: AgentState, ...tellings: readonly Telling[]): Folded => ({ state, tellings });
 
 const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around: Around) => Folded } = {
   time: (state) => only(state),
   "config-read": readConfig,
-  "host-read": (state, { host }, { now, rules }) => {
+  "host-read": (state, { host, tookMs = 0 }, { now, rules }) => {
     const before = state.host;
-    const next = succeeded(state, "host", now, rules.periods.host);
+    // On a router something changes all the time, and each look at its many routes takes long.
+    const notBefore = now.at + Math.min(HOST_PAUSE_MS, tookMs * 10);
+    const next = withJob(succeeded(state, "host", now, rules.periods.host), "host", { notBefore });
     if (before?.key === host.key) return only(next);
     const changed = viewChanged({ ...next, host }, now);
     if (before === undefined || showPublics(before.publics) === showPublics(host.publics))

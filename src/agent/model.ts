@@ -171,7 +171,8 @@ export interface Problem {
 export type AgentEvent =
   | { readonly kind: "time" }
   | { readonly kind: "config-read"; readonly text: string }
-  | { readonly kind: "host-read"; readonly host: Host }
+  /** `tookMs`: how long the look took; none that counts unless told. */
+  | { readonly kind: "host-read"; readonly host: Host; readonly tookMs?: number }
   | { readonly kind: "nodes"; readonly news: NodeNews }
   | { readonly kind: "acquired"; readonly lease: Lease }
   | { readonly kind: "lease"; readonly news: LeaseNews }

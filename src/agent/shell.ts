@@ -95,7 +95,11 @@ function makeHands(
     "read-config": () =>
       once("config", async () => ({ kind: "config-read", text: await registry.networkConfig() })),
     "look-at-host": ({ whole }) =>
-      once("host", async () => ({ kind: "host-read", host: await ports.lookAtHost(whole) })),
+      once("host", async () => {
+        const from = performance.now();
+        const host = await ports.lookAtHost(whole);
+        return { kind: "host-read", host, tookMs: performance.now() - from };
+      }),
     "watch-nodes": () => {
       watching.abort();
       watching = new AbortController();

@@ -72,6 +72,19 @@ describe("an agent that starts", () => {
 });
 
 describe("a member", () => {
+  test("looks at a host that changes all the time for a tenth of the time", () => {
+    const a = member();
+    a.tell({ kind: "kernel-changed", what: "host" });
+    a.pass(30);
+    expect(a.wanted()).toEqual(["look-at-host"]);
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1"), tookMs: 200 });
+    a.tell({ kind: "kernel-changed", what: "host" });
+    a.pass(1_999);
+    expect(a.wanted()).not.toContain("look-at-host");
+    a.pass(1);
+    expect(a.wanted()).toContain("look-at-host");
+  });
+
   test("keeps everything while the store is away, and is ready", () => {
     const a = member("10.0.1.0/24", [nodeOf("10.0.2.0/24", "192.0.2.2")]);
     a.tell({ kind: "lease", news: { kind: "failing", why: "timeout", retryInSeconds: 60 } });

@@ -40,7 +40,8 @@ export const routeAttrs = attrs("RTA", {
   via: [18, bytes],
 });
 
-/** Where `table` stands in `rtmsg`. */
+/** Where `dstBits` and `table` stand in `rtmsg`. */
+const DST_BITS_AT = 1;
 export const TABLE_AT = 4;
 
 export const RT_TABLE_MAIN = 254;
@@ -242,6 +243,13 @@ export const listRoutes = (socket: NetlinkSocket, family: Family): Route[] =>
   routeDump(socket, family)
     .flatMap(decodeRoutes)
     .filter((r) => r.type === RTN_UNICAST);
+
+/** Unicast routes to everywhere, of the main table. The others are not looked at: a router has a million of them. */
+export const listDefaultRoutes = (socket: NetlinkSocket, family: Family): Route[] =>
+  routeDump(socket, family, RT_TABLE_MAIN)
+    .filter(({ body }) => body[DST_BITS_AT] === 0)
+    .flatMap(decodeRoutes)
+    .filter((r) => r.type === RTN_UNICAST && r.table === RT_TABLE_MAIN);
 
 /** The route that a packet to `to` takes from here, or undefined if there is none. */
 export function lookUpRoute(socket: NetlinkSocket, to: Ip): Route | undefined {

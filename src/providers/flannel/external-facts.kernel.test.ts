@@ -52,6 +52,16 @@ kernel("the external interface of a host", () => {
     expect(() => chosen(netns, [])).toThrow("there is no default route of IPv4");
   });
 
+  test("is read with default routes of the main table alone, since a router has many others", async () => {
+    await using netns = await hostWithLinks();
+    await netns.exec(["ip", "route", "add", "default", "via", "10.0.0.1", "table", "7"]);
+    await netns.exec(["ip", "route", "add", "unreachable", "default", "metric", "900"]);
+    using handle = openNetns(netns.path);
+    using socket = inNetns(handle, () => openNetlink("route"));
+    const { routes } = readHostNetwork(socket, { names: [], patterns: [], publics: {} });
+    expect(routes.map(({ gateway }) => gateway?.text)).toEqual(["192.0.2.1", "2001:db8::1"]);
+  });
+
   test("reaches neighbours directly, and others by a gateway or not at all", async () => {
     await using netns = await hostWithLinks();
     using handle = openNetns(netns.path);

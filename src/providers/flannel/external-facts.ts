@@ -2,7 +2,7 @@ import type { Ip } from "../../net/ip.ts";
 import type { NetlinkSocket } from "../../netlink/socket.ts";
 import { listAddresses } from "../../rtnl/address.ts";
 import { type Link, listLinks } from "../../rtnl/link.ts";
-import { listRoutes, lookUpRoute } from "../../rtnl/route.ts";
+import { listDefaultRoutes, lookUpRoute } from "../../rtnl/route.ts";
 import type { HostNetwork } from "./external-interface.ts";
 import type { ExternalWish } from "./options.ts";
 
@@ -14,7 +14,7 @@ export const readHostNetwork = (socket: NetlinkSocket, { canReach }: ExternalWis
   return {
     links: listLinks(socket),
     addresses: listAddresses(socket),
-    routes: ([4, 6] as const).flatMap((family) => listRoutes(socket, family)),
+    routes: ([4, 6] as const).flatMap((family) => listDefaultRoutes(socket, family)),
     ...(reach ? { reach } : {}),
   };
 };

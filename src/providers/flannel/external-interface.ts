@@ -30,7 +30,7 @@ export interface External {
 export interface HostNetwork {
   readonly links: readonly Link[];
   readonly addresses: readonly Address[];
-  /** Of both families, of all tables. */
+  /** Of both families; only default routes of the main table count. */
   readonly routes: readonly Route[];
   /** The route to `canReach` of the wish. */
   readonly reach?: Route;

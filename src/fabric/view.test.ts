@@ -88,6 +88,18 @@ describe("what each node says by itself", () => {
 });
 
 describe("subnets that overlap", () => {
+  test("of all nodes with the whole network leave out that one alone", () => {
+    const [wide, n, o] = [node("0", "10.0.0.0/8"), node("n", "10.0.2.0/24"), node("o", "10.0.3.0/24")];
+    const seen = (nodes: readonly FabricNode[]): readonly string[] => {
+      const { peers, troubles } = look(nodes);
+      return [...peers, ...troubles];
+    };
+    const wrong = "0: subnet-overlap: its subnet 10.0.0.0/8 overlaps with";
+    expect(seen([wide, n, o])).toEqual(["n 10.0.2.0/24", "o 10.0.3.0/24", `${wrong} 10.0.3.0/24 of o`]);
+    expect(seen([wide, n])).toEqual(["n 10.0.2.0/24", `${wrong} 10.0.2.0/24 of n`]);
+    expect(seen([wide])).toEqual([`${wrong} 10.0.1.0/24 of m`]);
+  });
+
   const node = (id: string, v4: string, v6?: string): FabricNode =>
     fabricNode(id, { v4, ...(v6 === undefined ? {} : { v6 }) });
   const shuffles = <T>([a, b, c]: readonly [T, T, T]): T[][] => [
@@ -102,8 +114,8 @@ describe("subnets that overlap", () => {
   test("stay with the node whose id comes first, in whatever order they were heard of", () => {
     const nodes = [node("a", "10.0.2.0/24"), node("b", "10.0.2.0/25"), node("c", "10.0.2.128/25")] as const;
     for (const order of shuffles(nodes)) {
-      const { peers, troubles } = look(order);
-      expect(peers).toEqual(["a 10.0.2.0/24"]);
+      const { peers, troubles } = look([...order, node("d", "10.0.4.0/24")]);
+      expect(peers).toEqual(["a 10.0.2.0/24", "d 10.0.4.0/24"]);
       expect(troubles.toSorted()).toEqual([
         "b: subnet-overlap: its subnet 10.0.2.0/25 overlaps with 10.0.2.0/24 of a",
         "c: subnet-overlap: its subnet 10.0.2.128/25 overlaps with 10.0.2.0/24 of a",

@@ -34,8 +34,9 @@ export interface Checked {
 }
 
 /**
- * Of nodes that contradict one another, the one whose `id` comes first stays: so every host that sees the same nodes
- * decides the same, in whatever order it heard of them. A peer that contradicts this host is left out here in
+ * Of nodes that contradict one another, the one whose `id` comes first stays; but of overlapping subnets first one of the
+ * length that most have, so that a single node with a wide one does not take everybody's place. So every host that sees the
+ * same nodes decides the same, in whatever order it heard of them. A peer that contradicts this host is left out here in
  * any case; if others prefer it, there is a trouble about this host too.
  */
 export function viewOf(cluster: Cluster): Checked {
@@ -228,7 +229,7 @@ function withoutTwins(
     (v4 && v4.text === other.v4?.text ? v4.text : v6?.text) ?? "";
   const why = (node: FabricNode, other: FabricNode): string =>
     `its public address ${show(node.publics, other.publics)} is also that of ${other.id}`;
-  return resolved(self, nodes, claim, (node, other) => {
+  return resolved(self, nodes, byId, claim, (node, other) => {
     troubles.push({ code: "public-address-twice", node: node.id, why: why(node, other) });
     return undefined;
   });
@@ -243,13 +244,17 @@ function withoutOverlaps(
   let left = nodes;
   for (const family of families) {
     const key = keyOf(family);
-    const lengths = new Set<number>();
-    for (const { subnets } of [self, ...left]) if (subnets[key]) lengths.add(subnets[key].bits);
-    if (lengths.size === 0) continue;
-    const index = overlapIndex([...lengths]);
+    const lengths = new Map<number, number>();
+    for (const { subnets } of [self, ...left])
+      if (subnets[key]) lengths.set(subnets[key].bits, (lengths.get(subnets[key].bits) ?? 0) + 1);
+    const [usual] = [...lengths].toSorted(([a, times], [b, others]) => others - times || b - a);
+    if (usual === undefined) continue;
+    const index = overlapIndex([...lengths.keys()]);
+    const rank = ({ subnets }: FabricNode): number => Number(subnets[key]?.bits !== usual[0]);
     left = resolved(
       self,
       left,
+      (a, b) => rank(a) - rank(b) || byId(a, b),
       (holders, node) => index(holders, node, node.subnets[key]),
       (node, other) => {
         const [mine, theirs] = [node.subnets[key]?.text ?? "", other.subnets[key]?.text ?? ""];
@@ -293,18 +298,19 @@ function overlapIndex(lengths: readonly number[]) {
 }
 
 /**
- * The nodes of which none contradicts another or this host. `claim` returns with whom a node contradicts, or undefined and
+ * The nodes of which none contradicts another or this host; who is first in the `order` stays. `claim` returns with whom a node contradicts, or undefined and
  * keeps it in mind; `lose` tells, and returns what is left of the node.
  */
 function resolved(
   self: FabricNode,
   nodes: readonly FabricNode[],
+  order: (a: FabricNode, b: FabricNode) => number,
   claim: (holders: Holders, node: FabricNode) => FabricNode | undefined,
   lose: (node: FabricNode, to: FabricNode) => FabricNode | undefined,
 ): readonly FabricNode[] {
   const holders: Holders = new Map();
   const fate = new Map<FabricNode, FabricNode | undefined>();
-  for (const node of [self, ...nodes].toSorted(byId)) {
+  for (const node of [self, ...nodes].toSorted(order)) {
     const other = claim(holders, node);
     if (other !== undefined) fate.set(node, lose(node, other));
   }

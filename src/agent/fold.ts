@@ -31,8 +31,8 @@ interface Around {
 
 /** Events of the kernel come in flocks: so long one waits for the others. */
 const GATHER_MS = 30;
-/** Longest rest between two looks at the host. */
-const HOST_PAUSE_MS = 5_000;
+/** Longest rest between two looks at the host, or at its firewall. */
+const LOOK_PAUSE_MS = 5_000;
 
 const only = (state: AgentState, ...tellings: readonly Telling[]): Folded => ({ state, tellings });
 
@@ -42,7 +42,7 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
   "host-read": (state, { host, tookMs = 0 }, { now, rules }) => {
     const before = state.host;
     // On a router something changes all the time, and each look at its many routes takes long.
-    const notBefore = now.at + Math.min(HOST_PAUSE_MS, tookMs * 10);
+    const notBefore = now.at + Math.min(LOOK_PAUSE_MS, tookMs * 10);
     const next = withJob(succeeded(state, "host", now, rules.periods.host), "host", { notBefore });
     if (before?.key === host.key) return only(next);
     const changed = viewChanged({ ...next, host }, now);
@@ -348,9 +348,16 @@ function foldDone(state: AgentState, { job }: Of<"done">, { now, rules }: Around
   return only(known, telling("file-written", `new containers get addresses of ${subnets}`));
 }
 
-function foldProtected(state: AgentState, { mended }: Of<"protected">, { now, rules }: Around): Folded {
+function foldProtected(
+  state: AgentState,
+  { mended, tookMs = 0 }: Of<"protected">,
+  { now, rules }: Around,
+): Folded {
   const { firewall: done, ...doing } = state.doing;
-  const next = { ...succeeded(state, "firewall", now, rules.periods.firewall), doing };
+  // Others may change their own rules all the time, and with many of them each look takes long, and nothing goes on meanwhile.
+  const notBefore = now.at + Math.min(LOOK_PAUSE_MS, tookMs * 4);
+  const right = withJob(succeeded(state, "firewall", now, rules.periods.firewall), "firewall", { notBefore });
+  const next = { ...right, doing };
   const known = done === undefined ? next : { ...next, protected: done };
   if (state.complaints.firewall !== undefined)
     return only(known, telling("firewall-right", "the firewall has its rules"));

@@ -171,7 +171,7 @@ export interface Problem {
 export type AgentEvent =
   | { readonly kind: "time" }
   | { readonly kind: "config-read"; readonly text: string }
-  /** `tookMs`: how long the look took; none that counts unless told. */
+  /** `tookMs`, here and below: how long the look took; none that counts unless told. */
   | { readonly kind: "host-read"; readonly host: Host; readonly tookMs?: number }
   | { readonly kind: "nodes"; readonly news: NodeNews }
   | { readonly kind: "acquired"; readonly lease: Lease }
@@ -186,7 +186,7 @@ export type AgentEvent =
   | { readonly kind: "reconciled"; readonly report: Report; readonly tookMs: number }
   | { readonly kind: "done"; readonly job: "file" | "release" | "carrier" }
   /** The firewall is as it should be; what had to be changed for it, for people. */
-  | { readonly kind: "protected"; readonly mended: readonly string[] }
+  | { readonly kind: "protected"; readonly mended: readonly string[]; readonly tookMs?: number }
   | { readonly kind: "failed"; readonly job: JobName; readonly why: string }
   | { readonly kind: "drain" }
   | { readonly kind: "stop"; readonly why: string };

@@ -136,7 +136,11 @@ function makeHands(
     publish: ({ offer }) =>
       once("file", async () => (await ports.publish(offer), { kind: "done", job: "file" })),
     protect: ({ offer }) =>
-      once("firewall", async () => ({ kind: "protected", mended: await ports.protect(offer) })),
+      once("firewall", async () => {
+        const from = performance.now();
+        const mended = await ports.protect(offer);
+        return { kind: "protected", mended, tookMs: performance.now() - from };
+      }),
     tell: ({ telling }) => void events.add(telling, Date.now()),
     ready: ({ ready }) => ports.onReady(ready),
     end: () => {

@@ -72,6 +72,19 @@ describe("an agent that starts", () => {
 });
 
 describe("a member", () => {
+  test("looks at a firewall that others change all the time for a fifth of the time", () => {
+    const a = member();
+    a.tell({ kind: "kernel-changed", what: "rules" });
+    a.pass(30);
+    expect(a.wanted()).toEqual(["protect"]);
+    a.tell({ kind: "protected", mended: [], tookMs: 500 });
+    a.tell({ kind: "kernel-changed", what: "rules" });
+    a.pass(1_999);
+    expect(a.wanted()).not.toContain("protect");
+    a.pass(1);
+    expect(a.wanted()).toContain("protect");
+  });
+
   test("looks at a host that changes all the time for a tenth of the time", () => {
     const a = member();
     a.tell({ kind: "kernel-changed", what: "host" });

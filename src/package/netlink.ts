@@ -39,6 +39,7 @@ export {
   listNeighbours,
   type Neighbour,
   type NeighbourState,
+  type NewNeighbour,
   removeNeighbour,
   setNeighbour,
 } from "../rtnl/neighbour.ts";

@@ -254,6 +254,7 @@ test("heddle lab refuses what it cannot make", async () => {
   expect(await refused("up", "--mtu", "68")).toContain("1280 to 9000");
   expect(await refused("up", "--name", "../x")).toContain("is no name");
   expect(await refused("up", "--underlay", "round")).toContain("flat, routed");
+  expect(await refused("up", "--backend", "vxlan")).toContain("add --provider flannel");
   expect(await refused("status", "--name", "none-such")).toContain('there is no lab "none-such"');
   expect(await refused("down", "--name", "none-such")).toContain('there is no lab "none-such"');
 });

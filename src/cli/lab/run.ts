@@ -55,6 +55,11 @@ export async function up({
   backend,
   ...rest
 }: UpOptions): Promise<void> {
+  const { defaultBackend } = providerOf(rest);
+  if (backend !== undefined && defaultBackend === "")
+    throw new NetError("usage/invalid", {
+      why: `--backend: --provider ${rest.provider} has none; add --provider flannel`,
+    });
   requireRoot();
   const spec = {
     ...rest,
@@ -63,7 +68,7 @@ export async function up({
     subnets: rest.underlay === "flat" ? 1 : Math.min(subnets, hosts),
     mtuBytes: mtu,
     offload: offload === "on",
-    backend: backend ?? providerOf(rest).defaultBackend,
+    backend: backend ?? defaultBackend,
   };
   const signal = stopped();
   const told = progress(`lab ${name}:`);

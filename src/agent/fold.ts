@@ -219,16 +219,26 @@ function foldAcquired(state: AgentState, lease: Lease, now: Now): Folded {
     const until = lease.expires === undefined ? "" : `, until ${new Date(lease.expires).toISOString()}`;
     const text = `${showSubnets(subnets)} is this host's${until}`;
     const tellings = [telling("lease-acquired", again ? `${text}; announced anew` : text)];
-    if (before !== undefined && !sameSubnets(before, subnets))
-      tellings.push(
-        telling(
-          "subnet-changed",
-          `the subnet was ${showSubnets(before)} and is ${showSubnets(subnets)}: containers that run keep their ` +
-            "addresses, which other hosts no longer reach; new ones come from the new subnet",
-        ),
-      );
-    return { state: viewChanged(next, now), tellings };
+    if (before === undefined || sameSubnets(before, subnets))
+      return { state: viewChanged(next, now), tellings };
+    tellings.push(
+      telling(
+        "subnet-changed",
+        `the subnet was ${showSubnets(before)} and is ${showSubnets(subnets)}: containers that run keep their ` +
+          "addresses, which other hosts no longer reach; new ones come from the new subnet",
+      ),
+    );
+    return { state: viewChanged(unseen(next, now), now), tellings };
   });
+}
+
+/**
+ * The host is to be looked at before anything else is made of it: a bridge may have come up since the last look with
+ * the subnet that another host has now, and no route may lead its containers away.
+ */
+function unseen(state: AgentState, now: Now): AgentState {
+  const { host: _, ...rest } = state;
+  return withJob(rest, "host", { due: now.at, notBefore: 0 });
 }
 
 function foldLease(state: AgentState, news: LeaseNews, now: Now): Folded {

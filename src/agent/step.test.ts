@@ -136,10 +136,11 @@ describe("a member", () => {
     const a = member("10.0.1.0/24", [nodeOf("10.0.2.0/24", "192.0.2.2")]);
     a.tell({ kind: "lease", news: { kind: "lost", why: "192.0.2.2 has it" } });
     a.look();
+    a.tell({ kind: "acquired", lease: leaseOf("10.0.5.0/24") });
+    // Its first container may have come since the last look.
+    expect(a.wanted()).toEqual(["lease-acquired", "subnet-changed", "look-at-host", "hold"]);
     const host = hostAt("192.0.2.1", [["cni0", "10.0.1.1/24"]]);
     a.tell({ kind: "host-read", host });
-    a.tell({ kind: "acquired", lease: leaseOf("10.0.5.0/24") });
-    expect(a.told()).toEqual(["lease-acquired", "subnet-changed"]);
     a.tell(reconciled());
     a.tell({ kind: "nodes", news: { kind: "put", node: nodeOf("10.0.1.0/24", "192.0.2.2") } });
     a.pass(600);
@@ -215,6 +216,7 @@ describe("a member", () => {
     a.pass(2_000);
     a.look();
     a.tell({ kind: "acquired", lease: leaseOf("10.9.1.0/24") });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
     a.pass(10);
     expect(a.find("reconcile")).toBeDefined();
     expect(a.find("protect")?.offer?.network.whole.v4?.text).toBe("10.9.0.0/16");

@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { isNetError } from "../errors.ts";
+import { backendTypes } from "../providers/flannel/provider.ts";
 import type { LabSpec } from "./model.ts";
 import { providerOf, type Setup } from "./provider.ts";
 import { planUnderlay } from "./underlay.ts";
@@ -68,5 +70,27 @@ describe("with Flannel", () => {
     expect(router?.programs[0]?.argv).toContain(
       "--listen-client-urls=http://192.168.1.1:2379,http://[fd00:0:0:1::1]:2379,http://127.0.0.1:2379",
     );
+  });
+
+  test("a backend is read as the agent would, before there is a host", async () => {
+    const why = async (backend: string, ip: LabSpec["ip"] = "dual") => {
+      const own = { ...spec, provider: "flannel", backend, ip } as const;
+      const refused = await providerOf(own)
+        .check?.(own)
+        .catch((e: unknown) => e);
+      if (refused === undefined) return "";
+      if (!isNetError(refused, "usage/invalid")) throw refused;
+      return refused.detail.why;
+    };
+    for (const type of backendTypes) expect(await why(type, "4")).toBe("");
+    expect(await why('{"Type":"vxlan","DirectRouting":true}')).toBe("");
+    expect(await why("nope")).toBe(
+      `--backend: Backend.Type: "nope" is none of this agent's: ${backendTypes.join(", ")}`,
+    );
+    expect(await why("{bad")).toStartWith("--backend: ");
+    expect(await why("[]")).toBe("--backend: must be a name or an object");
+    expect(await why("{}")).toContain('Backend.Type: is missing: name the backend, as "vxlan"');
+    expect(await why('{"Type":"vxlan","VNI":-1}')).toContain("Backend.VNI");
+    expect(await why("ipip")).toContain("ipip carries no IPv6");
   });
 });

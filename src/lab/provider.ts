@@ -12,6 +12,8 @@ export interface Provider {
   readonly joinsHosts: boolean;
   /** What `--backend` is unless told; empty: there is none to choose. */
   readonly defaultBackend: string;
+  /** Whether it can make such a network at all; absent: always. @throws usage/invalid, naming the option */
+  check?(spec: LabSpec): Promise<void>;
   /** What a host gets. Pure. */
   setup(input: HostInput): Setup;
   /** What the router gets, before all hosts; absent: nothing. Pure. */

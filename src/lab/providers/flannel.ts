@@ -3,11 +3,12 @@
  * directory that hosts share, or etcd in the router.
  */
 import { decodeAs, integer, isObject, type JsonObject, object, parseJson, required } from "../../cni/json.ts";
-import { NetError } from "../../errors.ts";
+import { isNetError, NetError } from "../../errors.ts";
 import type { Kv } from "../../fabric/store/kv.ts";
 import type { Ip } from "../../net/ip.ts";
 import type { LabSpec } from "../model.ts";
 import type { HostInput, LabInput, Provider, Setup } from "../provider.ts";
+import { familiesOf } from "../underlay.ts";
 
 const CONFIG_KEY = "/coreos.com/network/config";
 const SUBNET_FILE = "/run/flannel/subnet.env";
@@ -21,21 +22,33 @@ const directoryOf = (shared: string): string => `${shared}/store`;
 
 /** `vxlan`, or the whole of `Backend` as JSON: `{"Type":"vxlan","DirectRouting":true}`. */
 function backendOf({ backend }: LabSpec): JsonObject {
-  if (!backend.startsWith("{")) return { Type: backend };
-  const value = parseJson(backend, "--backend");
-  if (!isObject(value))
-    throw new NetError("usage/invalid", { why: "--backend: must be a name or an object" });
-  return value;
+  if (!/^[{["]/.test(backend)) return { Type: backend };
+  try {
+    const value = parseJson(backend, "--backend");
+    if (isObject(value)) return value;
+  } catch (cause) {
+    if (!isNetError(cause, "decode/malformed")) throw cause;
+    throw new NetError("usage/invalid", { why: `--backend: ${cause.detail.why}` }, { cause });
+  }
+  throw new NetError("usage/invalid", { why: "--backend: must be a name or an object" });
 }
 
 /** The network's configuration, as flanneld reads it from its store. */
-const networkConfig = ({ spec, underlay }: LabInput): JsonObject => ({
-  ...(underlay.families.includes(4) ? { Network: "10.244.0.0/16", SubnetLen: 24 } : { EnableIPv4: false }),
-  ...(underlay.families.includes(6)
-    ? { EnableIPv6: true, IPv6Network: "fd00:244::/48", IPv6SubnetLen: 64 }
-    : {}),
-  Backend: backendOf(spec),
-});
+function networkConfig(spec: LabSpec): string {
+  const families = familiesOf(spec);
+  return JSON.stringify({
+    ...(families.includes(4) ? { Network: "10.244.0.0/16", SubnetLen: 24 } : { EnableIPv4: false }),
+    ...(families.includes(6) ? { EnableIPv6: true, IPv6Network: "fd00:244::/48", IPv6SubnetLen: 64 } : {}),
+    Backend: backendOf(spec),
+  });
+}
+
+/** By the agent's own reading, before there are hosts in which all of them would fail. */
+async function check(spec: LabSpec): Promise<void> {
+  const { readNetwork } = await import("../../providers/flannel/provider.ts");
+  const read = readNetwork(networkConfig(spec), { blackholeRoute: false });
+  if (!read.ok) throw new NetError("usage/invalid", { why: `--backend: ${read.why}` });
+}
 
 const agentConfig = ({ spec, host, shared }: HostInput): JsonObject => ({
   node: host.name,
@@ -98,7 +111,7 @@ async function prepare(input: LabInput): Promise<void> {
   const kv = await openStore(input);
   for (const deadline = performance.now() + STORE_LIMIT_MS; ; await Bun.sleep(STEP_MS)) {
     try {
-      await kv.put(CONFIG_KEY, JSON.stringify(networkConfig(input)));
+      await kv.put(CONFIG_KEY, networkConfig(input.spec));
       return;
     } catch (e) {
       if (!(e instanceof NetError && e.is("store/unavailable")) || performance.now() > deadline) throw e;
@@ -115,4 +128,4 @@ async function openStore({ spec, shared }: LabInput): Promise<Kv> {
   return openEtcd({ endpoints: [LOCAL] });
 }
 
-export const flannel: Provider = { joinsHosts: true, defaultBackend: "vxlan", setup, router, prepare };
+export const flannel: Provider = { joinsHosts: true, defaultBackend: "vxlan", check, setup, router, prepare };

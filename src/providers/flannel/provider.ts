@@ -56,7 +56,8 @@ export function readNetwork(text: string, { blackholeRoute }: FlannelChoices): P
   try {
     const { v4, v6, backend, nftables } = parseNetworkConfig(text);
     const done = doneBy(backend);
-    if (done === undefined) return bad(`Backend.Type: "${backend.type}" is not a backend of this agent`);
+    if (done === undefined)
+      return bad(`Backend.Type: "${backend.type}" is none of this agent's: ${backendTypes.join(", ")}`);
     const { transport, carriage } = done;
     const missing = ([4, 6] as const).find(
       (family) => (family === 4 ? v4 : v6) !== undefined && !transport.families.includes(family),
@@ -77,6 +78,9 @@ export function readNetwork(text: string, { blackholeRoute }: FlannelChoices): P
 }
 
 const udpOptions = object({ Port: withDefault(integer({ min: 0, max: 65_535 }), 0) });
+
+/** Every `Backend.Type` that there is a transport for. */
+export const backendTypes = ["alloc", "host-gw", "ipip", "udp", "vxlan"] as const;
 
 /** The transport of a backend, and what a process is to do for it; undefined for one that there is not. */
 function doneBy(backend: BackendConfig): Pick<FlannelNetwork, "transport" | "carriage"> | undefined {

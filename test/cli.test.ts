@@ -88,6 +88,14 @@ describe("heddle", () => {
     expect(stderr).toContain("install");
   });
 
+  test("help of what is no command is refused, and not that of the command above", async () => {
+    for (const words of ["demo", "lab nope", "cni nope"].map((line) => line.split(" "))) {
+      const { code, stdout, stderr } = await cli([...words, "--help"]);
+      expect({ code, stdout }).toEqual({ code: words[0] === "cni" ? 1 : 2, stdout: "" });
+      expect(stderr).toContain(`unknown command '${words.at(-1) ?? ""}'`);
+    }
+  });
+
   test("an unknown option is a usage error with code 2", async () => {
     const { code, stderr } = await cli(["plugins", "--wrong"]);
     expect(code).toBe(2);

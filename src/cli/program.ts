@@ -42,7 +42,8 @@ export function makeProgram(name: ProgramName): Command {
       // Reported with every other error, in one form.
       outputError: () => undefined,
     })
-    .configureHelp({ showGlobalOptions: true })
+    // Wrapped also where a long command leaves little room.
+    .configureHelp({ showGlobalOptions: true, minWidthToWrap: 20 })
     .helpCommand("help [command]", "Show help for a command")
     .helpOption("-h, --help", "Show this help")
     .version(versionLine(), "-V, --version", "Show the version")
@@ -84,7 +85,7 @@ export async function runCommandLine(name: ProgramName, args: readonly string[])
   const program = makeProgram(name);
   try {
     if (args.length === 0) program.outputHelp();
-    else await program.parseAsync(helpLast(program, withTwoDashes(args)), { from: "user" });
+    else await program.parseAsync(asMeant(program, withTwoDashes(args)), { from: "user" });
     // A command that did several things and failed at one has said so and set the code.
     return typeof process.exitCode === "number" ? process.exitCode : 0;
   } catch (e) {
@@ -117,6 +118,25 @@ function helpLast(program: Command, args: readonly string[]): readonly string[] 
   if (help !== "help" || !program.commands.some((c) => c.name() === word)) return args;
   return [...args.slice(1, 2), ...rest, "--help"];
 }
+
+/**
+ * Help is shown of what there is: the parser would show that of the command above, and succeed. Without the flag it says that
+ * there is no such command.
+ */
+function helpOfSomething(program: Command, args: readonly string[]): readonly string[] {
+  let command = program;
+  for (const word of args) {
+    const next = command.commands.find((c) => c.name() === word);
+    const isWrong = next === undefined && command.commands.length > 0 && !/^-|^help$/.test(word);
+    if (isWrong) return args.filter((arg) => arg !== "--help" && arg !== "-h");
+    if (next === undefined) return args;
+    command = next;
+  }
+  return args;
+}
+
+const asMeant = (program: Command, args: readonly string[]): readonly string[] =>
+  helpOfSomething(program, helpLast(program, args));
 
 /** The parser's own errors, in our words' form: one line, without its prefix. */
 function understood(e: unknown): unknown {

@@ -6,6 +6,7 @@ import { placesFor } from "../../src/cli/install-places.ts";
 import { makeProgram } from "../../src/cli/program.ts";
 import { inProject } from "../paths.ts";
 import { manualPage } from "./man.ts";
+import { documentFiles } from "./pages.ts";
 import type { TarEntry } from "./tar.ts";
 
 const BIN = "opt/cni/bin";
@@ -55,12 +56,11 @@ function forOthers(): readonly TarEntry[] {
 }
 
 function documents(version: string): readonly TarEntry[] {
-  const pages = readdirSync(inProject("docs")).filter((name) => name.endsWith(".md"));
   return [
     zipped("usr/share/man/man1/heddle.1.gz", manualPage(version)),
     text("usr/share/doc/heddle/copyright", "LICENSE"),
     zipped("usr/share/doc/heddle/changelog.gz", readFileSync(inProject("CHANGELOG.md"), "utf8")),
-    ...pages.toSorted().map((name) => text(`usr/share/doc/heddle/${name}`, `docs/${name}`)),
+    ...documentFiles("usr/share/doc/heddle"),
   ];
 }
 

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { parseIp } from "../net/ip.ts";
 import { readGolden } from "../testing/golden.ts";
 import { chainOf, constructs, constructSets } from "../testing/nft-constructs.ts";
 import {
@@ -20,6 +19,7 @@ import { registerNumber, registerWord } from "./registers.ts";
 import { rule, type Statement } from "./statement.ts";
 import { decodeComment, decodeUdata, encodeComment, encodeUdata } from "./udata.ts";
 import { cidr as prefix } from "../testing/address.ts";
+import { ip } from "../testing/address.ts";
 
 const attributes = (b: Uint8Array): Uint8Array => b.subarray(nfgenmsg.size);
 const captures = (file: string) => readGolden(new URL(`golden/${file}`, import.meta.url));
@@ -95,12 +95,6 @@ describe("an object as the kernel shows it", () => {
     );
   });
 });
-
-function ip(s: string) {
-  const parsed = parseIp(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-}
 
 describe("an expression", () => {
   const plain: Expr[] = [

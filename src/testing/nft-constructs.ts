@@ -2,10 +2,10 @@
  * Every kind of rule that the compiler of `nft/statement.ts` can make, beside the text that a person types for it. Used
  * against the captures of `nft/golden` and against the kernel.
  */
-import { parsePrefix } from "../net/ip.ts";
 import type { NftFamily } from "../nft/attrs.ts";
 import type { SetSpec } from "../nft/model.ts";
 import type { Statement } from "../nft/statement.ts";
+import { cidr } from "./address.ts";
 
 export interface Construct {
   readonly family: NftFamily;
@@ -13,11 +13,6 @@ export interface Construct {
   readonly statements: readonly Statement[];
 }
 
-const p = (s: string) => {
-  const parsed = parsePrefix(s);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
 const drop: Statement = { verdict: "drop" };
 const port = ["meta l4proto", "th dport"] as const;
 
@@ -68,30 +63,30 @@ export const constructs: readonly Construct[] = [
   inet("goto other", { verdict: { goto: "other" } }),
   inet("counter packets 0 bytes 0", { do: "counter" }),
   inet("masquerade", { do: "masquerade" }),
-  inet("ip saddr 10.0.0.1 drop", { prefix: "ip saddr", op: "==", in: p("10.0.0.1/32") }, drop),
-  inet("ip daddr != 10.244.10.0/24 drop", { prefix: "ip daddr", op: "!=", in: p("10.244.10.0/24") }, drop),
-  inet("ip daddr 224.0.0.0/4 drop", { prefix: "ip daddr", op: "==", in: p("224.0.0.0/4") }, drop),
-  inet("ip saddr 10.1.2.0/25 drop", { prefix: "ip saddr", op: "==", in: p("10.1.2.3/25") }, drop),
-  inet("ip6 saddr fd00::1 drop", { prefix: "ip6 saddr", op: "==", in: p("fd00::1/128") }, drop),
-  inet("ip6 daddr ff00::/8 drop", { prefix: "ip6 daddr", op: "==", in: p("ff00::/8") }, drop),
-  inet("ip6 daddr != fd00:10::/61 drop", { prefix: "ip6 daddr", op: "!=", in: p("fd00:10::1/61") }, drop),
+  inet("ip saddr 10.0.0.1 drop", { prefix: "ip saddr", op: "==", in: cidr("10.0.0.1/32") }, drop),
+  inet("ip daddr != 10.244.10.0/24 drop", { prefix: "ip daddr", op: "!=", in: cidr("10.244.10.0/24") }, drop),
+  inet("ip daddr 224.0.0.0/4 drop", { prefix: "ip daddr", op: "==", in: cidr("224.0.0.0/4") }, drop),
+  inet("ip saddr 10.1.2.0/25 drop", { prefix: "ip saddr", op: "==", in: cidr("10.1.2.3/25") }, drop),
+  inet("ip6 saddr fd00::1 drop", { prefix: "ip6 saddr", op: "==", in: cidr("fd00::1/128") }, drop),
+  inet("ip6 daddr ff00::/8 drop", { prefix: "ip6 daddr", op: "==", in: cidr("ff00::/8") }, drop),
+  inet("ip6 daddr != fd00:10::/61 drop", { prefix: "ip6 daddr", op: "!=", in: cidr("fd00:10::1/61") }, drop),
   inet(
     "ip saddr 10.0.0.0/8 ip daddr 10.1.0.0/16 drop",
-    { prefix: "ip saddr", op: "==", in: p("10.0.0.0/8") },
-    { prefix: "ip daddr", op: "==", in: p("10.1.0.0/16") },
+    { prefix: "ip saddr", op: "==", in: cidr("10.0.0.0/8") },
+    { prefix: "ip daddr", op: "==", in: cidr("10.1.0.0/16") },
     drop,
   ),
   {
     family: "ip",
     text: "ip saddr 10.0.0.0/8 drop",
-    statements: [{ prefix: "ip saddr", op: "==", in: p("10.0.0.0/8") }, drop],
+    statements: [{ prefix: "ip saddr", op: "==", in: cidr("10.0.0.0/8") }, drop],
   },
   inet('iifname "lo" drop', { ifname: "iifname", op: "==", is: "lo" }, drop),
   inet('oifname != "fifteen-letters" drop', { ifname: "oifname", op: "!=", is: "fifteen-letters" }, drop),
   inet(
     'iifname != "lo" ip daddr 127.0.0.0/8 counter packets 0 bytes 0 drop',
     { ifname: "iifname", op: "!=", is: "lo" },
-    { prefix: "ip daddr", op: "==", in: p("127.0.0.0/8") },
+    { prefix: "ip daddr", op: "==", in: cidr("127.0.0.0/8") },
     { do: "counter" },
     drop,
   ),

@@ -5,14 +5,9 @@ import { expect } from "bun:test";
 import type { Plugin } from "../cni/plugin.ts";
 import { emptyResult, type Result } from "../cni/result.ts";
 import type { ServeOutput } from "../cni/serve.ts";
-import { parsePrefix } from "../net/ip.ts";
+import { cidr } from "./address.ts";
 
-const prefix = (s: string) => {
-  const p = parsePrefix(s);
-  if (!p.ok) throw new Error(p.why);
-  return p.value;
-};
-const someResult: Result = { ...emptyResult, ips: [{ address: prefix("10.1.2.3/24") }] };
+const someResult: Result = { ...emptyResult, ips: [{ address: cidr("10.1.2.3/24") }] };
 
 /** A plugin that writes down what it is called with. */
 export function recorder(overrides: Partial<Plugin> = {}) {

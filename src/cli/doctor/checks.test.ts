@@ -3,19 +3,14 @@
  * everything is wrong, so that whatever is hidden of it hides something.
  */
 import { describe, expect, test } from "bun:test";
-import { parsePrefix } from "../../net/ip.ts";
 import type { Link } from "../../rtnl/link.ts";
 import { catalogue } from "./catalogue.ts";
 import { examine } from "./checks.ts";
 import type { HostFacts } from "./facts.ts";
 import type { ConfNetwork } from "./gather/config.ts";
 import { seen, unseen } from "./seen.ts";
+import { cidr } from "../../testing/address.ts";
 
-function prefix(text: string) {
-  const parsed = parsePrefix(text);
-  if (!parsed.ok) throw new Error(parsed.why);
-  return parsed.value;
-}
 const link = (name: string, index: number, more: Partial<Link> = {}): Link => ({
   name,
   index,
@@ -44,7 +39,7 @@ const network = (name: string, more: Partial<ConfNetwork> = {}): ConfNetwork => 
     {
       dir: `/r/${name}`,
       text: "10.0.0.1-10.0.0.2",
-      subnets: [prefix("10.0.0.0/30")],
+      subnets: [cidr("10.0.0.0/30")],
       capacity: 1n,
       used: seen(1n),
     },
@@ -108,8 +103,8 @@ const troubled: HostFacts = {
     links: seen(links),
     uplink: seen(uplink),
     routes: seen([
-      { dst: prefix("::/0"), oif: 2, table: 254, scope: 0, type: 1, protocol: 9 },
-      { dst: prefix("10.0.0.0/8"), oif: 2, table: 254, scope: 0, type: 1, protocol: 72 },
+      { dst: cidr("::/0"), oif: 2, table: 254, scope: 0, type: 1, protocol: 9 },
+      { dst: cidr("10.0.0.0/8"), oif: 2, table: 254, scope: 0, type: 1, protocol: 72 },
     ]),
     rules: seen([{ family: 4, priority: 5, table: 7, mark: { value: 0x2000, mask: 0x2000 } }]),
     sysctls: seen(

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "bun:test";
-import { parseIp, parsePrefix } from "../../net/ip.ts";
 import { attrs, fixedAttr } from "../../wire/attrs.ts";
 import { be32 } from "../../wire/fixed.ts";
 import { dataAttrs } from "../attrs.ts";
@@ -12,17 +11,7 @@ import { runBase, summary } from "./evaluate.ts";
 import { packetOf } from "./packet.ts";
 import type { BaseChain, RuleSet, SetContent } from "./rule-set.ts";
 import type { Environment, State, Tracked } from "./state.ts";
-
-const ip = (text: string) => {
-  const parsed = parseIp(text);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
-const cidr = (text: string) => {
-  const parsed = parsePrefix(text);
-  if (!parsed.ok) throw new TypeError(parsed.why);
-  return parsed.value;
-};
+import { cidr, ip } from "../../testing/address.ts";
 
 const number = fixedAttr(be32);
 const cmpAttrs = attrs("NFTA_CMP", { sreg: [1, register], op: [2, number], data: [3, dataAttrs] });

@@ -1,16 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { type IpPrefix, parsePrefix } from "../../net/ip.ts";
 import { address } from "../../testing/registry-contract.ts";
 import type { AddressPlan } from "./config.ts";
 import { freeSubnet } from "./free-subnet.ts";
+import { cidr } from "../../testing/address.ts";
 
-const prefixOf = (text: string): IpPrefix => {
-  const p = parsePrefix(text);
-  if (!p.ok) throw new Error(p.why);
-  return p.value;
-};
 const planOf = (network: string, subnetLen: number, min: string, max: string): AddressPlan => ({
-  network: prefixOf(network),
+  network: cidr(network),
   subnetLen,
   min: address(min),
   max: address(max),
@@ -19,9 +14,9 @@ const small = planOf("10.1.0.0/20", 24, "10.1.1.0", "10.1.5.0");
 /** All that can be drawn, in order. */
 const all = (plan: AddressPlan, taken: readonly string[]): readonly string[] => {
   let count = 0n;
-  freeSubnet(plan, taken.map(prefixOf), (below) => ((count = below), 0n));
+  freeSubnet(plan, taken.map(cidr), (below) => ((count = below), 0n));
   return Array.from({ length: Number(count) }, (_, i) => {
-    return freeSubnet(plan, taken.map(prefixOf), () => BigInt(i))?.text ?? "none";
+    return freeSubnet(plan, taken.map(cidr), () => BigInt(i))?.text ?? "none";
   });
 };
 
@@ -50,7 +45,7 @@ describe("freeSubnet", () => {
   test("draws from as many as a network has", () => {
     const huge = planOf("fd00::/8", 64, "fd00:0:0:1::", "fdff:ffff:ffff:ffff::");
     let bound = 0n;
-    const last = freeSubnet(huge, [prefixOf("fd80::/9")], (below) => ((bound = below), below - 1n));
+    const last = freeSubnet(huge, [cidr("fd80::/9")], (below) => ((bound = below), below - 1n));
     expect([bound, last?.text]).toEqual([2n ** 55n - 1n, "fd7f:ffff:ffff:ffff::/64"]);
   });
 

@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { NetError } from "../../errors.ts";
 import type { Publics } from "../../fabric/model.ts";
-import { type IpPrefix, parsePrefix } from "../../net/ip.ts";
 import { nodeObject } from "../../testing/kubernetes/cluster.ts";
 import { flannelCluster } from "../../testing/kubernetes/flannel-cluster.ts";
 import { type JsonObject, objectAt, withMetadata } from "../../testing/kubernetes/json.ts";
@@ -16,12 +15,8 @@ import {
 import { ANNOTATION_PREFIX, annotationNames } from "./kube-annotations.ts";
 import type { KubeRegistryOptions } from "./kube-registry.ts";
 import type { LeaseNews } from "./registry.ts";
+import { cidr } from "../../testing/address.ts";
 
-const prefixOf = (text: string): IpPrefix => {
-  const p = parsePrefix(text);
-  if (!p.ok) throw new Error(p.why);
-  return p.value;
-};
 const names = annotationNames(ANNOTATION_PREFIX);
 const config = '{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}';
 const dual = '{"EnableIPv6":true,"Network":"10.244.0.0/16","IPv6Network":"fd00:10:244::/48"}';
@@ -31,7 +26,7 @@ async function contractSite(): Promise<RegistrySite> {
   for (const n of [0, 1, 2, 3]) s.server().create("", "nodes", nodeObject(`host${n}`, [`10.244.${n}.0/24`]));
   return {
     config,
-    network: prefixOf("10.244.0.0/16"),
+    network: cidr("10.244.0.0/16"),
     open: (n) => s.open(`host${n}`),
     spoil: async () => {
       const annotations = { [names.managed]: "true", [names.public4]: "10.0.0.256" };

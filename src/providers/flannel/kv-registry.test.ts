@@ -4,7 +4,6 @@ import { NetError } from "../../errors.ts";
 import type { Subnets } from "../../fabric/model.ts";
 import { openFileStore } from "../../fabric/store/file.ts";
 import type { Kv } from "../../fabric/store/kv.ts";
-import { type IpPrefix, parsePrefix } from "../../net/ip.ts";
 import {
   address,
   announcementOf,
@@ -17,12 +16,7 @@ import { tempDir } from "../../testing/temp-dir.ts";
 import { type KvRegistryOptions, openKvRegistry } from "./kv-registry.ts";
 import { leaseValue } from "./lease-codec.ts";
 import type { LeaseNews, Registry } from "./registry.ts";
-
-const prefixOf = (text: string): IpPrefix => {
-  const p = parsePrefix(text);
-  if (!p.ok) throw new Error(p.why);
-  return p.value;
-};
+import { cidr } from "../../testing/address.ts";
 
 const config = '{"Network":"10.1.0.0/16","Backend":{"Type":"vxlan"}}';
 
@@ -64,7 +58,7 @@ async function contractSite(): Promise<RegistrySite> {
   await writing((kv) => kv.put("/net/config", config));
   return {
     config,
-    network: prefixOf("10.1.0.0/16"),
+    network: cidr("10.1.0.0/16"),
     open: () => openKvRegistry({ kv: openFileStore({ dir }), prefix: "net/", checkSeconds: 0.2 }),
     spoil: async () => {
       await writing((kv) => kv.put("/net/subnets/10.1.250.0-24", "{"));
@@ -110,8 +104,8 @@ function deaf(kv: Kv, number: number): Kv {
 }
 
 const before = (v4?: string, v6?: string): Subnets => ({
-  ...(v4 === undefined ? {} : { v4: prefixOf(v4) }),
-  ...(v6 === undefined ? {} : { v6: prefixOf(v6) }),
+  ...(v4 === undefined ? {} : { v4: cidr(v4) }),
+  ...(v6 === undefined ? {} : { v6: cidr(v6) }),
 });
 
 describe("acquiring a subnet", () => {

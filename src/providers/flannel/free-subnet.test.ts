@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { address } from "../../testing/registry-contract.ts";
 import type { AddressPlan } from "./config.ts";
-import { freeSubnet } from "./free-subnet.ts";
+import { freeSubnet, takesPlaces } from "./free-subnet.ts";
 import { cidr } from "../../testing/address.ts";
 
 const planOf = (network: string, subnetLen: number, min: string, max: string): AddressPlan => ({
@@ -52,5 +52,21 @@ describe("freeSubnet", () => {
   test("by chance comes to every one", () => {
     const drawn = new Set(Array.from({ length: 400 }, () => freeSubnet(small, [])?.text));
     expect(drawn.size).toBe(5);
+  });
+});
+
+describe("takesPlaces", () => {
+  test.each([
+    ["10.1.1.0/24", true],
+    ["10.1.1.128/25", true],
+    ["10.1.4.0/22", true],
+    ["10.1.0.0/21", false],
+    ["10.1.0.0/20", false],
+    ["0.0.0.0/1", false],
+    ["10.1.16.0/24", false],
+    ["10.2.0.0/16", false],
+    ["fd00::/64", false],
+  ])("is so of %s: %p", (subnet, expected) => {
+    expect(takesPlaces(small, cidr(subnet))).toBe(expected);
   });
 });

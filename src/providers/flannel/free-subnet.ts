@@ -1,5 +1,15 @@
 /** Choosing a subnet for a host out of all that are free. A network may have more of them than could be listed. */
-import { addToIp, type Ip, type IpPrefix, lastIp, overlaps, prefix, toBigInt, width } from "../../net/ip.ts";
+import {
+  addToIp,
+  contains,
+  type Ip,
+  type IpPrefix,
+  lastIp,
+  overlaps,
+  prefix,
+  toBigInt,
+  width,
+} from "../../net/ip.ts";
 import type { AddressPlan } from "./config.ts";
 
 /** A whole number from zero to below the bound, every one as likely. */
@@ -11,6 +21,17 @@ export const fitsPlan = (plan: AddressPlan, subnet: IpPrefix): boolean =>
   subnet.bits === plan.subnetLen &&
   toBigInt(subnet.ip) >= toBigInt(plan.min) &&
   toBigInt(subnet.ip) <= toBigInt(plan.max);
+
+/** A network has at least four subnets, whatever their length: so many bits they are longer. */
+const LEAST_BITS = 2;
+
+/**
+ * True if a subnet takes places: it is one that the network could give with some `SubnetLen`, this one or an earlier one, whose
+ * hosts may still be there. What lies outside, or is wider than a quarter of the network, is no host's, and takes nobody's
+ * place: otherwise a single key like `0.0.0.0-1` would leave none.
+ */
+export const takesPlaces = ({ network }: AddressPlan, subnet: IpPrefix): boolean =>
+  subnet.bits >= network.bits + LEAST_BITS && contains(network, subnet.ip);
 
 /** One of the free subnets by chance; undefined if all overlap with what is taken. */
 export function freeSubnet(

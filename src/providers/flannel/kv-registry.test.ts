@@ -222,6 +222,26 @@ describe("acquiring a subnet", () => {
     expect(node.id).toBe("10.1.2.0-24");
   });
 
+  test("is not kept from it by a key that no host can have", async () => {
+    await using s = site('{"Network":"10.1.0.0/22","SubnetLen":24}');
+    const keys = ["0.0.0.0-1", "10.0.0.0-8", "10.1.0.0-22", "10.1.2.0-23", "0.0.0.0-0&::-1"];
+    for (const name of keys) await s.kv.put(s.key(name), leaseValue(announcementOf(3)));
+    const registry = await s.open({ draw: () => 0n });
+    const { node } = await registry.acquire(announcementOf(0), before("10.1.3.0/24"));
+    expect(node.id).toBe("10.1.3.0-24");
+    const other = await s.open({ draw: () => 0n });
+    expect((await other.acquire(announcementOf(1), undefined)).node.id).toBe("10.1.1.0-24");
+  });
+
+  test("leaves out what hosts have by an earlier configuration, wider or narrower", async () => {
+    await using s = site('{"Network":"10.1.0.0/20","SubnetLen":24}');
+    await s.kv.put(s.key("10.1.0.0-22"), leaseValue(announcementOf(2)));
+    await s.kv.put(s.key("10.1.4.128-25"), leaseValue(announcementOf(3)));
+    const registry = await s.open({ draw: () => 0n });
+    const { node } = await registry.acquire(announcementOf(0), before("10.1.2.0/24"));
+    expect(node.id).toBe("10.1.5.0-24");
+  });
+
   test("gives a subnet of each family, and keeps of before what fits", async () => {
     const dual =
       '{"EnableIPv6":true,"Network":"10.1.0.0/16","IPv6Network":"fd00:1::/48","Backend":{"Type":"vxlan"}}';

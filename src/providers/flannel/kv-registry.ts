@@ -7,7 +7,7 @@ import type { FabricNode, Subnets } from "../../fabric/model.ts";
 import type { Entry, Kv, Listing, Revision } from "../../fabric/store/kv.ts";
 import type { IpPrefix } from "../../net/ip.ts";
 import { type AddressPlan, type NetworkConfig, parseNetworkConfig } from "./config.ts";
-import { type Draw, fitsPlan, freeSubnet, isFree } from "./free-subnet.ts";
+import { type Draw, fitsPlan, freeSubnet, isFree, takesPlaces } from "./free-subnet.ts";
 import { type Held, holdLease, leaseOf } from "./kv-hold.ts";
 import { followNodes, nodeOf } from "./kv-nodes.ts";
 import { leaseName, leaseValue, parseLeaseName } from "./lease-codec.ts";
@@ -45,6 +45,8 @@ class KvRegistry implements Registry {
   /** What was acquired here, by the name of its key. */
   private readonly held = new Map<string, Held>();
   private readonly closing = new AbortController();
+  /** As it was read last. */
+  private config: NetworkConfig | undefined;
 
   constructor(options: KvRegistryOptions) {
     const root = `/${(options.prefix ?? "/coreos.com/network").replaceAll(/^\/+|\/+$/g, "")}`;
@@ -66,6 +68,7 @@ class KvRegistry implements Registry {
 
   async acquire(wanted: Announcement, before: Subnets | undefined): Promise<Lease> {
     const config = parseNetworkConfig(await this.networkConfig());
+    this.config = config;
     for (let tries = 0; tries < TRIES; tries++) {
       const listing = await this.kv.list(this.subnets);
       const lease =
@@ -87,7 +90,7 @@ class KvRegistry implements Registry {
       checkSeconds: this.checkSeconds,
       isFree: async () => {
         const { entries } = await this.kv.list(this.subnets);
-        return isFreeIn(takenOf(this.subnets, entries), held.node.subnets);
+        return isFreeIn(this.taken(entries), held.node.subnets);
       },
     });
   }
@@ -114,6 +117,17 @@ class KvRegistry implements Registry {
 
   private until(signal: AbortSignal): AbortSignal {
     return AbortSignal.any([signal, this.closing.signal]);
+  }
+
+  /** The subnets in the names of keys, also of those whose values cannot be read. */
+  private taken(entries: readonly Entry[]): readonly IpPrefix[] {
+    const { config } = this;
+    const takes = (plan: AddressPlan | undefined, subnet: IpPrefix | undefined): readonly IpPrefix[] =>
+      plan !== undefined && subnet !== undefined && takesPlaces(plan, subnet) ? [subnet] : [];
+    return entries.flatMap(({ key }) => {
+      const name = parseLeaseName(key.slice(this.subnets.length));
+      return name.ok ? [...takes(config?.v4, name.value.v4), ...takes(config?.v6, name.value.v6)] : [];
+    });
   }
 
   /** The subnet that the store says is ours, if there is one and it is still one of the network. */
@@ -159,7 +173,7 @@ class KvRegistry implements Registry {
     wanted: Announcement,
     before: Subnets | undefined,
   ): Promise<Lease | "again"> {
-    const taken = takenOf(this.subnets, entries);
+    const taken = this.taken(entries);
     const pick = (plan: AddressPlan | undefined, former: IpPrefix | undefined): IpPrefix | undefined => {
       if (plan === undefined) return undefined;
       if (former !== undefined && fitsPlan(plan, former) && isFree(former, taken)) return former;
@@ -181,7 +195,7 @@ class KvRegistry implements Registry {
     const { entries } = await this.kv.list(this.subnets);
     const own = this.held.get(node.id)?.revision ?? 0;
     const earlier = entries.filter(({ revision }) => revision < own);
-    return isFreeIn(takenOf(this.subnets, earlier), node.subnets);
+    return isFreeIn(this.taken(earlier), node.subnets);
   }
 
   /** Writes the key, unless it is not as expected. */
@@ -221,11 +235,4 @@ const fitsConfig = (config: NetworkConfig, subnets: Subnets): boolean =>
   (["v4", "v6"] as const).every((family) => {
     const [plan, subnet] = [config[family], subnets[family]];
     return plan === undefined ? subnet === undefined : subnet !== undefined && fitsPlan(plan, subnet);
-  });
-
-/** The subnets in the names of keys, also of those whose values cannot be read. */
-const takenOf = (prefix: string, entries: readonly Entry[]): readonly IpPrefix[] =>
-  entries.flatMap(({ key }) => {
-    const subnets = parseLeaseName(key.slice(prefix.length));
-    return subnets.ok ? [subnets.value.v4, subnets.value.v6].filter((p) => p !== undefined) : [];
   });

@@ -1,7 +1,8 @@
 /** What every store keeps, whichever it is: run against a directory and against real etcd. */
 import { afterAll, describe, expect, test } from "bun:test";
-import { isNetError, NetError } from "../errors.ts";
+import { isNetError } from "../errors.ts";
 import { type Change, type Entry, type Kv, VALUE_LIMIT } from "../fabric/store/kv.ts";
+import { codeOf } from "./failure.ts";
 import { patience } from "./slowdown.ts";
 
 /** A store under test. All tests of a suite share it, each below a prefix of its own. */
@@ -100,12 +101,6 @@ export class Seen implements AsyncDisposable {
     }
   }
 }
-
-const codeOf = async (work: Promise<unknown>): Promise<string> =>
-  work.then(
-    () => "done",
-    (e: unknown) => (e instanceof NetError ? e.code : String(e)),
-  );
 
 function readsAndWrites(site: Site): void {
   test("a key that nobody wrote is not there", async () => {
@@ -253,6 +248,23 @@ function leases(site: Site): void {
     expect(await c.kv.timeToLive(lease)).toBeWithin(55, 61);
     expect(await c.kv.refresh(lease)).toBe(60);
     await c.kv.revoke(lease);
+  });
+
+  test("a lease that no key has can be ended alone, and one that has keys is left as it is", async () => {
+    using c = await client(site);
+    const [used, unused, left] = [await c.kv.grant(60), await c.kv.grant(60), await c.kv.grant(60)];
+    await c.kv.put(`${c.at}a`, "", { lease: used });
+    await c.kv.put(`${c.at}b`, "", { lease: left });
+    await c.kv.put(`${c.at}b`, "", { lease: used });
+    expect(await Promise.all([used, unused, left].map((lease) => c.kv.revokeUnused(lease)))).toEqual([
+      false,
+      true,
+      true,
+    ]);
+    expect(await c.kv.timeToLive(used)).toBeWithin(55, 61);
+    expect([await c.kv.timeToLive(unused), await c.kv.timeToLive(left)]).toEqual([undefined, undefined]);
+    expect(await c.kv.revokeUnused(left)).toBe(true);
+    expect((await c.kv.get(`${c.at}b`))?.lease).toBe(used);
   });
 
   test("a lease that is revoked takes its keys along; revoking it again is no error", async () => {

@@ -5,7 +5,6 @@
 import { describe, expect, test } from "bun:test";
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
-import { NetError } from "../../src/errors.ts";
 import { type EtcdOptions, openEtcd } from "../../src/fabric/store/etcd.ts";
 import type { Kv } from "../../src/fabric/store/kv.ts";
 import { parsePrefix } from "../../src/net/ip.ts";
@@ -14,6 +13,7 @@ import { openKvRegistry } from "../../src/providers/flannel/kv-registry.ts";
 import { certificates, etcdTree, startEtcd } from "../../src/testing/etcd.ts";
 import { insideNetns } from "../../src/testing/inside-netns.ts";
 import { startProcess } from "../../src/testing/netns.ts";
+import { codeOf } from "../../src/testing/failure.ts";
 import { type KvSite, kvContract, Seen } from "../../src/testing/kv-contract.ts";
 import { announcementOf, type RegistrySite, registryContract } from "../../src/testing/registry-contract.ts";
 import { plainEnv, run } from "../../src/testing/run.ts";
@@ -94,14 +94,6 @@ async function registrySite(): Promise<RegistrySite> {
       await s[Symbol.asyncDispose]();
     },
   };
-}
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  const e: unknown = await work.then(
-    () => "done",
-    (error: unknown) => error,
-  );
-  return e instanceof NetError ? e.code : String(e);
 }
 
 insideNetns(

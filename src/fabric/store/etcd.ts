@@ -147,6 +147,16 @@ class EtcdStore implements Kv {
     }
   }
 
+  /** Nobody writes a key with a lease that is nobody's any longer: between the two requests nothing can change. */
+  async revokeUnused(lease: string): Promise<boolean> {
+    const answer = await this.ask("/v3/lease/timetolive", { ID: lease, keys: true }, "read");
+    if (this.secondsOf(answer) === undefined) return true;
+    const keys: unknown = answer["keys"] ?? [];
+    if (!Array.isArray(keys) || keys.length > 0) return false;
+    await this.revoke(lease);
+    return true;
+  }
+
   close(): void {
     this.gateway.close();
   }

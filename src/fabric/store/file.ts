@@ -142,6 +142,13 @@ class FileStore implements Kv {
     );
   }
 
+  revokeUnused(lease: string): Promise<boolean> {
+    return this.write((image) => {
+      if ([...image.entries.values()].some((entry) => entry.lease === lease)) return { result: false };
+      return image.leases.has(lease) ? { step: image.ending([lease]), result: true } : { result: true };
+    });
+  }
+
   close(): void {
     this.closing.abort();
     this.log.close();

@@ -69,6 +69,8 @@ export interface Kv {
   timeToLive(lease: string): Promise<number | undefined>;
   /** Ends a lease now, with all of its keys. One that is gone is no error. */
   revoke(lease: string): Promise<void>;
+  /** Ends a lease that no key has. Returns false if there are keys that would go with it: then it stays. */
+  revokeUnused(lease: string): Promise<boolean>;
   /** Ends the watches; later calls fail with `store/unavailable`. */
   close(): void;
 }

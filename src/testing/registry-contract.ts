@@ -1,7 +1,7 @@
 /** What every registry of a Flannel network keeps, wherever the network's hosts stand written. */
 import { afterAll, describe, expect, test } from "bun:test";
 import type { FabricNode } from "../fabric/model.ts";
-import { contains, type Ip, type IpPrefix, parseIp } from "../net/ip.ts";
+import { contains, type IpPrefix } from "../net/ip.ts";
 import type {
   Announcement,
   Lease,
@@ -10,6 +10,7 @@ import type {
   NodeNews,
   Registry,
 } from "../providers/flannel/registry.ts";
+import { ip } from "./address.ts";
 import { patience } from "./slowdown.ts";
 
 /** A network under test, shared by all tests of a suite, with four hosts. A held lease is looked at several times a second. */
@@ -26,15 +27,9 @@ export interface RegistrySite extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-export const address = (text: string): Ip => {
-  const ip = parseIp(text);
-  if (!ip.ok) throw new Error(ip.why);
-  return ip.value;
-};
-
 /** What a host tells of itself. */
 export const announcementOf = (host: number, mac = `02:00:00:00:00:0${host}`): Announcement => ({
-  publics: { v4: address(`192.0.2.${host + 1}`) },
+  publics: { v4: ip(`192.0.2.${host + 1}`) },
   backend: { type: "vxlan", v4: { VNI: 1, VtepMAC: mac } },
 });
 

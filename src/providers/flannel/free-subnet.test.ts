@@ -1,14 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { address } from "../../testing/registry-contract.ts";
+import { cidr, ip } from "../../testing/address.ts";
 import type { AddressPlan } from "./config.ts";
 import { freeSubnet, takesPlaces } from "./free-subnet.ts";
-import { cidr } from "../../testing/address.ts";
 
 const planOf = (network: string, subnetLen: number, min: string, max: string): AddressPlan => ({
   network: cidr(network),
   subnetLen,
-  min: address(min),
-  max: address(max),
+  min: ip(min),
+  max: ip(max),
 });
 const small = planOf("10.1.0.0/20", 24, "10.1.1.0", "10.1.5.0");
 /** All that can be drawn, in order. */

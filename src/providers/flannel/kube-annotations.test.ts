@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { BackendData, Publics } from "../../fabric/model.ts";
 import type { KubeObject } from "../../fabric/store/kubernetes/client.ts";
-import { address } from "../../testing/registry-contract.ts";
+import { ip } from "../../testing/address.ts";
 import {
   ANNOTATION_PREFIX,
   annotationNames,
@@ -12,7 +12,7 @@ import {
 import { availablePatch, fabricNodeOf } from "./kube-node.ts";
 
 const names = annotationNames(ANNOTATION_PREFIX);
-const dualPublics: Publics = { v4: address("192.0.2.1"), v6: address("2001:db8::1") };
+const dualPublics: Publics = { v4: ip("192.0.2.1"), v6: ip("2001:db8::1") };
 
 describe("annotations", () => {
   test.each([
@@ -29,7 +29,7 @@ describe("annotations", () => {
 
   const mac = { VNI: 1, VtepMAC: "02:00:00:00:00:01" };
   const rows: readonly (readonly [string, BackendData, Publics, readonly string[]])[] = [
-    ["vxlan", { type: "vxlan", v4: mac }, { v4: address("192.0.2.1") }, ["data4", "public4"]],
+    ["vxlan", { type: "vxlan", v4: mac }, { v4: ip("192.0.2.1") }, ["data4", "public4"]],
     [
       "vxlan of both families",
       { type: "vxlan", v4: mac, v6: mac },
@@ -37,10 +37,10 @@ describe("annotations", () => {
       ["data4", "public4", "data6", "public6"],
     ],
     ["vxlan of IPv6 alone", { type: "vxlan", v6: mac }, dualPublics, ["data6", "public6"]],
-    ["host-gw", { type: "host-gw" }, { v4: address("192.0.2.1") }, ["data4", "public4"]],
+    ["host-gw", { type: "host-gw" }, { v4: ip("192.0.2.1") }, ["data4", "public4"]],
     ["host-gw of both families", { type: "host-gw" }, dualPublics, ["data4", "public4", "data6", "public6"]],
     ["ipip, which has no IPv6", { type: "ipip" }, dualPublics, ["data4", "public4"]],
-    ["udp, which it does not name", { type: "" }, { v4: address("192.0.2.1") }, ["data4", "public4"]],
+    ["udp, which it does not name", { type: "" }, { v4: ip("192.0.2.1") }, ["data4", "public4"]],
     [
       "wireguard with one device",
       { type: "wireguard", v4: { PublicKey: "k" } },
@@ -63,7 +63,7 @@ describe("annotations", () => {
   test("what a node no longer tells is taken away", () => {
     const written = writtenOf(
       names,
-      { publics: { v4: address("192.0.2.1") }, backend: { type: "vxlan", v4: mac } },
+      { publics: { v4: ip("192.0.2.1") }, backend: { type: "vxlan", v4: mac } },
       {},
     );
     expect(difference(written, { [names.data6]: "{}", [names.managed]: "true" })).toEqual({

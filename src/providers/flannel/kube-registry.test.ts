@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { NetError } from "../../errors.ts";
 import type { Publics } from "../../fabric/model.ts";
+import { cidr, ip } from "../../testing/address.ts";
+import { failureOf } from "../../testing/failure.ts";
 import { nodeObject } from "../../testing/kubernetes/cluster.ts";
 import { flannelCluster } from "../../testing/kubernetes/flannel-cluster.ts";
 import { type JsonObject, objectAt, withMetadata } from "../../testing/kubernetes/json.ts";
 import {
-  address,
   announcementOf,
   nodesAfter,
   type RegistrySite,
@@ -15,7 +15,6 @@ import {
 import { ANNOTATION_PREFIX, annotationNames } from "./kube-annotations.ts";
 import type { KubeRegistryOptions } from "./kube-registry.ts";
 import type { LeaseNews } from "./registry.ts";
-import { cidr } from "../../testing/address.ts";
 
 const names = annotationNames(ANNOTATION_PREFIX);
 const config = '{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}';
@@ -41,15 +40,7 @@ async function contractSite(): Promise<RegistrySite> {
 
 registryContract("Kubernetes", contractSite);
 
-const failureOf = async (work: Promise<unknown>): Promise<NetError> => {
-  const e: unknown = await work.then(
-    () => "done",
-    (error: unknown) => error,
-  );
-  if (e instanceof NetError) return e;
-  throw new Error(String(e));
-};
-const dualPublics: Publics = { v4: address("192.0.2.1"), v6: address("2001:db8::1") };
+const dualPublics: Publics = { v4: ip("192.0.2.1"), v6: ip("2001:db8::1") };
 
 describe("acquiring the node's subnet", () => {
   test("writes the annotations of flanneld, by a strategic merge patch of the status", async () => {

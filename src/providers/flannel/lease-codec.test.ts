@@ -1,25 +1,14 @@
 import { describe, expect, test } from "bun:test";
-import { parsePrefix } from "../../net/ip.ts";
-import type { Subnets } from "../../fabric/model.ts";
-import { address } from "../../testing/registry-contract.ts";
+import { ip } from "../../testing/address.ts";
+import { subnets } from "../../testing/fabric.ts";
 import { leaseName, leaseValue, parseLeaseName, parseLeaseValue } from "./lease-codec.ts";
-
-const subnets = (v4?: string, v6?: string): Subnets => {
-  const of = (text: string | undefined) => {
-    const prefix = text === undefined ? undefined : parsePrefix(text);
-    if (prefix?.ok === false) throw new Error(prefix.why);
-    return prefix?.value;
-  };
-  const [four, six] = [of(v4), of(v6)];
-  return { ...(four && { v4: four }), ...(six && { v6: six }) };
-};
 
 describe("the name of a lease", () => {
   test.each([
-    ["10.12.13.0-24", subnets("10.12.13.0/24")],
-    ["10.12.13.0-24&fd00:12:13::-56", subnets("10.12.13.0/24", "fd00:12:13::/56")],
-    ["10.0.0.4-30&fd00:1:0:2::-64", subnets("10.0.0.4/30", "fd00:1:0:2::/64")],
-    ["0.0.0.0-0&fd00:12:13::-56", subnets(undefined, "fd00:12:13::/56")],
+    ["10.12.13.0-24", subnets({ v4: "10.12.13.0/24" })],
+    ["10.12.13.0-24&fd00:12:13::-56", subnets({ v4: "10.12.13.0/24", v6: "fd00:12:13::/56" })],
+    ["10.0.0.4-30&fd00:1:0:2::-64", subnets({ v4: "10.0.0.4/30", v6: "fd00:1:0:2::/64" })],
+    ["0.0.0.0-0&fd00:12:13::-56", subnets({ v6: "fd00:12:13::/56" })],
   ])("%s is written and read", (name, value) => {
     expect(leaseName(value)).toBe(name);
     expect(parseLeaseName(name)).toEqual({ ok: true, value });
@@ -51,7 +40,7 @@ describe("the name of a lease", () => {
 });
 
 describe("the value of a lease", () => {
-  const v4 = address("192.0.2.1");
+  const v4 = ip("192.0.2.1");
   test.each([
     [
       { publics: { v4 }, backend: { type: "vxlan", v4: { VNI: 1, VtepMAC: "8a:4b:2c:00:11:22" } } },
@@ -63,13 +52,13 @@ describe("the value of a lease", () => {
     ],
     [
       {
-        publics: { v4, v6: address("fd00::1") },
+        publics: { v4, v6: ip("fd00::1") },
         backend: { type: "wireguard", v4: { Port: 1 }, v6: { Port: 2 } },
       },
       '{"PublicIP":"192.0.2.1","PublicIPv6":"fd00::1","BackendType":"wireguard","BackendData":{"Port":1},"BackendV6Data":{"Port":2}}',
     ],
     [
-      { publics: { v6: address("fd00::1") }, backend: { type: "vxlan", v6: { VNI: 1 } } },
+      { publics: { v6: ip("fd00::1") }, backend: { type: "vxlan", v6: { VNI: 1 } } },
       '{"PublicIP":"0.0.0.0","PublicIPv6":"fd00::1","BackendType":"vxlan","BackendV6Data":{"VNI":1}}',
     ],
   ])("%j is written as flanneld does, and read", (announcement, text) => {

@@ -1,0 +1,125 @@
+/** Holding a lease of a store: renewed, made again, lost, given back. */
+import { describe, expect, test } from "bun:test";
+import { NetError } from "../../errors.ts";
+import { ip } from "../../testing/address.ts";
+import { deaf, type FlannelStore, flannelStore } from "../../testing/flannel-store.ts";
+import { subnets } from "../../testing/fabric.ts";
+import { announcementOf, Told } from "../../testing/registry-contract.ts";
+import type { KvRegistryOptions } from "./kv-registry.ts";
+import { leaseValue } from "./lease-codec.ts";
+import type { LeaseNews } from "./registry.ts";
+
+describe("holding a lease", () => {
+  const short = { leaseSeconds: 2, renewMarginSeconds: 1.5 };
+  const held = async (s: FlannelStore, options: Partial<KvRegistryOptions> = {}) => {
+    const registry = await s.open(options);
+    const lease = await registry.acquire(announcementOf(0), subnets({ v4: "10.1.7.0/24" }));
+    return { registry, lease, told: new Told<LeaseNews>((signal) => registry.hold(lease, signal)) };
+  };
+
+  test("renews it before its end, with the same key, revision and lease of the store", async () => {
+    await using s = flannelStore();
+    const { lease, told } = await held(s, short);
+    const entry = await s.kv.get(s.key(lease.node.id));
+    const isLater = (news: LeaseNews): boolean =>
+      news.kind === "renewed" && (news.lease.expires ?? 0) > (lease.expires ?? 0) + 1000;
+    await told.first(isLater);
+    expect(await s.kv.get(s.key(lease.node.id))).toEqual(entry);
+    await told[Symbol.asyncDispose]();
+  });
+
+  test("makes it again when it ended while nobody could renew it", async () => {
+    await using s = flannelStore();
+    const { lease, told } = await held(s);
+    const entry = await s.kv.get(s.key(lease.node.id));
+    await s.kv.revoke(entry?.lease ?? "");
+    await told.first(({ kind }) => kind === "renewed");
+    const again = await s.kv.get(s.key(lease.node.id));
+    expect([again?.value, again?.lease === entry?.lease]).toEqual([entry?.value, false]);
+    await told[Symbol.asyncDispose]();
+  });
+
+  test("knows a key as its own that it made without hearing so", async () => {
+    await using s = flannelStore();
+    const { lease, told } = await held(s, { kv: deaf(s.another(), 2) });
+    const first = (await s.kv.get(s.key(lease.node.id)))?.lease ?? "";
+    await s.kv.revoke(first);
+    const renewed = await told.first(({ kind }) => kind === "renewed");
+    expect(told.news.map(({ kind }) => kind)).toEqual(["failing", "renewed"]);
+    expect(renewed.kind === "renewed" && renewed.lease.expires).toBeGreaterThan(lease.expires ?? 0);
+    const second = (await s.kv.get(s.key(lease.node.id)))?.lease ?? "";
+    expect(second).not.toBe(first);
+    await told[Symbol.asyncDispose]();
+  });
+
+  test("is over when somebody else has written the key, which is left alone", async () => {
+    await using s = flannelStore();
+    const { lease, told, registry } = await held(s);
+    const foreign = leaseValue(announcementOf(3));
+    await s.kv.put(s.key(lease.node.id), foreign, { lease: await s.kv.grant(60) });
+    const lost = await told.first(({ kind }) => kind === "lost");
+    expect(lost).toEqual({ kind: "lost", why: "10.1.7.0-24 is now held by 192.0.2.4" });
+    await told.end();
+    await registry.release(lease);
+    expect((await s.kv.get(s.key(lease.node.id)))?.value).toBe(foreign);
+    const next = await registry.acquire(announcementOf(0), subnets({ v4: "10.1.7.0/24" }));
+    expect(next.node.id).not.toBe(lease.node.id);
+  });
+
+  test("is over when the key is gone and somebody has a part of the subnet", async () => {
+    await using s = flannelStore();
+    const { lease, told } = await held(s);
+    s.stop();
+    await told.first(({ kind }) => kind === "failing");
+    s.start();
+    await told.first(({ kind }) => kind === "renewed");
+    const entry = await s.kv.get(s.key(lease.node.id));
+    await s.kv.put(s.key("10.1.7.128-25"), leaseValue(announcementOf(3)));
+    await s.kv.revoke(entry?.lease ?? "");
+    const lost = await told.first(({ kind }) => kind === "lost");
+    expect(lost.kind === "lost" && lost.why).toContain("another host has taken the subnet");
+    expect(await s.kv.get(s.key(lease.node.id))).toBeUndefined();
+  });
+
+  test("goes on when this host announces something else meanwhile", async () => {
+    await using s = flannelStore();
+    const { registry, lease, told } = await held(s);
+    const wanted = { ...announcementOf(0, "02:00:00:00:00:77"), publics: { v4: ip("192.0.2.77") } };
+    const changed = await registry.acquire(wanted, undefined);
+    expect(changed.node.id).toBe(lease.node.id);
+    await s.kv.revoke((await s.kv.get(s.key(lease.node.id)))?.lease ?? "");
+    const renewed = await told.first(({ kind }) => kind === "renewed");
+    expect(renewed.kind === "renewed" && renewed.lease.node).toEqual(changed.node);
+    expect(told.news.map(({ kind }) => kind)).not.toContain("lost");
+    await told[Symbol.asyncDispose]();
+  });
+
+  test("ends when the lease is given back, and does not make it again", async () => {
+    await using s = flannelStore();
+    const { registry, lease, told } = await held(s);
+    await registry.release(lease);
+    await told.end();
+    expect(told.news).toEqual([]);
+    expect((await s.kv.list(s.key(""))).entries).toEqual([]);
+  });
+
+  test("is given back by a second try when the store was away at the first", async () => {
+    await using s = flannelStore();
+    const { registry, lease, told } = await held(s);
+    await told[Symbol.asyncDispose]();
+    s.stop();
+    const refused = await registry.release(lease).catch((e: unknown) => e);
+    expect(refused).toBeInstanceOf(NetError);
+    s.start();
+    await registry.release(lease);
+    expect((await s.kv.list(s.key(""))).entries).toEqual([]);
+  });
+
+  test("ends when the registry is closed", async () => {
+    await using s = flannelStore();
+    const { registry, told } = await held(s);
+    registry.close();
+    await told.end();
+    expect(told.news).toEqual([]);
+  });
+});

@@ -1,5 +1,5 @@
 /** Holding a lease of a store: renewed, made again, lost, given back. */
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setSystemTime, test } from "bun:test";
 import { NetError } from "../../errors.ts";
 import { ip } from "../../testing/address.ts";
 import { deaf, type FlannelStore, flannelStore } from "../../testing/flannel-store.ts";
@@ -25,6 +25,21 @@ describe("holding a lease", () => {
       news.kind === "renewed" && (news.lease.expires ?? 0) > (lease.expires ?? 0) + 1000;
     await told.first(isLater);
     expect(await s.kv.get(s.key(lease.node.id))).toEqual(entry);
+    await told[Symbol.asyncDispose]();
+  });
+
+  test("renews it in time though the clock of the host was put back", async () => {
+    await using s = flannelStore();
+    const store = s.another(() => Math.round(performance.timeOrigin + performance.now()));
+    const { lease, told } = await held(s, { ...short, kv: store });
+    const entry = await s.kv.get(s.key(lease.node.id));
+    try {
+      setSystemTime(Date.now() - 3_600_000);
+      await told.first(({ kind }) => kind === "renewed");
+      expect((await store.get(s.key(lease.node.id)))?.revision).toBe(entry?.revision ?? 0);
+    } finally {
+      setSystemTime();
+    }
     await told[Symbol.asyncDispose]();
   });
 

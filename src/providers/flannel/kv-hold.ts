@@ -10,6 +10,20 @@ import type { Entry, Kv, Revision } from "../../fabric/store/kv.ts";
 import { parseLeaseValue } from "./lease-codec.ts";
 import type { Lease, LeaseNews } from "./registry.ts";
 
+/** When the store ends a lease. */
+export interface Term {
+  /** Milliseconds since 1970; for people, since somebody may set that clock. */
+  readonly expires: number;
+  /** By the clock of `performance.now()`, in milliseconds. */
+  readonly ends: number;
+}
+
+/** `asked`: when the store was asked, by `performance.now()`: it began to count later than that. */
+export const termOf = (asked: number, seconds: number): Term => {
+  const ends = asked + seconds * 1000;
+  return { ends, expires: Math.round(Date.now() + ends - performance.now()) };
+};
+
 /** What is known of a lease of this host; acquiring it anew and holding it both change it. */
 export interface Held {
   readonly key: string;
@@ -18,9 +32,8 @@ export interface Held {
   revision: Revision;
   /** The store's lease; undefined: the key is a reservation. */
   lease: string | undefined;
-  /** Milliseconds since 1970. */
-  expires: number | undefined;
-  /** Every lease of the store that was made for this key: what is written with one of them is ours. */
+  term: Term | undefined;
+  /** Every lease of the store that was made for this key and may have it: what is written with one of them is ours. */
   readonly leases: Set<string>;
   isReleased: boolean;
 }
@@ -38,9 +51,9 @@ export interface HoldOptions {
 /** How long a watch of one key that failed is left alone, in milliseconds. */
 const WATCH_PAUSE_MS = 5000;
 
-export const leaseOf = ({ node, expires }: Held): Lease => ({
+export const leaseOf = ({ node, term }: Held): Lease => ({
   node,
-  ...(expires === undefined ? {} : { expires }),
+  ...(term === undefined ? {} : { expires: term.expires }),
 });
 
 /** Ends with `lost`, with the signal, or when the lease is given back. */
@@ -85,19 +98,19 @@ async function check(held: Held, options: HoldOptions): Promise<LeaseNews | unde
   held.revision = entry.revision;
   if (entry.lease !== undefined && entry.lease !== held.lease) await adopt(held, entry.lease, options);
   if (held.lease === undefined || untilRenewal(held, options) > 0) return undefined;
-  const from = Date.now();
+  const asked = performance.now();
   const seconds = await options.kv.refresh(held.lease);
   if (seconds === undefined) return write(held, options, { revision: held.revision });
-  held.expires = from + seconds * 1000;
+  held.term = termOf(asked, seconds);
   return { kind: "renewed", lease: leaseOf(held) };
 }
 
 /** Goes on with a lease of ours by which the key was written without our hearing so. */
 async function adopt(held: Held, lease: string, { kv }: HoldOptions): Promise<void> {
-  const from = Date.now();
+  const asked = performance.now();
   const seconds = await kv.timeToLive(lease);
   held.lease = lease;
-  held.expires = from + (seconds ?? 0) * 1000;
+  held.term = termOf(asked, seconds ?? 0);
 }
 
 /** A reservation has no lease by which it could be told from another's writing of the same. */
@@ -119,21 +132,47 @@ async function make(held: Held, options: HoldOptions): Promise<LeaseNews | undef
 type When = { readonly absent: true } | { readonly revision: Revision };
 
 async function write(held: Held, options: HoldOptions, when: When): Promise<LeaseNews | undefined> {
-  const { kv } = options;
-  const from = Date.now();
-  const lease = await kv.grant(options.leaseSeconds);
-  held.leases.add(lease);
-  const revision = await kv.put(held.key, held.value, { lease, when });
-  if (revision === undefined) {
-    await kv.revoke(lease);
-    return check(held, options);
-  }
-  Object.assign(held, { revision, lease, expires: from + options.leaseSeconds * 1000 });
+  const written = await writeLeased(held, options, when);
+  if (written === undefined) return check(held, options);
+  Object.assign(held, written);
   return { kind: "renewed", lease: leaseOf(held) };
 }
 
-const untilRenewal = ({ expires = Infinity }: Held, { renewMarginSeconds }: HoldOptions): number =>
-  expires - renewMarginSeconds * 1000 - Date.now();
+/** A key and what it is to be. */
+type Writing = Pick<Held, "key" | "value" | "leases">;
+
+/** Writes a key with a new lease of the store, and ends those that it had before. Undefined if the key is not as expected. */
+export async function writeLeased(
+  { key, value, leases }: Writing,
+  { kv, leaseSeconds }: Pick<HoldOptions, "kv" | "leaseSeconds">,
+  when: When,
+): Promise<{ readonly revision: Revision; readonly lease: string; readonly term: Term } | undefined> {
+  const asked = performance.now();
+  const lease = await kv.grant(leaseSeconds);
+  const earlier = [...leases];
+  leases.add(lease);
+  const revision = await kv.put(key, value, { lease, when });
+  if (revision === undefined) {
+    await endUnused(kv, leases, [lease]);
+    return undefined;
+  }
+  // Not before the key has another one: it would go with it.
+  await endUnused(kv, leases, earlier);
+  return { revision, lease, term: termOf(asked, leaseSeconds) };
+}
+
+/** What cannot be ended now is tried again at the next write, and ends by itself in the end. */
+async function endUnused(kv: Kv, leases: Set<string>, some: readonly string[]): Promise<void> {
+  for (const lease of some)
+    try {
+      if (await kv.revokeUnused(lease)) leases.delete(lease);
+    } catch (e) {
+      if (!(e instanceof NetError)) throw e;
+    }
+}
+
+const untilRenewal = ({ term }: Held, { renewMarginSeconds }: HoldOptions): number =>
+  (term?.ends ?? Infinity) - renewMarginSeconds * 1000 - performance.now();
 
 /** In milliseconds; not the same for all hosts that started together. */
 const untilNextLook = (held: Held, options: HoldOptions): number =>

@@ -124,6 +124,26 @@ describe("acquiring a subnet", () => {
     expect(entries.map(({ key }) => key)).toEqual([s.key("10.1.5.0-24"), s.key("10.1.6.0-24")]);
   });
 
+  test("ends the earlier leases of the store once the key has a new one, and none that another key has", async () => {
+    await using s = flannelStore();
+    const shared = await s.kv.grant(60);
+    await s.kv.put(s.key("10.1.9.0-24"), leaseValue(announcementOf(0)), { lease: shared });
+    await s.kv.put("/of/somebody", "else", { lease: shared });
+    const registry = await s.open();
+    const leases: string[] = [];
+    for (const mac of ["01", "02", "03"]) {
+      await registry.acquire(announcementOf(0, mac), undefined);
+      leases.push((await s.kv.get(s.key("10.1.9.0-24")))?.lease ?? "");
+    }
+    await (await s.open()).acquire(announcementOf(0, "04"), undefined);
+    const last = (await s.kv.get(s.key("10.1.9.0-24")))?.lease ?? "";
+    expect(await Promise.all(leases.map((lease) => s.kv.timeToLive(lease)))).toEqual(
+      leases.map(() => undefined),
+    );
+    expect(await s.kv.timeToLive(last)).toBeDefined();
+    expect((await s.kv.get("/of/somebody"))?.lease).toBe(shared);
+  });
+
   test("of many hosts at once gives each its own", async () => {
     await using s = flannelStore();
     const acquire = async (host: number): Promise<string> => {

@@ -8,7 +8,7 @@ import type { Entry, Kv, Listing, Revision } from "../../fabric/store/kv.ts";
 import type { IpPrefix } from "../../net/ip.ts";
 import { type AddressPlan, type NetworkConfig, parseNetworkConfig } from "./config.ts";
 import { type Draw, fitsPlan, freeSubnet, isFree, takesPlaces } from "./free-subnet.ts";
-import { type Held, holdLease, leaseOf } from "./kv-hold.ts";
+import { type Held, holdLease, leaseOf, writeLeased } from "./kv-hold.ts";
 import { followNodes, nodeOf } from "./kv-nodes.ts";
 import { leaseName, leaseValue, parseLeaseName } from "./lease-codec.ts";
 import type { Announcement, Lease, LeaseNews, NodeNews, Registry } from "./registry.ts";
@@ -44,6 +44,8 @@ class KvRegistry implements Registry {
   private readonly draw: Draw | undefined;
   /** What was acquired here, by the name of its key. */
   private readonly held = new Map<string, Held>();
+  /** The store's leases that were made for a key and may have it, by its name; known also if it was not heard that it was written. */
+  private readonly leases = new Map<string, Set<string>>();
   private readonly closing = new AbortController();
   /** As it was read last. */
   private config: NetworkConfig | undefined;
@@ -108,6 +110,7 @@ class KvRegistry implements Registry {
     if (held.lease !== undefined) await this.kv.revoke(held.lease);
     // Until then it has to be tried again.
     this.held.delete(node.id);
+    this.leases.delete(node.id);
   }
 
   close(): void {
@@ -148,8 +151,11 @@ class KvRegistry implements Registry {
     if (best === undefined) return undefined;
     const { entry, node } = best;
     const when = { revision: entry.revision };
-    if (fitsConfig(config, node.subnets))
+    if (fitsConfig(config, node.subnets)) {
+      // An earlier process made it for this key, as a rule: then nobody has it when the key has another one.
+      if (entry.lease !== undefined) this.leasesOf(node.id).add(entry.lease);
       return this.write(node.subnets, wanted, when, entry.lease !== undefined);
+    }
     if (entry.lease === undefined)
       throw new NetError("config/invalid", {
         field: entry.key,
@@ -208,22 +214,23 @@ class KvRegistry implements Registry {
     const node: FabricNode = { id: leaseName(subnets), subnets, publics, backend };
     const key = `${this.subnets}${node.id}`;
     const value = leaseValue(node);
-    const from = Date.now();
-    const lease = isLeased ? await this.kv.grant(this.leaseSeconds) : undefined;
-    const before = this.held.get(node.id);
-    const leases = before?.leases ?? new Set();
-    if (lease !== undefined) leases.add(lease);
-    const revision = await this.kv.put(key, value, { when, ...(lease === undefined ? {} : { lease }) });
-    if (revision === undefined) {
-      if (lease !== undefined) await this.kv.revoke(lease);
-      return "again";
-    }
-    const expires = lease === undefined ? undefined : from + this.leaseSeconds * 1000;
-    const now = { node, value, revision, lease, expires, isReleased: false };
+    const leases = this.leasesOf(node.id);
+    const written = isLeased
+      ? await writeLeased({ key, value, leases }, { kv: this.kv, leaseSeconds: this.leaseSeconds }, when)
+      : { revision: await this.kv.put(key, value, { when }), lease: undefined, term: undefined };
+    if (written?.revision === undefined) return "again";
+    const { revision, lease, term } = written;
+    const now = { node, value, revision, lease, term, isReleased: false };
     // Who holds it already goes on with what it is now.
-    const held = Object.assign(before ?? { key, leases }, now);
+    const held = Object.assign(this.held.get(node.id) ?? { key, leases }, now);
     this.held.set(node.id, held);
     return leaseOf(held);
+  }
+
+  private leasesOf(id: string): Set<string> {
+    const leases = this.leases.get(id) ?? new Set();
+    this.leases.set(id, leases);
+    return leases;
   }
 }
 

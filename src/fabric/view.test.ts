@@ -63,6 +63,16 @@ describe("what each node says by itself", () => {
         ] as const,
     ),
     [
+      "is said to be in its own subnet",
+      fabricNode("x", { v4: "10.0.2.0/24", at4: "10.0.2.7" }),
+      "node-malformed: its public address 10.0.2.7 is in its own subnet 10.0.2.0/24",
+    ],
+    [
+      "is said to be in its own IPv6 subnet",
+      fabricNode("x", { v6: "fd00:10:2::/64", at6: "fd00:10:2::1" }),
+      "node-malformed: its public address fd00:10:2::1 is in its own subnet fd00:10:2::/64",
+    ],
+    [
       "is outside of the network",
       fabricNode("x", { v4: "11.0.2.0/24" }),
       "subnet-outside: 11.0.2.0/24 is not in the network 10.0.0.0/8",

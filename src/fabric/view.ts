@@ -72,7 +72,9 @@ function withinNetwork(node: FabricNode, whole: Subnets, troubles: Trouble[]): F
       : (wrongPublic(publics.v4, 4) ??
         wrongPublic(publics.v6, 6) ??
         wrongSubnet(subnets.v4, 4) ??
-        wrongSubnet(subnets.v6, 6));
+        wrongSubnet(subnets.v6, 6) ??
+        wrongPlace(subnets.v4, publics.v4) ??
+        wrongPlace(subnets.v6, publics.v6));
   if (wrong !== undefined) {
     troubles.push({ code: "node-malformed", node: node.id, why: wrong });
     return undefined;
@@ -126,6 +128,12 @@ function wrongSubnet(subnet: IpPrefix | undefined, family: Family): string | und
   if (subnet.ip.family !== family) return `its IPv${family} subnet is ${subnet.text}`;
   if (hasHostBits(subnet)) return `its subnet ${subnet.text} has host bits`;
   return undefined;
+}
+
+/** What is sent to the host would be sent to its containers, and so to the host again. */
+function wrongPlace(subnet: IpPrefix | undefined, ip: Ip | undefined): string | undefined {
+  if (subnet === undefined || ip === undefined || !contains(subnet, ip)) return undefined;
+  return `its public address ${ip.text} is in its own subnet ${subnet.text}`;
 }
 
 function hasHostBits({ ip: { bytes }, bits }: IpPrefix): boolean {

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { NetError } from "../../errors.ts";
-import type { FabricNode } from "../../fabric/model.ts";
+import type { FabricNode, Publics } from "../../fabric/model.ts";
 import { newBell } from "../../fabric/store/bell.ts";
 import type { Entry, Kv, Revision } from "../../fabric/store/kv.ts";
 import { parseLeaseValue } from "./lease-codec.ts";
@@ -94,7 +94,7 @@ async function look(held: Held, options: HoldOptions, failures: number): Promise
 async function check(held: Held, options: HoldOptions): Promise<LeaseNews | undefined> {
   const entry = await options.kv.get(held.key);
   if (entry === undefined) return held.isReleased ? undefined : make(held, options);
-  if (!isOurs(held, entry)) return { kind: "lost", why: `${held.node.id} is now ${ownerOf(entry)}` };
+  if (!isOurs(held, entry)) return { kind: "lost", why: `${held.node.id} is now ${ownerOf(held, entry)}` };
   held.revision = entry.revision;
   if (entry.lease !== undefined && entry.lease !== held.lease) await adopt(held, entry.lease, options);
   if (held.lease === undefined || untilRenewal(held, options) > 0) return undefined;
@@ -114,14 +114,21 @@ async function adopt(held: Held, lease: string, { kv }: HoldOptions): Promise<vo
 }
 
 /** A reservation has no lease by which it could be told from another's writing of the same. */
-const isOurs = (held: Held, { lease, value, revision }: Entry): boolean =>
+export const isOurs = (held: Held, { lease, value, revision }: Entry): boolean =>
   revision === held.revision || (lease === undefined ? value === held.value : held.leases.has(lease));
 
-function ownerOf({ value }: Entry): string {
+function ownerOf({ node }: Held, { value }: Entry): string {
   const told = parseLeaseValue(value);
-  const { v4, v6 } = told.ok ? told.value.publics : {};
-  return told.ok ? `held by ${(v4 ?? v6)?.text}` : "somebody else's";
+  if (!told.ok) return "somebody else's";
+  const address = addressOf(told.value.publics);
+  return address === addressOf(node.publics) ? `held by ${twinOf(address)}` : `held by ${address}`;
 }
+
+const addressOf = ({ v4, v6 }: Publics): string => (v4 ?? v6)?.text ?? "nobody";
+
+/** Who has taken what this process held, and says that he is this host. */
+export const twinOf = (address: string): string =>
+  `somebody else with this host's address, ${address}: another host has it too, or another daemon runs on this one`;
 
 /** The key is gone: the lease ended while the store or this host was away, or somebody took it back. */
 async function make(held: Held, options: HoldOptions): Promise<LeaseNews | undefined> {

@@ -89,6 +89,32 @@ describe("acquiring a subnet", () => {
     expect(node.id).toBe("10.1.9.0-24");
   });
 
+  test("takes away a second key of its own address, by which others would leave it out", async () => {
+    await using s = flannelStore();
+    const value = leaseValue(announcementOf(0));
+    for (const name of ["10.1.5.0-24", "10.1.9.0-24"])
+      await s.kv.put(s.key(name), value, { lease: await s.kv.grant(60) });
+    const { node } = await (await s.open()).acquire(announcementOf(0), subnets({ v4: "10.1.9.0/24" }));
+    expect(node.id).toBe("10.1.9.0-24");
+    await s.kv.put(s.key("10.1.6.0-24"), value);
+    const reserved = await (await s.open()).acquire(announcementOf(0), subnets({ v4: "10.1.9.0/24" }));
+    expect(reserved.node.id).toBe("10.1.6.0-24");
+    const { entries } = await s.kv.list(s.key(""));
+    expect(entries.map(({ key }) => key)).toEqual([s.key("10.1.6.0-24")]);
+  });
+
+  test("draws no subnet in which a host has its address", async () => {
+    await using s = flannelStore('{"Network":"192.0.0.0/20","SubnetLen":24,"SubnetMax":"192.0.3.0"}');
+    await s.kv.put(
+      s.key("192.0.1.0-24"),
+      leaseValue({ ...announcementOf(3), publics: { v4: ip("192.0.3.9") } }),
+    );
+    const registry = await s.open({ draw: () => 0n });
+    expect(await codeOf(registry.acquire(announcementOf(0), subnets({ v4: "192.0.3.0/24" })))).toBe(
+      "ipam/exhausted",
+    );
+  });
+
   test("keeps a reservation for ever, without a lease, and does not take it back", async () => {
     await using s = flannelStore();
     await s.kv.put(s.key("10.1.9.0-24"), leaseValue(announcementOf(0, "00")));

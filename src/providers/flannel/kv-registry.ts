@@ -5,10 +5,10 @@
 import { NetError } from "../../errors.ts";
 import type { FabricNode, Subnets } from "../../fabric/model.ts";
 import type { Entry, Kv, Listing, Revision } from "../../fabric/store/kv.ts";
-import type { IpPrefix } from "../../net/ip.ts";
+import { hostPrefix, type IpPrefix } from "../../net/ip.ts";
 import { type AddressPlan, type NetworkConfig, parseNetworkConfig } from "./config.ts";
 import { type Draw, fitsPlan, freeSubnet, isFree, takesPlaces } from "./free-subnet.ts";
-import { type Held, holdLease, leaseOf, writeLeased } from "./kv-hold.ts";
+import { type Held, holdLease, isOurs, leaseOf, twinOf, writeLeased } from "./kv-hold.ts";
 import { followNodes, nodeOf } from "./kv-nodes.ts";
 import { leaseName, leaseValue, parseLeaseName } from "./lease-codec.ts";
 import type { Announcement, Lease, LeaseNews, NodeNews, Registry } from "./registry.ts";
@@ -107,7 +107,7 @@ class KvRegistry implements Registry {
     if (held === undefined || expires === undefined) return;
     held.isReleased = true;
     await this.kv.delete(held.key, { revision: held.revision });
-    if (held.lease !== undefined) await this.kv.revoke(held.lease);
+    if (held.lease !== undefined) await this.kv.revokeUnused(held.lease);
     // Until then it has to be tried again.
     this.held.delete(node.id);
     this.leases.delete(node.id);
@@ -133,6 +133,17 @@ class KvRegistry implements Registry {
     });
   }
 
+  /** The hosts' own addresses: in a network that holds them too, no subnet may. */
+  private hostsOf(entries: readonly Entry[], { publics }: Announcement): readonly IpPrefix[] {
+    const others = entries.flatMap((entry) => {
+      const node = nodeOf(this.subnets, entry);
+      return "why" in node ? [] : [node.publics];
+    });
+    return [publics, ...others].flatMap(({ v4, v6 }) =>
+      [v4, v6].flatMap((ip) => (ip ? [hostPrefix(ip)] : [])),
+    );
+  }
+
   /** The subnet that the store says is ours, if there is one and it is still one of the network. */
   private async takeOwn(
     config: NetworkConfig,
@@ -140,16 +151,18 @@ class KvRegistry implements Registry {
     wanted: Announcement,
     before: Subnets | undefined,
   ): Promise<Lease | "again" | undefined> {
-    const own = entries.flatMap((entry) => {
-      const node = nodeOf(this.subnets, entry);
-      return "why" in node || !this.isOurs(entry, node, wanted) ? [] : [{ entry, node }];
-    });
+    const own = this.ownOf(entries, wanted);
     const named = before === undefined ? undefined : leaseName(before);
     const rank = ({ entry, node }: (typeof own)[number]): number =>
       entry.lease === undefined ? 0 : node.id === named ? 1 : 2;
     const [best] = own.toSorted((a, b) => rank(a) - rank(b));
     if (best === undefined) return undefined;
     const { entry, node } = best;
+    this.requireNoTwin(best);
+    // Hosts that see two of the same address leave out one of them.
+    for (const { entry: other } of own)
+      if (other !== entry && other.lease !== undefined)
+        await this.kv.delete(other.key, { revision: other.revision });
     const when = { revision: entry.revision };
     if (fitsConfig(config, node.subnets)) {
       // An earlier process made it for this key, as a rule: then nobody has it when the key has another one.
@@ -165,12 +178,31 @@ class KvRegistry implements Registry {
     return "again";
   }
 
-  private isOurs(entry: Entry, node: FabricNode, wanted: Announcement): boolean {
+  /** What was acquired here, and what has this host's public address. */
+  private ownOf(entries: readonly Entry[], { publics }: Announcement): readonly Own[] {
+    const { v4, v6 } = publics;
+    const isOwn = ({ entry, node }: Own): boolean =>
+      this.held.get(node.id)?.revision === entry.revision ||
+      (v4 === undefined
+        ? v6 !== undefined && node.publics.v6?.text === v6.text
+        : node.publics.v4?.text === v4.text);
+    return entries
+      .flatMap((entry): readonly Own[] => {
+        const node = nodeOf(this.subnets, entry);
+        return "why" in node ? [] : [{ entry, node }];
+      })
+      .filter(isOwn);
+  }
+
+  /**
+   * An entry with this host's address is this host's, from before; but not if this process has held it and somebody else wrote
+   * it since. If both took it back from one another there would be no end, and neither could be reached.
+   */
+  private requireNoTwin({ entry, node }: Own): void {
     const held = this.held.get(node.id);
-    if (held !== undefined && held.revision === entry.revision) return true;
-    return wanted.publics.v4 === undefined
-      ? node.publics.v6 !== undefined && node.publics.v6.text === wanted.publics.v6?.text
-      : node.publics.v4?.text === wanted.publics.v4.text;
+    if (held === undefined || entry.lease === undefined || isOurs(held, entry)) return;
+    const address = (node.publics.v4 ?? node.publics.v6)?.text ?? "";
+    throw new NetError("try-again", { why: `${entry.key} is held by ${twinOf(address)}` });
   }
 
   private async takeFree(
@@ -179,7 +211,7 @@ class KvRegistry implements Registry {
     wanted: Announcement,
     before: Subnets | undefined,
   ): Promise<Lease | "again"> {
-    const taken = this.taken(entries);
+    const taken = [...this.taken(entries), ...this.hostsOf(entries, wanted)];
     const pick = (plan: AddressPlan | undefined, former: IpPrefix | undefined): IpPrefix | undefined => {
       if (plan === undefined) return undefined;
       if (former !== undefined && fitsPlan(plan, former) && isFree(former, taken)) return former;
@@ -232,6 +264,12 @@ class KvRegistry implements Registry {
     this.leases.set(id, leases);
     return leases;
   }
+}
+
+/** An entry of this host. */
+interface Own {
+  readonly entry: Entry;
+  readonly node: FabricNode;
 }
 
 const isFreeIn = (taken: readonly IpPrefix[], { v4, v6 }: Subnets): boolean =>

@@ -1,7 +1,7 @@
 /** What an event means for what the agent knows. What is to be done about it is `decide.ts`. Pure. */
-import type { BackendData, FabricNode } from "../fabric/model.ts";
+import type { BackendData, FabricNode, UnreadableNode } from "../fabric/model.ts";
 import type { ObjectName, Report } from "../fabric/reconcile/report.ts";
-import type { Lease, LeaseNews, Malformed, NodeNews } from "../providers/flannel/registry.ts";
+import type { Lease, LeaseNews, NodeNews } from "../providers/flannel/registry.ts";
 import { announcementInputs, announcementKey } from "./announcement.ts";
 import { dueAt, failed, succeeded, withJob } from "./jobs.ts";
 import type {
@@ -147,11 +147,11 @@ function foldNodes(state: AgentState, news: NodeNews, now: Now): Folded {
 }
 
 function appliedNews(
-  before: ReadonlyMap<string, FabricNode | Malformed> | undefined,
+  before: ReadonlyMap<string, FabricNode | UnreadableNode> | undefined,
   news: NodeNews,
-): ReadonlyMap<string, FabricNode | Malformed> {
+): ReadonlyMap<string, FabricNode | UnreadableNode> {
   // What is made of a node is kept for as long as it is the same object.
-  const known = (node: FabricNode | Malformed): FabricNode | Malformed => {
+  const known = (node: FabricNode | UnreadableNode): FabricNode | UnreadableNode => {
     const was = before?.get(node.id);
     return was !== undefined && keyOf(was) === keyOf(node) ? was : node;
   };
@@ -163,8 +163,8 @@ function appliedNews(
 }
 
 function differences(
-  before: ReadonlyMap<string, FabricNode | Malformed>,
-  after: ReadonlyMap<string, FabricNode | Malformed>,
+  before: ReadonlyMap<string, FabricNode | UnreadableNode>,
+  after: ReadonlyMap<string, FabricNode | UnreadableNode>,
   news: NodeNews,
   own: string | undefined,
 ): readonly Telling[] {
@@ -196,7 +196,7 @@ const showNode = (node: FabricNode): string =>
 const overOf = ({ type }: BackendData): readonly string[] => (type === "" ? [] : ["over", type]);
 
 /** Two nodes with the same key say the same. Addresses print uniquely. */
-const keyOf = (node: FabricNode | Malformed | undefined): string =>
+const keyOf = (node: FabricNode | UnreadableNode | undefined): string =>
   node === undefined ? "" : "why" in node ? node.why : `${showNode(node)} ${JSON.stringify(node.backend)}`;
 
 function foldAcquired(state: AgentState, lease: Lease, now: Now): Folded {

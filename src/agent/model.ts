@@ -4,12 +4,12 @@
  */
 import type { HostState } from "../fabric/host-state.ts";
 import type { Report } from "../fabric/reconcile/report.ts";
-import type { FabricNode, Publics, Subnets, Trouble, View } from "../fabric/model.ts";
+import type { FabricNode, Publics, Subnets, Trouble, UnreadableNode, View } from "../fabric/model.ts";
 import type { viewOf } from "../fabric/view.ts";
 import type { HostFacts, Transport } from "../fabric/transport/transport.ts";
 import type { Parsed } from "../net/brand.ts";
 import type { Ip, IpPrefix } from "../net/ip.ts";
-import type { Announcement, Lease, LeaseNews, Malformed, NodeNews } from "../providers/flannel/registry.ts";
+import type { Announcement, Lease, LeaseNews, NodeNews } from "../providers/flannel/registry.ts";
 import type { Telling } from "./tellings.ts";
 
 /** A network's configuration as its provider has read it: what the agent needs of it, and nothing else. */
@@ -114,7 +114,7 @@ export interface AgentState {
   /** What was announced with the lease. */
   readonly announced?: string;
   /** Absent until the store has told all of them once. */
-  readonly nodes?: ReadonlyMap<string, FabricNode | Malformed>;
+  readonly nodes?: ReadonlyMap<string, FabricNode | UnreadableNode>;
   readonly view?: View;
   readonly troubles: readonly Trouble[];
   readonly kernel: KernelState;

@@ -5,12 +5,12 @@
 import type { AgentEvent, AgentState, Effect, Host, Network, Rules } from "../agent/model.ts";
 import { begin, step } from "../agent/step.ts";
 import type { TellingCode } from "../agent/tellings.ts";
-import type { BackendData, FabricNode } from "../fabric/model.ts";
+import type { BackendData, FabricNode, UnreadableNode } from "../fabric/model.ts";
 import type { Report } from "../fabric/reconcile/report.ts";
 import { viewOf } from "../fabric/view.ts";
 import { bad, good } from "../net/brand.ts";
 import { parsePrefix } from "../net/ip.ts";
-import type { Lease, Malformed } from "../providers/flannel/registry.ts";
+import type { Lease } from "../providers/flannel/registry.ts";
 import { cidr, ip } from "./address.ts";
 
 /** A transport that wants one route a peer, and draws a name once. */
@@ -128,7 +128,7 @@ export const leaseOf = (subnet: string, at = "192.0.2.1", backend?: BackendData)
 export function serve(
   a: Agent,
   lease: Lease,
-  nodes: readonly (FabricNode | Malformed)[] = [],
+  nodes: readonly (FabricNode | UnreadableNode)[] = [],
   host?: Host,
 ): void {
   const answers: Partial<Record<Effect["kind"], AgentEvent>> = {
@@ -149,7 +149,7 @@ export function serve(
       if (answer !== undefined) a.tell(answer);
     }
 }
-export function member(subnet = "10.0.1.0/24", nodes: readonly (FabricNode | Malformed)[] = []): Agent {
+export function member(subnet = "10.0.1.0/24", nodes: readonly (FabricNode | UnreadableNode)[] = []): Agent {
   const a = agent();
   serve(a, leaseOf(subnet), nodes);
   if (!a.state.ready) throw new Error("the agent did not become ready");

@@ -1,15 +1,8 @@
 /** What every registry of a Flannel network keeps, wherever the network's hosts stand written. */
 import { afterAll, describe, expect, test } from "bun:test";
-import type { FabricNode } from "../fabric/model.ts";
+import type { FabricNode, UnreadableNode } from "../fabric/model.ts";
 import { contains, type IpPrefix } from "../net/ip.ts";
-import type {
-  Announcement,
-  Lease,
-  LeaseNews,
-  Malformed,
-  NodeNews,
-  Registry,
-} from "../providers/flannel/registry.ts";
+import type { Announcement, Lease, LeaseNews, NodeNews, Registry } from "../providers/flannel/registry.ts";
 import { ip } from "./address.ts";
 import { patience } from "./slowdown.ts";
 
@@ -74,8 +67,8 @@ export class Told<T> implements AsyncDisposable {
 }
 
 /** The nodes as they stand after all that was told. */
-export function nodesAfter(news: readonly NodeNews[]): ReadonlyMap<string, FabricNode | Malformed> {
-  const nodes = new Map<string, FabricNode | Malformed>();
+export function nodesAfter(news: readonly NodeNews[]): ReadonlyMap<string, FabricNode | UnreadableNode> {
+  const nodes = new Map<string, FabricNode | UnreadableNode>();
   for (const one of news) {
     if (one.kind === "all") nodes.clear();
     if (one.kind === "all") for (const node of one.nodes) nodes.set(node.id, node);

@@ -2,16 +2,15 @@
  * A watch of etcd that outlives its connections. Each goes on after the last revision that was told whole, so that nothing
  * is missed and nothing comes twice. A connection that is silent is asked about: it may be dead without having been closed.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import { isNetError, NetError } from "../../errors.ts";
 import { type Header, headerOf, rangeOf, watchAnswerOf } from "./etcd-codec.ts";
 import { type Headers, Refusal } from "./etcd-gateway.ts";
 import type { Session } from "./etcd-session.ts";
 import type { Change, Revision, WatchOptions } from "./kv.ts";
+import { type Backoff, backoffMs, pause } from "./pause.ts";
 
-/** Pauses between connections, in milliseconds: from the first to the last, each twice the one before. */
-const FIRST_PAUSE_MS = 100;
-const LAST_PAUSE_MS = 5000;
+/** Between connections. */
+const BACKOFF: Backoff = { firstMs: 100, maxMs: 5000 };
 /** Most changes of one moment. */
 const MOMENT_LIMIT = 100_000;
 
@@ -45,11 +44,11 @@ export async function* watchKeys(
     cluster: undefined,
     isTokenNew: false,
   };
-  for (let pause = FIRST_PAUSE_MS; !signal.aborted; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
+  for (let failures = 0; !signal.aborted;) {
     const { endpoint } = session.gateway;
     try {
       for await (const moment of moments(w, endpoint)) {
-        pause = FIRST_PAUSE_MS;
+        failures = 0;
         if (moment.length > 0) yield moment;
       }
       continue;
@@ -58,7 +57,7 @@ export async function* watchKeys(
       if (!isNetError(e, "store/unavailable")) throw e;
       session.gateway.avoid(endpoint);
     }
-    await sleep(pause * (0.75 + Math.random() / 2), undefined, { signal }).catch(() => undefined);
+    await pause(backoffMs(++failures, BACKOFF), signal).catch(() => undefined);
   }
 }
 

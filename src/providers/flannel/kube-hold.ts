@@ -7,7 +7,7 @@ import type { FabricNode, Subnets } from "../../fabric/model.ts";
 import { newBell } from "../../fabric/store/bell.ts";
 import type { KubeClient, KubeObject } from "../../fabric/store/kubernetes/client.ts";
 import { follow } from "../../fabric/store/kubernetes/informer.ts";
-import { type Backoff, backoffMs } from "../../fabric/store/kubernetes/pause.ts";
+import { type Backoff, backoffMs } from "../../fabric/store/pause.ts";
 import { type AnnotationNames, difference, type Written, writtenOf } from "./kube-annotations.ts";
 import {
   annotationsOf,

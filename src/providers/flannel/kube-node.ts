@@ -1,11 +1,10 @@
 /** A node of Kubernetes as a host of a Flannel network: its subnets are given by the cluster, the rest by its annotations. */
 import { isObject } from "../../cni/json.ts";
-import type { FabricNode, Subnets } from "../../fabric/model.ts";
+import type { FabricNode, Subnets, UnreadableNode } from "../../fabric/model.ts";
 import type { KubeObject } from "../../fabric/store/kubernetes/client.ts";
 import { bad, good, type Parsed } from "../../net/brand.ts";
 import { type IpPrefix, network, parsePrefix } from "../../net/ip.ts";
 import { type AnnotationNames, type Annotations, isManaged, readAnnouncement } from "./kube-annotations.ts";
-import type { Malformed } from "./registry.ts";
 
 /** Which families the network has: the cluster may have more. */
 export interface Families {
@@ -18,7 +17,7 @@ export function fabricNodeOf(
   node: KubeObject,
   names: AnnotationNames,
   families: Families,
-): FabricNode | Malformed | undefined {
+): FabricNode | UnreadableNode | undefined {
   const { name: id } = node;
   const annotations = annotationsOf(node);
   if (!isManaged(names, annotations)) return undefined;

@@ -8,7 +8,7 @@ import type { Publics, Subnets } from "../../fabric/model.ts";
 import { type AccessOptions, clusterAccess } from "../../fabric/store/kubernetes/access.ts";
 import { kubeClient, type KubeClient, type KubeObject } from "../../fabric/store/kubernetes/client.ts";
 import { follow, type ObjectNews } from "../../fabric/store/kubernetes/informer.ts";
-import type { Backoff } from "../../fabric/store/kubernetes/pause.ts";
+import type { Backoff } from "../../fabric/store/pause.ts";
 import { contains } from "../../net/ip.ts";
 import { isObject } from "../../cni/json.ts";
 import { type NetworkConfig, parseNetworkConfig } from "./config.ts";

@@ -2,11 +2,11 @@
  * Keeping a lease of a store: it is watched, looked at now and then, and renewed before its end. A key that is gone is
  * made again if nobody has the subnet; a key that somebody else wrote is his, and the lease is lost.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import { NetError } from "../../errors.ts";
 import type { FabricNode, Publics } from "../../fabric/model.ts";
 import { newBell } from "../../fabric/store/bell.ts";
 import type { Entry, Kv, Revision } from "../../fabric/store/kv.ts";
+import { pause } from "../../fabric/store/pause.ts";
 import { parseLeaseValue } from "./lease-codec.ts";
 import type { Lease, LeaseNews } from "./registry.ts";
 
@@ -197,7 +197,7 @@ async function ringOnChange(held: Held, kv: Kv, signal: AbortSignal, ring: () =>
       for await (const _changes of kv.watch(held.key, { after: revision, signal })) ring();
     } catch (e) {
       if (!(e instanceof NetError)) throw e;
-      await sleep(WATCH_PAUSE_MS, undefined, { signal }).catch(() => undefined);
+      await pause(WATCH_PAUSE_MS, signal).catch(() => undefined);
     }
   }
 }

@@ -1,17 +1,16 @@
 /** The hosts of a Flannel network as its store tells them: all, then each change, and all again after a gap. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { NetError } from "../../errors.ts";
-import type { FabricNode } from "../../fabric/model.ts";
+import type { FabricNode, UnreadableNode } from "../../fabric/model.ts";
 import type { Change, Entry, Kv } from "../../fabric/store/kv.ts";
+import { type Backoff, backoffMs, pause } from "../../fabric/store/pause.ts";
 import { parseLeaseName, parseLeaseValue } from "./lease-codec.ts";
-import type { Malformed, NodeNews } from "./registry.ts";
+import type { NodeNews } from "./registry.ts";
 
-/** Pauses between tries to list, in milliseconds: from the first to the last, each twice the one before. */
-const FIRST_PAUSE_MS = 100;
-const LAST_PAUSE_MS = 5000;
+/** Between tries to list. */
+const BACKOFF: Backoff = { firstMs: 100, maxMs: 5000 };
 
 /** The node that an entry is, or why it is none. */
-export function nodeOf(prefix: string, { key, value }: Entry): FabricNode | Malformed {
+export function nodeOf(prefix: string, { key, value }: Entry): FabricNode | UnreadableNode {
   const id = key.slice(prefix.length);
   const subnets = parseLeaseName(id);
   if (!subnets.ok) return { id, why: subnets.why };
@@ -21,17 +20,17 @@ export function nodeOf(prefix: string, { key, value }: Entry): FabricNode | Malf
 
 /** Goes on until the signal; a store that is away is asked again and again. */
 export async function* followNodes(kv: Kv, prefix: string, signal: AbortSignal): AsyncGenerator<NodeNews> {
-  for (let pause = FIRST_PAUSE_MS; !signal.aborted; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
+  for (let failures = 0; !signal.aborted;) {
     try {
       const { entries, revision } = await kv.list(prefix);
       yield { kind: "all", nodes: entries.map((entry) => nodeOf(prefix, entry)) };
       for await (const batch of kv.watch(prefix, { after: revision, signal })) {
-        pause = FIRST_PAUSE_MS;
+        failures = 0;
         yield* batch.map((change) => newsOf(prefix, change));
       }
     } catch (e) {
       if (!isPassing(e)) throw e;
-      await sleep(pause, undefined, { signal }).catch(() => undefined);
+      await pause(backoffMs(++failures, BACKOFF), signal).catch(() => undefined);
     }
   }
 }

@@ -2,7 +2,7 @@
  * Where a Flannel network keeps who has which subnet: etcd's keys, a directory with the same keys, or the nodes of
  * Kubernetes. The agent knows this alone.
  */
-import type { BackendData, FabricNode, Publics, Subnets } from "../../fabric/model.ts";
+import type { BackendData, FabricNode, Publics, Subnets, UnreadableNode } from "../../fabric/model.ts";
 
 /** What a host announces when it takes a subnet. */
 export interface Announcement {
@@ -25,15 +25,9 @@ export type LeaseNews =
 
 /** All that is known, and then what changes. After a gap `all` comes again. */
 export type NodeNews =
-  | { readonly kind: "all"; readonly nodes: readonly (FabricNode | Malformed)[] }
-  | { readonly kind: "put"; readonly node: FabricNode | Malformed }
+  | { readonly kind: "all"; readonly nodes: readonly (FabricNode | UnreadableNode)[] }
+  | { readonly kind: "put"; readonly node: FabricNode | UnreadableNode }
   | { readonly kind: "gone"; readonly id: string };
-
-/** A node that cannot be read; it is told, and left out. */
-export interface Malformed {
-  readonly id: string;
-  readonly why: string;
-}
 
 export interface Registry {
   /** The network's configuration, as its text stands in the store. */

@@ -9,7 +9,7 @@ import { members, words } from "../shape.ts";
 import type { ClusterAccess } from "./access.ts";
 import { errorOf, jsonBody, jsonLines, refusalOf, unusable } from "./answers.ts";
 import { exchange } from "./http.ts";
-import { pause } from "./pause.ts";
+import { pause } from "../pause.ts";
 
 /** What is asked for. `group` is empty for the core's kinds. */
 export interface Place {

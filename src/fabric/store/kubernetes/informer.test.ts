@@ -4,7 +4,7 @@ import type { Fault } from "../../../testing/kubernetes/server.ts";
 import { parseKubeconfig } from "./access.ts";
 import { KUBE_TIMES, kubeClient, type KubeObject, type KubeTimes } from "./client.ts";
 import { follow, type ObjectNews } from "./informer.ts";
-import { backoffMs } from "./pause.ts";
+import { backoffMs } from "../pause.ts";
 
 const NODES = { resource: "nodes" };
 /** What matters of a node here: who gave it a colour. */

@@ -5,7 +5,7 @@
 import { isNetError, NetError } from "../../../errors.ts";
 import { unusable } from "./answers.ts";
 import type { KubeClient, KubeObject, Place, Selection } from "./client.ts";
-import { type Backoff, backoffMs, pause } from "./pause.ts";
+import { type Backoff, backoffMs, pause } from "../pause.ts";
 
 export type ObjectNews<T> =
   | { readonly kind: "all"; readonly objects: ReadonlyMap<string, T> }

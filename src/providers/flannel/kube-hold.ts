@@ -87,7 +87,7 @@ interface Keeper {
   readonly held: KubeHeld;
   readonly options: KubeHoldOptions;
   isReady: boolean;
-  /** When annotations were written again, in milliseconds. */
+  /** When annotations were written again, by `performance.now()`. */
   repairs: readonly number[];
   /** In a row, told or not. */
   failures: number;
@@ -137,13 +137,13 @@ async function keep(keeper: Keeper, node: KubeObject): Promise<boolean> {
   let current = node;
   keeper.latest = node;
   if (difference(written, annotationsOf(node)) !== undefined) {
-    const from = Date.now() - MINUTE;
+    const from = performance.now() - MINUTE;
     keeper.repairs = keeper.repairs.filter((at) => at > from);
     if (keeper.repairs.length >= REPAIRS_A_MINUTE)
       throw new NetError("try-again", {
         why: `somebody else writes the annotations of node ${node.name} again and again: does another daemon run on it?`,
       });
-    keeper.repairs = [...keeper.repairs, Date.now()];
+    keeper.repairs = [...keeper.repairs, performance.now()];
     current = await options.write(node, written);
   }
   if (keeper.isReady && !isAvailable(current)) {

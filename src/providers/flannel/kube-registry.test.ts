@@ -336,4 +336,36 @@ describe("all nodes", () => {
     s.change("good", (node) => withMetadata(node, { annotations: {} }));
     await told.first((news) => news.kind === "gone" && news.id === "good");
   });
+
+  test("are read anew when the configuration has another family, and not for one that cannot be read", async () => {
+    await using s = await flannelCluster(config);
+    const annotations = {
+      [names.managed]: "true",
+      [names.type]: "vxlan",
+      [names.public4]: "192.0.2.9",
+      [names.public6]: "2001:db8::9",
+    };
+    s.server().create(
+      "",
+      "nodes",
+      nodeObject("both", ["10.244.1.0/24", "fd00:10:244:1::/64"], { annotations }),
+    );
+    const registry = s.open("host0");
+    await using told = new Told((signal) => registry.nodes(signal));
+    const subnets = async (): Promise<unknown> => {
+      const { length } = told.news;
+      await registry.networkConfig();
+      await told.first((news) => news.kind === "all" && told.news.indexOf(news) >= length);
+      const node = nodesAfter(told.news).get("both");
+      return node === undefined || "why" in node ? node : [node.subnets.v4?.text, node.subnets.v6?.text];
+    };
+    await told.first(({ kind }) => kind === "all");
+    s.configure(dual);
+    expect(await subnets()).toEqual(["10.244.1.0/24", "fd00:10:244:1::/64"]);
+    s.configure("{");
+    await registry.networkConfig();
+    s.configure(config);
+    expect(await subnets()).toEqual(["10.244.1.0/24", undefined]);
+    expect(told.news.map(({ kind }) => kind)).toEqual(["all", "all", "all"]);
+  });
 });

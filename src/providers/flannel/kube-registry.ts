@@ -82,6 +82,8 @@ class NodesRegistry implements KubeRegistry {
   private held: KubeHeld | undefined;
   private nodeName: string | undefined;
   private publics: Publics | undefined;
+  /** Those of the last configuration that could be read. */
+  private families: { readonly are: Families; readonly changed: AbortController } | undefined;
 
   constructor(options: KubeRegistryOptions) {
     this.options = options;
@@ -91,7 +93,10 @@ class NodesRegistry implements KubeRegistry {
   async networkConfig(): Promise<string> {
     const { configPath } = this.options;
     try {
-      return readFileSync(configPath, "utf8");
+      const text = readFileSync(configPath, "utf8");
+      const config = parsedOr(text);
+      if (config !== undefined) this.noteFamilies(config);
+      return text;
     } catch (e) {
       const isMissing = e instanceof Error && "code" in e && e.code === "ENOENT";
       const what = "network configuration of Flannel";
@@ -146,14 +151,19 @@ class NodesRegistry implements KubeRegistry {
     });
   }
 
+  /** All are told again when the configuration has other families than before: what is read of a node depends on them. */
   async *nodes(signal: AbortSignal): AsyncGenerator<NodeNews> {
-    const families = familiesOf(parseNetworkConfig(await this.networkConfig()));
-    const read = (node: KubeObject): ReturnType<typeof fabricNodeOf> =>
-      fabricNodeOf(node, this.names, families);
+    const until = this.until(signal);
     const { client } = this.options;
-    for await (const news of follow({ client, place: NODES, read, ...this.backoff() }, this.until(signal))) {
-      const told = nodeNewsOf(news);
-      if (told !== undefined) yield told;
+    this.noteFamilies(parseNetworkConfig(await this.networkConfig()));
+    while (!until.aborted && this.families !== undefined) {
+      const { are, changed } = this.families;
+      const read = (node: KubeObject): ReturnType<typeof fabricNodeOf> => fabricNodeOf(node, this.names, are);
+      const following = { client, place: NODES, read, ...this.backoff() };
+      for await (const news of follow(following, AbortSignal.any([until, changed.signal]))) {
+        const told = nodeNewsOf(news);
+        if (told !== undefined) yield told;
+      }
     }
   }
 
@@ -165,6 +175,13 @@ class NodesRegistry implements KubeRegistry {
 
   close(): void {
     this.closing.abort(new Error("the registry is closed"));
+  }
+
+  private noteFamilies(config: NetworkConfig): void {
+    const are = familiesOf(config);
+    if (this.families?.are.v4 === are.v4 && this.families.are.v6 === are.v6) return;
+    this.families?.changed.abort();
+    this.families = { are, changed: new AbortController() };
   }
 
   private async ownNode(): Promise<KubeObject> {
@@ -200,6 +217,16 @@ class NodesRegistry implements KubeRegistry {
 }
 
 const familiesOf = (config: NetworkConfig): Families => ({ v4: config.enableIpv4, v6: config.enableIpv6 });
+
+/** Undefined for a configuration that cannot be used: whoever asks for it says so. */
+function parsedOr(text: string): NetworkConfig | undefined {
+  try {
+    return parseNetworkConfig(text);
+  } catch (e) {
+    if (e instanceof NetError) return undefined;
+    throw e;
+  }
+}
 
 /** @throws try-again while the cluster has given nothing, config/invalid if it gives what is not in the network */
 function ownSubnets(node: KubeObject, config: NetworkConfig): Subnets {

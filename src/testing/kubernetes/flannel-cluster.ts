@@ -40,6 +40,8 @@ export interface FlannelCluster extends AsyncDisposable {
   readonly annotations: (name: string) => JsonObject;
   /** Writes as somebody who may do everything; `undefined` deletes. */
   readonly change: (name: string, how: (node: JsonObject) => JsonObject | undefined) => void;
+  /** Changes the network's configuration, as the mounted file of a ConfigMap changes. */
+  readonly configure: (text: string) => void;
   /** The registry as the host of that node sees it. */
   readonly open: (nodeName: string, more?: Partial<KubeRegistryOptions>) => KubeRegistry;
   readonly stop: () => Promise<void>;
@@ -49,7 +51,8 @@ export interface FlannelCluster extends AsyncDisposable {
 /** A cluster that can be taken away and brought back; `text` is the network's configuration. */
 export async function flannelCluster(text: string): Promise<FlannelCluster> {
   const temp = tempDir("kube");
-  writeFileSync(temp.in("net-conf.json"), text);
+  const configure = (config: string): void => writeFileSync(temp.in("net-conf.json"), config);
+  configure(text);
   const authority = await certificateAuthority();
   const options = {
     identity: await authority.server(["127.0.0.1"]),
@@ -74,6 +77,7 @@ export async function flannelCluster(text: string): Promise<FlannelCluster> {
         const after = how(store.get(`/nodes//${name}`) ?? {});
         return after && withMetadata(after, { resourceVersion: String(revision) });
       }),
+    configure,
     open: (nodeName, more = {}) => {
       const registry = openKubeRegistry({
         client,

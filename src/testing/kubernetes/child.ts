@@ -13,7 +13,7 @@ export const LISTENING = "listening";
 
 async function main([host = "", port = "", dir = ""]: readonly string[]): Promise<void> {
   const { server, authority, admin, tokens } = await startCluster({ host, port: Number(port) });
-  tokens.set("of-the-pod", serviceAccount("kube-flannel", "flannel"));
+  tokens.set("of-the-pod", serviceAccount("kube-flannel", "heddle-flannel"));
   const write = (name: string, user: Parameters<typeof kubeconfig>[2]): void =>
     writeFileSync(join(dir, name), kubeconfig(server.url, authority.certificate, user), { mode: 0o600 });
   write("admin.conf", userOf(admin));

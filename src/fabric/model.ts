@@ -20,7 +20,7 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 
 /** How a host is reached, in its transport's own words: read by that transport alone, and hostile until it has. */
 export interface BackendData {
-  /** The transport's name, as `vxlan`. */
+  /** The transport's name, as `vxlan`; empty for Flannel's `udp` and `alloc`. */
   readonly type: string;
   readonly v4?: Json;
   readonly v6?: Json;

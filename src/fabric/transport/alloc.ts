@@ -1,4 +1,4 @@
-/** Subnets without a data path: somebody else carries the packets. Flannel's `alloc`. */
+/** Subnets without a data path: somebody else carries the packets. Flannel's `alloc`, whose leases name no backend. */
 import { nothing } from "../host-state.ts";
 import type { Transport } from "./transport.ts";
 
@@ -7,6 +7,6 @@ export const allocTransport: Transport = {
   families: [4, 6],
   publics: "shared",
   mtuBytes: ({ external }) => external.mtuBytes,
-  announce: () => ({ type: "alloc" }),
+  announce: () => ({ type: "" }),
   desired: () => ({ state: nothing, troubles: [] }),
 };

@@ -17,7 +17,7 @@ export interface HostFacts {
 }
 
 export interface Transport {
-  /** As it stands in `BackendData.type`. */
+  /** As the network's configuration calls it; it stands in `BackendData.type`, but for Flannel's `udp` and `alloc`, which name none. */
   readonly type: string;
   /** The families that it carries. */
   readonly families: readonly Family[];

@@ -299,6 +299,6 @@ describe("ipip", () => {
 
 test("alloc wants nothing of the kernel", () => {
   expect(allocTransport.desired(viewOf(self, peer), dual)).toEqual({ state: nothing, troubles: [] });
-  expect(allocTransport.announce(dual, undefined)).toEqual({ type: "alloc" });
+  expect(allocTransport.announce(dual, undefined)).toEqual({ type: "" });
   expect(allocTransport.mtuBytes(dual)).toBe(1500);
 });

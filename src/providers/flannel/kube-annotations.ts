@@ -7,6 +7,7 @@ import { NetError } from "../../errors.ts";
 import type { BackendData, Json, Publics } from "../../fabric/model.ts";
 import { bad, good, type Parsed } from "../../net/brand.ts";
 import { type Family, type Ip, isUnspecified, parseIp } from "../../net/ip.ts";
+import { jsonText } from "./lease-codec.ts";
 import type { Announcement } from "./registry.ts";
 
 /** What annotations begin with unless told otherwise, as with flanneld's `--kube-annotation-prefix`. */
@@ -64,26 +65,39 @@ export function writtenOf(names: AnnotationNames, wanted: Announcement, current:
   const own = nodePublics(names, current);
   const overwritten = (key: "overwrite4" | "overwrite6", family: Family): Ip | undefined =>
     ipOfPeople(names[key], current, family) ?? own[family === 4 ? "v4" : "v6"];
-  const v4 = publics.v4 !== undefined && hasData(backend, "v4");
-  const v6 = publics.v6 !== undefined && hasData(backend, "v6");
+  const v4 = backend.type !== "vxlan" || isThere(backend.v4);
+  const v6 = publics.v6 !== undefined && tellsIpv6(backend, publics);
   return {
     [names.managed]: "true",
     [names.type]: backend.type,
-    [names.data4]: v4 ? JSON.stringify(backend.v4 ?? null) : undefined,
-    [names.public4]: v4 ? (overwritten("overwrite4", 4) ?? publics.v4)?.text : undefined,
-    [names.data6]: v6 ? JSON.stringify(backend.v6 ?? null) : undefined,
+    [names.data4]: v4 ? dataText(backend.v4, backend) : undefined,
+    // flanneld has zeros for an address that is none.
+    [names.public4]: v4 ? ((overwritten("overwrite4", 4) ?? publics.v4)?.text ?? "0.0.0.0") : undefined,
+    [names.data6]: v6 ? jsonText(backend.v6 ?? null) : undefined,
     [names.public6]: v6 ? (overwritten("overwrite6", 6) ?? publics.v6)?.text : undefined,
   };
 }
 
-/** Backends that write a family only if they have something to tell of it; the rest of them have no IPv6. */
-const TELLING = { v4: ["vxlan"], v6: ["vxlan", "wireguard"] } as const;
-const SPEAKING_IPV6 = ["host-gw", "extension"];
+const isThere = (data: Json | undefined): boolean => data !== undefined && data !== null;
 
-/** Whether flanneld writes the annotations of a family. */
-function hasData({ type, ...data }: BackendData, family: "v4" | "v6"): boolean {
-  if (TELLING[family].some((one) => one === type)) return data[family] !== undefined && data[family] !== null;
-  return family === "v4" || SPEAKING_IPV6.includes(type);
+/** What flanneld writes where there is nothing: `null`, and nothing at all for `extension`. */
+const dataText = (data: Json | undefined, { type }: BackendData): string =>
+  data === undefined && type === "extension" ? "" : jsonText(data ?? null);
+
+/** Whether a host writes the annotations of IPv6, too. Those of `udp` and `alloc`, which name no backend, are ours alone. */
+function tellsIpv6({ type, v6 }: BackendData, publics: Publics): boolean {
+  switch (type) {
+    case "vxlan":
+    case "wireguard":
+      return isThere(v6);
+    case "host-gw":
+    case "extension":
+      return true;
+    case "":
+      return isThere(v6) || publics.v4 === undefined;
+    default:
+      return false;
+  }
 }
 
 /** The annotations of a host that leaves. */

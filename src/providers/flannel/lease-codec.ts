@@ -50,9 +50,16 @@ function subnetOf(text: string, family: Family): Parsed<IpPrefix> {
   return network(prefix.value).ip.text === ip.text ? prefix : bad(`${text} has bits behind its length`);
 }
 
+/** JSON with the same bytes as Go's `encoding/json`: characters that mean something in HTML are escaped. */
+export const jsonText = (value: Json): string =>
+  JSON.stringify(value).replace(
+    /[<>&\u2028\u2029]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+
 /** The value, with the keys and the order of flanneld's. */
 export function leaseValue({ publics, backend }: Announcement): string {
-  return JSON.stringify({
+  return jsonText({
     PublicIP: publics.v4?.text ?? "0.0.0.0",
     PublicIPv6: publics.v6?.text ?? null,
     ...(backend.type === "" ? {} : { BackendType: backend.type }),

@@ -10,7 +10,7 @@ import { heddleOfFile } from "../../src/testing/executable.ts";
 import { untilOnly } from "../../src/testing/dying.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { startProcess, testNetns } from "../../src/testing/netns.ts";
-import { type DoctorHost, doctorHost, myList, NETWORK, PLUGINS, type Report, said, UPLINK } from "./host.ts";
+import { CRI, type DoctorHost, doctorHost, myList, NETWORK, PLUGINS, said, UPLINK } from "./host.ts";
 
 const heddle = heddleOfFile();
 const hostTest = testWith({ root: true, programs: ["ip", "nft", "nsenter", "sysctl", "unshare"] });
@@ -24,9 +24,6 @@ const BUCKETS = "/proc/sys/net/netfilter/nf_conntrack_buckets";
 const records = (on: DoctorHost): string => join(on.host.dir, "run", "attachments");
 const dieOut = async (on: DoctorHost): Promise<void> => on.container[Symbol.asyncDispose]();
 const loseRecords = (on: DoctorHost): void => rmSync(records(on), { recursive: true });
-
-/** The beginning of a table's name in containerd's settings, of version 2. */
-const CRI = '[plugins."io.containerd.grpc.v1.cri"';
 
 /** The kernel's own numbers are those of the machine: this host shows others in their place. */
 async function playNumber(on: DoctorHost, path: string, change: (now: number) => number): Promise<void> {
@@ -323,31 +320,6 @@ describe("the doctor reports", () => {
       await Bun.sleep(5);
     }
     expect(said(await on.doctor(), "dhcp-daemon")).toEqual([]);
-  });
-
-  hostTest("plugins that are missing where each runtime looks, if CNI_PATH does not say where", async () => {
-    await using on = await doctorHost(heddle);
-    const missing = async (): Promise<readonly string[]> => {
-      const { stdout } = await on.host.cli(["doctor", "--json"], { CNI_PATH: "" });
-      return said({ ...(JSON.parse(stdout) as Report), code: 0 }, "plugin-missing").filter((s) =>
-        s.includes("portmap"),
-      );
-    };
-    on.put("/etc/containerd/config.toml", `${CRI}.cni]\n  bin_dir = "${heddle.cniPath}"\n`);
-    expect(await missing()).toEqual([]);
-    on.put("/etc/crio/crio.conf", '[crio.network]\nplugin_dirs = ["/nowhere"]\n');
-    on.put(
-      "/etc/crio/crio.conf.d/10-more.conf",
-      '[crio.network]\nplugin_dirs = ["/etc/plugins/", "/nowhere"]\n',
-    );
-    expect(await missing()).toEqual([
-      "problem portmap: network mynet names the plugin portmap, which is not in /etc/plugins:/nowhere (CRI-O)",
-    ]);
-    on.put("/etc/crio/crio.conf.d/10-more.conf", "[crio.network\n");
-    const { stdout } = await on.host.cli(["doctor", "--json"], { CNI_PATH: "" });
-    expect(said({ ...(JSON.parse(stdout) as Report), code: 0 }, "plugin-missing")).toEqual([
-      expect.stringMatching(/^unknown : cannot tell because \/etc\/crio\/crio\.conf\.d\/10-more\.conf: TOML/),
-    ]);
   });
 
   hostTest("few free addresses as a warning", async () => {

@@ -58,6 +58,9 @@ export const MY_BRIDGE = "mynet0";
 /** The ends of the pair that is its uplink. */
 export const UPLINK = ["up0", "wire0"] as const;
 
+/** The beginning of a table's name in containerd's settings, of version 2. */
+export const CRI = '[plugins."io.containerd.grpc.v1.cri"';
+
 /** The network of every such host: a gateway, masquerading, port mappings. */
 export const myList = (bridge: object = {}, more: readonly object[] = []): object => ({
   cniVersion: "1.1.0",

@@ -176,6 +176,12 @@ export const catalogue = {
     fine: "every plugin that a configuration names can be executed",
     why: "An ADD of that network fails.",
   },
+  "plugin-link": {
+    group: "configuration",
+    severities: ["warning"],
+    fine: "no plugin that others copy to its name is a link there",
+    why: "flanneld's DaemonSet copies its plugin to this name, and with a link there it writes over the file that the link leads to.",
+  },
   "dhcp-daemon": {
     group: "configuration",
     severities: ["problem"],

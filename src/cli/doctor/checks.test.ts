@@ -27,7 +27,7 @@ const link = (name: string, index: number, more: Partial<Link> = {}): Link => ({
 const network = (name: string, more: Partial<ConfNetwork> = {}): ConfNetwork => ({
   name,
   file: `/c/${name}.conflist`,
-  plugins: ["gone", "locked"],
+  plugins: ["gone", "locked", "flannel"],
   types: ["bridge", "portmap"],
   bridge: { name: "br0", isGateway: true },
   routed: true,
@@ -94,8 +94,11 @@ const troubled: HostFacts = {
   plugins: seen([
     {
       of: "CNI_PATH",
-      dirs: ["/p"],
-      found: new Map([["locked", { state: "not executable", file: "/p/locked" }]]),
+      dirs: ["/p", "/opt/cni/bin"],
+      found: new Map([
+        ["locked", { state: "not executable", file: "/p/locked" }],
+        ["flannel", { state: "executable", file: "/opt/cni/bin/flannel", link: "../../usr/bin/flannel" }],
+      ]),
     },
   ]),
   features: seen([{ feature: "links of kind vrf", modules: ["vrf"], networks: ["a"], has: seen(false) }]),
@@ -196,6 +199,39 @@ function* hiding(value: unknown, path: string): Generator<readonly [path: string
           : { ...value, [key]: hidden },
       ];
 }
+
+describe("of a plugin that is a link", () => {
+  const said = (file: string, link: string, state: "executable" | "missing" = "executable") => {
+    const found = new Map([["flannel", { state, file, link }]]);
+    const lookup = { of: "CNI_PATH", dirs: ["/opt/cni/bin"], found };
+    return examine({ ...troubled, plugins: seen([lookup]) })
+      .filter(({ id, subject }) => id.startsWith("plugin-") && subject === "flannel")
+      .map(({ id, severity, seen: what, cure }) => ({ id, severity, what, cure }));
+  };
+
+  test("flannel's is told where flanneld would write over what it leads to", () => {
+    expect(said("/opt/cni/bin/flannel", "../../../usr/lib/cni/flannel")).toEqual([
+      {
+        id: "plugin-link",
+        severity: "warning",
+        what: "/opt/cni/bin/flannel is a link to ../../../usr/lib/cni/flannel, and not a file of its own",
+        cure: [
+          "rm /opt/cni/bin/flannel; heddle install --cni-bin-dir /opt/cni/bin",
+          "or, if that program is meant: cp --remove-destination /usr/lib/cni/flannel /opt/cni/bin/flannel",
+        ],
+      },
+    ]);
+    expect(said("/opt/cni/bin/flannel", "heddle")[0]?.cure).toHaveLength(1);
+    expect(said("/usr/lib/cni/flannel", "heddle")).toEqual([]);
+  });
+
+  test("one that leads nowhere is missing, and has to go before another comes", () => {
+    const [finding] = said("/opt/cni/bin/flannel", "/gone/flannel", "missing");
+    expect(finding?.id).toBe("plugin-missing");
+    expect(finding?.what).toEndWith("; /opt/cni/bin/flannel is a link to /gone/flannel, which is not there");
+    expect(finding?.cure).toEqual(["rm /opt/cni/bin/flannel", "heddle install --cni-bin-dir /opt/cni/bin"]);
+  });
+});
 
 describe("of a host on which everything is wrong", () => {
   test("every finding but that there is no configuration is reported", () => {

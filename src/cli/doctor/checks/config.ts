@@ -1,11 +1,12 @@
 /** The configuration directory: files, the plugins that they name, and which network a runtime takes. */
-import { basename } from "node:path";
+import { basename, dirname, resolve } from "node:path";
+import { placesFor } from "../../install-places.ts";
 import { some } from "../commands.ts";
 import { type HostFacts, networksOf } from "../facts.ts";
 import { cannotTell, type Check, type Finding, note, problem, warning, whenSeen } from "../finding.ts";
 import { allSeen } from "../seen.ts";
 import type { ConfFile } from "../gather/config.ts";
-import type { PluginLookup } from "../gather/runtimes.ts";
+import type { PluginFile, PluginLookup } from "../gather/runtimes.ts";
 
 type Facts = Pick<HostFacts, "config" | "plugins" | "runtimes" | "sockets">;
 
@@ -19,6 +20,7 @@ export const config: Check<Facts> = {
     "network-first",
     "plugin-missing",
     "plugin-not-executable",
+    "plugin-link",
     "dhcp-daemon",
   ],
   run: (facts) => {
@@ -121,7 +123,7 @@ function firstOf(files: readonly ConfFile[]): readonly Finding[] {
 
 function plugins({ config: all, plugins: lookups }: Facts): readonly Finding[] {
   const fact = allSeen({ networks: networksOf(all), lookups });
-  return whenSeen(["plugin-missing", "plugin-not-executable"], fact, (known) =>
+  return whenSeen(["plugin-missing", "plugin-not-executable", "plugin-link"], fact, (known) =>
     [...new Set(known.networks.flatMap((n) => n.plugins))].flatMap((type) => {
       const users = known.networks.filter((n) => n.plugins.includes(type));
       return known.lookups.flatMap((lookup) => aboutPlugin(type, some(users.map((n) => n.name)), lookup));
@@ -130,16 +132,28 @@ function plugins({ config: all, plugins: lookups }: Facts): readonly Finding[] {
 }
 
 function aboutPlugin(type: string, networks: string, { of, dirs, found }: PluginLookup): readonly Finding[] {
-  const { state, file = "" } = found.get(type) ?? { state: "missing" };
+  const { state, file = "", link }: PluginFile = found.get(type) ?? { state: "missing" };
   if (state === "missing") {
-    const seen = `network ${networks} names the plugin ${type}, which is not in ${dirs.join(":")} (${of})`;
-    return [
-      problem("plugin-missing", type, seen, `heddle install --cni-bin-dir ${dirs[0] ?? "/opt/cni/bin"}`),
-    ];
+    const nowhere = link === undefined ? "" : `; ${file} is a link to ${link}, which is not there`;
+    const seen = `network ${networks} names the plugin ${type}, which is not in ${dirs.join(":")} (${of})${nowhere}`;
+    const dir = link === undefined ? (dirs[0] ?? "/opt/cni/bin") : dirname(file);
+    const remove = link === undefined ? [] : [`rm ${file}`];
+    return [problem("plugin-missing", type, seen, ...remove, `heddle install --cni-bin-dir ${dir}`)];
   }
-  if (state === "executable") return [];
+  if (state === "executable") return link === undefined ? [] : aboutLink(type, file, link);
   const seen = `${file}, which network ${networks} names, cannot be executed`;
   return [problem("plugin-not-executable", type, seen, `chmod 755 ${file}`)];
+}
+
+/** A name that others copy their own plugin to is no place for a link: they write over what it leads to. */
+function aboutLink(type: string, file: string, link: string): readonly Finding[] {
+  const dir = dirname(file);
+  if (!placesFor(dir).stubs.some((stub) => stub === type)) return [];
+  const target = resolve(dir, link);
+  const isOurs = basename(target) === "heddle";
+  const cure = isOurs ? [] : [`or, if that program is meant: cp --remove-destination ${target} ${file}`];
+  const seen = `${file} is a link to ${link}, and not a file of its own`;
+  return [warning("plugin-link", type, seen, `rm ${file}; heddle install --cni-bin-dir ${dir}`, ...cure)];
 }
 
 /** A runtime that reads another directory than the one that was looked at. */

@@ -5,7 +5,7 @@
 import { join } from "node:path";
 import { isObject } from "../../../cni/json.ts";
 import { NetError } from "../../../errors.ts";
-import { listDir, readText, statPath, unlessErrno } from "../../../sys/files.ts";
+import { listDir, readLink, readText, statPath, unlessErrno } from "../../../sys/files.ts";
 import { look, type Seen } from "../seen.ts";
 
 /** The directories that one program looks in, the first first. */
@@ -30,6 +30,8 @@ export interface PluginLookup extends PluginPath {
 export interface PluginFile {
   readonly state: "executable" | "not executable" | "missing";
   readonly file?: string;
+  /** What is at `file` is a symbolic link, and leads there; of a missing plugin the first link of its name, which leads nowhere. */
+  readonly link?: string;
 }
 
 const USUAL: PluginPath = { of: "runtimes", dirs: ["/opt/cni/bin"] };
@@ -139,11 +141,15 @@ const EXECUTE = 0o111;
 /** The first regular file of that name, as a runtime looks for it. */
 function pluginFile(type: string, path: readonly string[]): PluginFile {
   if (type.includes("/")) return { state: "missing" };
+  let nowhere: { readonly file: string; readonly link: string } | undefined;
   for (const dir of path) {
     const file = join(dir, type);
     const found = look(() => statPath(file));
+    const target = look(() => readLink(file));
+    const link = target.known && target.value !== undefined ? { link: target.value } : undefined;
+    if (found.known && found.value === undefined && link !== undefined) nowhere ??= { file, ...link };
     if (!found.known || found.value?.isFile !== true) continue;
-    return { file, state: (found.value.mode & EXECUTE) === 0 ? "not executable" : "executable" };
+    return { file, ...link, state: (found.value.mode & EXECUTE) === 0 ? "not executable" : "executable" };
   }
-  return { state: "missing" };
+  return { state: "missing", ...nowhere };
 }

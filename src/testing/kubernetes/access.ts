@@ -1,5 +1,5 @@
 /** Who calls and what he may do: client certificates, bearer tokens, and the rules of roles and bindings in the store. */
-import { isJsonObject, type Json, type JsonObject, listAt, objectAt, textAt, plain } from "./json.ts";
+import { isJsonObject, type Json, type JsonObject, listAt, textAt, plain } from "./json.ts";
 import type { Store } from "./store.ts";
 
 export interface User {
@@ -40,21 +40,11 @@ const RBAC = "rbac.authorization.k8s.io";
 export function mayDo(store: Store, user: User, attempt: Attempt): boolean {
   if (user.groups.includes("system:masters")) return true;
   if (ownRules(user).some((rule) => allows(rule, attempt))) return true;
-  const all = (plural: string, namespace?: string): readonly JsonObject[] =>
-    store
-      .at(`${RBAC}/${plural}/${namespace === undefined ? "" : `${namespace}/`}`, store.revision())
-      .map(([, object]) => object);
-  const namespace = attempt.kind === "resource" ? attempt.namespace : "";
-  const bindings = [
-    ...all("clusterrolebindings"),
-    ...(namespace === "" ? [] : all("rolebindings", namespace)),
-  ];
-  return bindings
-    .filter((binding) => listAt(binding, "subjects").some((subject) => isSubject(subject, user)))
-    .some((binding) => {
-      const { kind, name } = objectAt(binding, "roleRef");
-      const where = kind === "Role" ? `roles/${textAt(binding, "metadata", "namespace")}` : "clusterroles/";
-      const role = store.get(`${RBAC}/${where}/${plain(name)}`);
+  return store
+    .at(`${RBAC}/clusterrolebindings/`, store.revision())
+    .filter(([, binding]) => listAt(binding, "subjects").some((subject) => isSubject(subject, user)))
+    .some(([, binding]) => {
+      const role = store.get(`${RBAC}/clusterroles//${textAt(binding, "roleRef", "name")}`);
       return listAt(role ?? {}, "rules").some((rule) => isJsonObject(rule) && allows(rule, attempt));
     });
 }

@@ -28,7 +28,7 @@ export const reviews = [
 const groups = [
   ...new Set([...resources.map(({ group }) => group), ...reviews.map(({ group }) => group)]),
 ].filter((group) => group !== "");
-const VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"] as const;
+const VERBS = ["create", "delete", "get", "list", "patch", "watch"] as const;
 
 const groupOf = (name: string): JsonObject => {
   const version = { groupVersion: `${name}/v1`, version: "v1" };
@@ -45,7 +45,7 @@ function listOf(group: string): JsonObject {
       singularName: "",
       namespaced,
       kind,
-      verbs: ["get", "patch", "update"],
+      verbs: ["get", "patch"],
     };
     return resource.status === true ? [main, status] : [main];
   });

@@ -15,7 +15,7 @@ import { getObject, listBody, listObjects, type Target } from "./read.ts";
 import { fromProtobuf, PROTOBUF } from "./protobuf.ts";
 import { resourceOf } from "./resources.ts";
 import type { Store } from "./store.ts";
-import { type IncludeObject, tableOf } from "./table.ts";
+import { tableOf } from "./table.ts";
 import { serveWatch } from "./watch.ts";
 import {
   createObject,
@@ -23,7 +23,6 @@ import {
   type FieldValidation,
   PATCHES,
   patchObject,
-  updateObject,
   type Written,
 } from "./write.ts";
 
@@ -68,14 +67,13 @@ export async function serveRequest(
   mustMay(store, user, resourceAttempt(verb, resource.group, plural, namespace, name));
   if (query.has("dryRun")) throw badRequest("dryRun: this server can only do it or not");
   const table = wantsTable(request);
-  const include = (query.get("includeObject") ?? "Metadata") as IncludeObject;
-  const form = (object: JsonObject): JsonObject =>
+  const form = (object: JsonObject, isFirst = true): JsonObject =>
     table
       ? tableOf(
           resource,
           [object],
           { resourceVersion: textAt(object, "metadata", "resourceVersion") },
-          include,
+          isFirst,
         )
       : object;
   switch (verb) {
@@ -83,29 +81,11 @@ export async function serveRequest(
       return send(answer, 200, form(getObject(store, target)));
     case "list": {
       const page = listObjects(store, target, query);
-      const body = table ? tableOf(resource, page.items, page.metadata, include) : listBody(resource, page);
+      const body = table ? tableOf(resource, page.items, page.metadata) : listBody(resource, page);
       return send(answer, 200, body);
     }
     case "watch":
-      return serveWatch(
-        {
-          store,
-          target,
-          query,
-          bookmarkEveryMs,
-          form: (object, isFirst) =>
-            table
-              ? tableOf(
-                  resource,
-                  [object],
-                  { resourceVersion: textAt(object, "metadata", "resourceVersion") },
-                  include,
-                  isFirst,
-                )
-              : object,
-        },
-        answer,
-      );
+      return serveWatch({ store, target, query, bookmarkEveryMs, form }, answer);
     case "delete":
       return send(answer, 200, deleteObject(store, target, optionsOf(await bodyOf(request))));
     default: {
@@ -128,9 +108,7 @@ async function write(
   if (verb === "patch")
     return patchObject(store, target, subresource, { type: mediaType(request), patch: body, validation });
   if (!isJsonObject(body)) throw badRequest("the body is no object");
-  return verb === "create"
-    ? createObject(store, target, body, validation)
-    : updateObject(store, target, subresource, body, validation);
+  return createObject(store, target, body, validation);
 }
 
 const PATH = /^\/(?:api|apis\/([^/]+))\/v1(?:\/namespaces\/([^/]+))?\/([^/]+)(?:\/([^/]+)(?:\/([^/]+))?)?$/;
@@ -146,7 +124,6 @@ function callOf(method: string, path: string, query: URLSearchParams): Call | un
   const watches = ["true", "1"].includes(query.get("watch") ?? "");
   const named: Readonly<Record<string, string>> = {
     GET: "get",
-    PUT: "update",
     PATCH: "patch",
     DELETE: "delete",
   };

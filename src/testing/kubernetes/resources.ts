@@ -27,8 +27,6 @@ export interface Resource {
   readonly status?: true;
   /** The server counts the changes of its spec. */
   readonly generation?: true;
-  /** What `fieldSelector` can look at, beside name and namespace. */
-  readonly fields: Readonly<Record<string, (object: JsonObject) => string>>;
   /** Brings fields into line before anything else looks at them. */
   readonly normal?: (object: JsonObject) => JsonObject;
   readonly created?: (object: JsonObject) => JsonObject;
@@ -151,8 +149,7 @@ function mountCauses(spec: JsonObject, at: string): readonly Cause[] {
   );
 }
 
-const involved = ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"] as const;
-const rbac = { group: "rbac.authorization.k8s.io", version: "v1", shortNames: [], fields: {} } as const;
+const rbac = { group: "rbac.authorization.k8s.io", version: "v1", shortNames: [] } as const;
 const core = { group: "", version: "v1" } as const;
 
 export const resources: readonly Resource[] = [
@@ -164,27 +161,6 @@ export const resources: readonly Resource[] = [
     shortNames: ["cm"],
     namespaced: true,
     schema: schemas.configMapSchema,
-    fields: {},
-  },
-  {
-    ...core,
-    plural: "events",
-    singular: "event",
-    kind: "Event",
-    shortNames: ["ev"],
-    namespaced: true,
-    schema: schemas.eventSchema,
-    fields: {
-      ...Object.fromEntries(
-        involved.map((field) => [
-          `involvedObject.${field}`,
-          (event: JsonObject) => textAt(event, "involvedObject", field),
-        ]),
-      ),
-      reason: (event) => textAt(event, "reason"),
-      type: (event) => textAt(event, "type"),
-      source: (event) => textAt(event, "source", "component"),
-    },
   },
   {
     ...core,
@@ -195,7 +171,6 @@ export const resources: readonly Resource[] = [
     namespaced: false,
     schema: schemas.namespaceSchema,
     status: true,
-    fields: { "status.phase": (namespace) => textAt(namespace, "status", "phase") },
     created: createdNamespace,
   },
   {
@@ -207,9 +182,6 @@ export const resources: readonly Resource[] = [
     namespaced: false,
     schema: schemas.nodeSchema,
     status: true,
-    fields: {
-      "spec.unschedulable": (node) => String(objectAt(node, "spec")["unschedulable"] === true),
-    },
     normal: normalNode,
     validate: nodeCauses,
   },
@@ -222,11 +194,6 @@ export const resources: readonly Resource[] = [
     namespaced: true,
     schema: schemas.podSchema,
     status: true,
-    fields: {
-      "spec.nodeName": (pod) => textAt(pod, "spec", "nodeName"),
-      "status.phase": (pod) => textAt(pod, "status", "phase"),
-      "status.podIP": (pod) => textAt(pod, "status", "podIP"),
-    },
     created: (pod) => ({ ...pod, status: { phase: "Pending" } }),
   },
   {
@@ -237,7 +204,6 @@ export const resources: readonly Resource[] = [
     shortNames: ["sa"],
     namespaced: true,
     schema: schemas.serviceAccountSchema,
-    fields: {},
   },
   {
     group: "apps",
@@ -250,7 +216,6 @@ export const resources: readonly Resource[] = [
     schema: schemas.daemonSetSchema,
     status: true,
     generation: true,
-    fields: {},
     created: (daemonSet) => ({ ...daemonSet, status: {} }),
     validate: daemonSetCauses,
   },
@@ -268,22 +233,6 @@ export const resources: readonly Resource[] = [
     singular: "clusterrolebinding",
     kind: "ClusterRoleBinding",
     namespaced: false,
-    schema: schemas.roleBindingSchema,
-  },
-  {
-    ...rbac,
-    plural: "roles",
-    singular: "role",
-    kind: "Role",
-    namespaced: true,
-    schema: schemas.roleSchema,
-  },
-  {
-    ...rbac,
-    plural: "rolebindings",
-    singular: "rolebinding",
-    kind: "RoleBinding",
-    namespaced: true,
     schema: schemas.roleBindingSchema,
   },
 ];

@@ -94,23 +94,6 @@ export const serviceAccountSchema = topLevel({
   automountServiceAccountToken: flag,
 });
 
-export const eventSchema = topLevel({
-  involvedObject: map(text),
-  reason: text,
-  message: text,
-  source: object({ component: text, host: text }),
-  firstTimestamp: text,
-  lastTimestamp: text,
-  count: integer,
-  type: text,
-  eventTime: text,
-  series: anything,
-  action: text,
-  related: map(text),
-  reportingComponent: text,
-  reportingInstance: text,
-});
-
 const rules = list(
   object({
     verbs: list(text),

@@ -1,13 +1,12 @@
 /** Label and field selectors: which objects a list or a watch is about. */
 import { badRequest } from "./api-error.ts";
 import { type JsonObject, objectAt, textAt } from "./json.ts";
-import type { Resource } from "./resources.ts";
 
 export type Matches = (object: JsonObject) => boolean;
 
 /** Both selectors of a request. @throws ApiError 400 if one is malformed or looks at an unknown field */
-export function selectorOf(resource: Resource, labels: string, fields: string): Matches {
-  const tests = [...splitOutside(labels).map(labelTest), ...splitOutside(fields).map(fieldTest(resource))];
+export function selectorOf(labels: string, fields: string): Matches {
+  const tests = [...splitOutside(labels).map(labelTest), ...splitOutside(fields).map(fieldTest)];
   return (object) => tests.every((fits) => fits(object));
 }
 
@@ -38,19 +37,10 @@ function labelTest(text: string): Matches {
   return (object) => Object.hasOwn(labelsOf(object), key) === (not === "");
 }
 
-const fieldTest =
-  (resource: Resource) =>
-  (text: string): Matches => {
-    const [, field = "", operator, value = ""] = /^([A-Za-z.]+)(==?|!=)(.*)$/.exec(text) ?? [];
-    if (operator === undefined) throw badRequest(`invalid selector: '${text}'; can't understand '${text}'`);
-    const read = readerOf(resource, field);
-    if (read === undefined) throw badRequest(`field label not supported: ${field}`);
-    return (object) => (read(object) === value) === (operator !== "!=");
-  };
-
-function readerOf(resource: Resource, field: string): ((object: JsonObject) => string) | undefined {
-  if (field === "metadata.name") return (object) => textAt(object, "metadata", "name");
-  if (field === "metadata.namespace" && resource.namespaced)
-    return (object) => textAt(object, "metadata", "namespace");
-  return Object.hasOwn(resource.fields, field) ? resource.fields[field] : undefined;
+/** Of the fields the name alone can be asked for. */
+function fieldTest(text: string): Matches {
+  const [, field = "", operator, value = ""] = /^([A-Za-z.]+)(==?|!=)(.*)$/.exec(text) ?? [];
+  if (operator === undefined) throw badRequest(`invalid selector: '${text}'; can't understand '${text}'`);
+  if (field !== "metadata.name") throw badRequest(`field label not supported: ${field}`);
+  return (object) => (textAt(object, "metadata", "name") === value) === (operator !== "!=");
 }

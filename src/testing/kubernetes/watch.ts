@@ -26,7 +26,7 @@ const WAITING_BYTES = 8 * 1024 * 1024;
 export function serveWatch(options: WatchOptions, answer: ServerResponse): void {
   const { store, target, query } = options;
   const labels = query.get("labelSelector") ?? "";
-  const matches = selectorOf(target.resource, labels, query.get("fieldSelector") ?? "");
+  const matches = selectorOf(labels, query.get("fieldSelector") ?? "");
   const wantsBookmarks = query.get("allowWatchBookmarks") === "true";
   const start = startOf(store, query, wantsBookmarks);
   const seconds = count(query, "timeoutSeconds") || 1800 + Math.random() * 1800;

@@ -1,4 +1,4 @@
-/** Writing: create, update, the three patches, delete; what belongs to whom, and who was first. */
+/** Writing: create, the three patches, delete; what belongs to whom, and who was first. */
 import {
   alreadyExists,
   ApiError,
@@ -57,7 +57,7 @@ export function createObject(
   const { resource, namespace } = target;
   const { object: given, warnings } = understood(target, body, validation);
   const said = objectAt(given, "metadata");
-  const name = textAt(said, "name") || generatedName(textAt(said, "generateName"));
+  const name = textAt(said, "name");
   if (textAt(said, "resourceVersion") !== "")
     throw badRequest("resourceVersion should not be set on objects to be created");
   if (resource.namespaced && store.get(`/namespaces//${namespace}`) === undefined)
@@ -75,25 +75,6 @@ export function createObject(
   const key = keyOf({ ...target, name });
   if (store.get(key) !== undefined) throw alreadyExists(resource, name);
   return { object: put(store, key, object), warnings };
-}
-
-const generatedName = (prefix: string): string => {
-  const letters = "bcdfghjklmnpqrstvwxz2456789";
-  const random = crypto.getRandomValues(new Uint8Array(5));
-  return prefix === "" ? "" : prefix + [...random].map((byte) => letters[byte % letters.length]).join("");
-};
-
-/** @throws ApiError 400, 404, 409, 422 */
-export function updateObject(
-  store: Store,
-  target: Target,
-  subresource: string,
-  body: JsonObject,
-  validation: FieldValidation,
-): Written {
-  const before = getObject(store, target);
-  const { object, warnings } = understood(target, body, validation);
-  return { object: replace(store, target, subresource, before, object), warnings };
 }
 
 /** @throws ApiError 400, 404, 409, 415, 422 */
@@ -245,7 +226,7 @@ function mustBeValid(target: Target, object: JsonObject, before: JsonObject | un
           {
             field: "metadata.name",
             reason: "FieldValueRequired",
-            message: "Required value: name or generateName is required",
+            message: "Required value: name is required",
           },
         ]
       : names.test(name) && name.length <= 253

@@ -151,7 +151,12 @@ function plainTests(): void {
       `${key}\n{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:00"}}\n`,
     );
     expect(await etcdctl("lease", "list")).toContain("found 1 leases");
+    await registry.acquire(announcementOf(0, "02:00:00:00:00:aa"), undefined);
     registry.close();
+    const again = etcdRegistryOf(options, 60);
+    await again.acquire(announcementOf(0, "02:00:00:00:00:bb"), undefined);
+    again.close();
+    expect(await etcdctl("lease", "list")).toContain("found 1 leases");
   });
 
   test("put back from an older copy is another store to who watches", async () => {

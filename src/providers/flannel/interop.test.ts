@@ -5,9 +5,10 @@ import { join } from "node:path";
 import type { BackendData, Json } from "../../fabric/model.ts";
 import { udpTransport } from "../../fabric/transport/udp.ts";
 import { cidr } from "../../testing/address.ts";
-import { hostFacts, publics } from "../../testing/fabric.ts";
+import { fabricNode, hostFacts, publics } from "../../testing/fabric.ts";
 import { ANNOTATION_PREFIX, annotationNames, readAnnouncement, writtenOf } from "./kube-annotations.ts";
 import { leaseName, leaseValue, parseLeaseName, parseLeaseValue } from "./lease-codec.ts";
+import { readNetwork } from "./provider.ts";
 import { formatSubnetEnv, type Previous } from "./subnet-env.ts";
 import { kernelTransport } from "./transports.ts";
 
@@ -209,4 +210,36 @@ test("subnet.env is shown as it is written", () => {
     ipMasq: true,
   });
   expect(page).toContain(text);
+});
+
+describe("a network's configuration means what it means to flanneld:", () => {
+  const host = hostFacts(AT4);
+  const read = (backend: string) => {
+    const network = readNetwork(`{"Network":"10.244.0.0/16"${backend}}`, { blackholeRoute: false });
+    if (!network.ok) throw new Error(network.why);
+    return network.value;
+  };
+
+  test.each([
+    ["", "udp", 1472],
+    [',"Backend":{"Type":"udp","Port":8286}', "udp", 1472],
+    [',"Backend":{"Type":"vxlan"}', "vxlan", 1450],
+    [',"Backend":{"Type":"VXLAN"}', "vxlan", 1450],
+    [',"Backend":{"Type":"vxlan","mtu":1400}', "vxlan", 1350],
+    [',"Backend":{"Type":"host-gw"}', "host-gw", 1500],
+    [',"Backend":{"Type":"ipip","directrouting":true}', "ipip", 1480],
+    [',"Backend":{"Type":"alloc"}', "alloc", 1500],
+  ])("%s is %s, and FLANNEL_MTU is %d over 1500", (backend, type, mtuBytes) => {
+    const { transport } = read(backend);
+    expect([transport.type, transport.mtuBytes(host)]).toEqual([type, mtuBytes]);
+  });
+
+  test("udp listens on 8285 unless it is told", () => {
+    const self = fabricNode("10.244.3.0-24", { v4: "10.244.3.0/24", ...AT4, backend: { type: "" } });
+    const portOf = (backend: string): number | undefined => {
+      const { whole, carriage } = read(backend);
+      return carriage?.({ network: whole, self, peers: [] }, host).port;
+    };
+    expect([portOf(""), portOf(',"Backend":{"Type":"udp","port":8286}')]).toEqual([8285, 8286]);
+  });
 });

@@ -11,6 +11,7 @@ import {
   type Rules,
 } from "./model.ts";
 import { announcementInputs, announcementKey, announcementOf } from "./announcement.ts";
+import { commandsChanged, commandsTried, commandsWish, needsCommands } from "./commands/job.ts";
 import { fileWish, firewallWish, keyOfOffer } from "./offer.ts";
 import { makeView, tellTroubles } from "./view.ts";
 import { telling } from "./tellings.ts";
@@ -92,6 +93,7 @@ const work: { readonly [J in JobName]: Work } = {
       return effect({ ...state, carrying: state.carriage }, { kind: "carry", wish });
     },
   },
+  commands: { needed: needsCommands, atOnce: commandsChanged, begin: beginCommands },
   firewall: {
     needed: (state) => firewallWish(state) !== "keep",
     atOnce: (state) => keyOfOffer(firewallWish(state)) !== state.protected,
@@ -120,6 +122,13 @@ function beginLease(state: AgentState): Begun {
   const doing = { ...state.doing, lease: announcementInputs(state) };
   const before = state.self?.subnets ?? state.before;
   return effect({ ...state, doing }, { kind: "acquire", wanted, before });
+}
+
+function beginCommands(state: AgentState): Begun {
+  const wish = commandsWish(state);
+  if (wish === "keep") return effect(state);
+  const commands = { ...state.commands, left: true, doing: { wish } };
+  return effect({ ...state, commands }, { kind: "command", wish });
 }
 
 const noCarriage = ({ carriage }: AgentState): Carriage =>
@@ -210,6 +219,7 @@ const hasLeft = (state: AgentState): boolean =>
   state.kernel.empty &&
   state.carriage !== undefined &&
   state.carried === state.carriage &&
+  !state.commands.left &&
   state.published === keyOfOffer(undefined) &&
   state.protected === keyOfOffer(undefined);
 
@@ -221,6 +231,7 @@ function isReady(state: AgentState): boolean {
     wish !== "keep" &&
     wish !== undefined &&
     state.carried?.wish?.device === state.carriage?.wish?.device &&
+    commandsTried(state) &&
     state.published === keyOfOffer(wish) &&
     state.protected === keyOfOffer(firewallWish(state))
   );

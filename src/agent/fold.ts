@@ -3,6 +3,7 @@ import type { BackendData, FabricNode, UnreadableNode } from "../fabric/model.ts
 import type { ObjectName, Report } from "../fabric/reconcile/report.ts";
 import type { Lease, LeaseNews, NodeNews } from "../providers/flannel/registry.ts";
 import { announcementInputs, announcementKey } from "./announcement.ts";
+import { foldCommanded } from "./commands/job.ts";
 import { dueAt, failed, succeeded, withJob } from "./jobs.ts";
 import type {
   AgentEvent,
@@ -62,6 +63,7 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
   },
   reconciled: foldReconciled,
   done: foldDone,
+  commanded: (state, { report }, { now }) => foldCommanded(state, report, now),
   protected: foldProtected,
   failed: (state, { job, why }, { now }) => foldFailed(state, job, why, now),
   drain: (state) => {
@@ -384,6 +386,7 @@ const failing: { readonly [J in Exclude<JobName, "config" | "nodes" | "hold" | "
   lease: "lease-refused",
   kernel: "kernel-failed",
   carrier: "carrier-failed",
+  commands: "command-failed",
   file: "file-failed",
   firewall: "firewall-failed",
 };
@@ -414,6 +417,10 @@ function afterFailure(state: AgentState, job: JobName): AgentState {
   if (job === "carrier") {
     const { carried: _, carrying: __, ...rest } = state;
     return rest;
+  }
+  if (job === "commands") {
+    const { done: _, doing: __, ...commands } = state.commands;
+    return { ...state, commands };
   }
   return job === "kernel" ? asFull(state) : state;
 }

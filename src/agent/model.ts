@@ -10,6 +10,9 @@ import type { HostFacts, Transport } from "../fabric/transport/transport.ts";
 import type { Parsed } from "../net/brand.ts";
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Announcement, Lease, LeaseNews, NodeNews } from "../providers/flannel/registry.ts";
+import type { CommandsState, NetworkCommands } from "./commands/job.ts";
+import type { CommandReport } from "./commands/runner.ts";
+import type { CommandWish } from "../fabric/commands/wish.ts";
 import type { Telling } from "./tellings.ts";
 
 /** A network's configuration as its provider has read it: what the agent needs of it, and nothing else. */
@@ -21,6 +24,8 @@ export interface Network {
   readonly nftables: boolean;
   /** For a transport whose packets a process carries, not the kernel: what it has to know. */
   readonly carriage?: (view: View, host: HostFacts) => CarrierWish;
+  /** For a transport whose data path an operator's commands make. */
+  readonly commands?: NetworkCommands;
   /** Two networks with the same key have the same rules and file for the same host. */
   readonly key: string;
 }
@@ -69,6 +74,7 @@ export const jobNames = [
   "hold",
   "kernel",
   "carrier",
+  "commands",
   "firewall",
   "file",
 ] as const;
@@ -122,6 +128,7 @@ export interface AgentState {
   readonly carriage?: Carriage;
   readonly carried?: Carriage;
   readonly carrying?: Carriage;
+  readonly commands: CommandsState;
   /** The file that containers' addresses are made of, and the firewall's rules, as they stand: keys of offers. */
   readonly published?: string;
   readonly protected?: string;
@@ -185,6 +192,7 @@ export type AgentEvent =
   | { readonly kind: "carrier-lost" }
   | { readonly kind: "reconciled"; readonly report: Report; readonly tookMs: number }
   | { readonly kind: "done"; readonly job: "file" | "release" | "carrier" }
+  | { readonly kind: "commanded"; readonly report: CommandReport }
   /** The firewall is as it should be; what had to be changed for it, for people. */
   | { readonly kind: "protected"; readonly mended: readonly string[]; readonly tookMs?: number }
   | { readonly kind: "failed"; readonly job: JobName; readonly why: string }
@@ -221,6 +229,8 @@ export type Effect =
   | { readonly kind: "protect"; readonly offer: Offer | undefined }
   /** Absent: end it. */
   | { readonly kind: "carry"; readonly wish: CarrierWish | undefined }
+  /** Absent: take away what they did. */
+  | { readonly kind: "command"; readonly wish: CommandWish | undefined }
   | { readonly kind: "release"; readonly lease: Lease }
   | { readonly kind: "tell"; readonly telling: Telling }
   | { readonly kind: "ready"; readonly ready: boolean }

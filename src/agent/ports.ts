@@ -11,6 +11,8 @@ import { partsOf, readNetwork, subnetEnvOf } from "../providers/flannel/provider
 import { type Previous, readPrevious, writeSubnetEnv } from "../providers/flannel/subnet-env.ts";
 import { readText, removeIfThere, unlessErrno } from "../sys/files.ts";
 import { openCarrier } from "./carrier.ts";
+import { hasRecord } from "./commands/record.ts";
+import { type Heard, openCommandRunner } from "./commands/runner.ts";
 import { hostLooker, kernelSource } from "./host.ts";
 import { watchHost } from "./kernel-watch.ts";
 import type { Network, Rules } from "./model.ts";
@@ -22,7 +24,10 @@ import type { Ports } from "./shell.ts";
 /** How often is looked at what nobody tells of, in milliseconds. */
 const PERIODS = { config: 30_000, host: 60_000, kernel: 60_000 } as const;
 
-type HostPorts = Pick<Ports, "rules" | "lookAtHost" | "reconcile" | "carry" | "publish" | "protect">;
+type HostPorts = Pick<
+  Ports,
+  "rules" | "lookAtHost" | "reconcile" | "carry" | "command" | "commandsLeft" | "publish" | "protect"
+>;
 
 export interface OpenedHost extends AsyncDisposable {
   readonly ports: HostPorts;
@@ -34,18 +39,21 @@ export interface OpenedHost extends AsyncDisposable {
   }): Promise<void>;
 }
 
-/** Opens what the agent needs of the namespace that this process is in. `before`: what it had when it last wrote its file. `program`: this one, as it is started again. */
+/** Opens what the agent needs of the namespace that this process is in. `before`: what it had when it last wrote its file. `program`: this one, as it is started again. `heard`: what commands print. */
 export function openHost(
   { flannel, owner }: AgentSettings,
   before: Previous | undefined,
   told: OpenedRegistry["told"],
   program: readonly string[],
+  heard: (heard: Heard) => void,
 ): OpenedHost {
   const stack = new AsyncDisposableStack();
   let carrierLost = (): void => {};
   const carrier = stack.use(
     openCarrier({ program, dir: `${runDir()}/forwarder`, device: UDP_DEVICE, lost: () => carrierLost() }),
   );
+  const commandsDir = `${runDir()}/commands/${owner.name}`;
+  const commands = stack.use(openCommandRunner({ dir: commandsDir, heard }));
   const reconciler = stack.use(openReconciler(owner));
   const look = hostLooker(kernelSource(stack.use(openNetlink("route"))), flannel.external);
   const rules: Rules = {
@@ -62,6 +70,8 @@ export function openHost(
         return reconciler.reconcile(wanted);
       },
       carry: (wish) => carrier.carry(wish),
+      command: (wish) => commands.bring(wish),
+      commandsLeft: hasRecord(commandsDir),
       publish: async (offer) => {
         const path = flannel.subnetFile;
         if (offer === undefined) return void removeIfThere(path);

@@ -65,6 +65,11 @@ function running() {
       return { full, changes: [], failures: [], fights: [], waiting: 0 };
     },
     carry: async (wish) => void calls.push(wish === undefined ? "carry nothing" : "carry"),
+    command: async (wish) => {
+      calls.push(wish === undefined ? "command nothing" : "command");
+      return { started: true, more: false, clear: wish === undefined, failures: [], givenUp: [] };
+    },
+    commandsLeft: false,
     publish: async (offer) => void calls.push(offer === undefined ? "unpublish" : "publish"),
     protect: async () => (calls.push("protect"), []),
     onReady: (ready) => void readiness.push(ready),

@@ -5,7 +5,9 @@
 import { type HostState, nothing } from "../fabric/host-state.ts";
 import type { Report } from "../fabric/reconcile/report.ts";
 import type { Subnets } from "../fabric/model.ts";
+import type { CommandWish } from "../fabric/commands/wish.ts";
 import type { Registry } from "../providers/flannel/registry.ts";
+import type { CommandReport } from "./commands/runner.ts";
 import type { EventLog } from "./event-log.ts";
 import type { Counters } from "./metrics.ts";
 import type { AgentEvent, AgentState, CarrierWish, Effect, Host, JobName, Offer, Rules } from "./model.ts";
@@ -19,6 +21,10 @@ export interface Ports {
   readonly reconcile: (wanted: HostState, full: boolean) => Promise<Report>;
   /** Sees to it that the process that carries packets runs and does this, or that there is none. */
   readonly carry: (wish: CarrierWish | undefined) => Promise<void>;
+  /** Runs an operator's commands until what they have done is this, or nothing. */
+  readonly command: (wish: CommandWish | undefined) => Promise<CommandReport>;
+  /** An earlier agent has run commands. */
+  readonly commandsLeft: boolean;
   /** Writes the file that containers' addresses are made of, or removes it. */
   readonly publish: (offer: Offer | undefined) => Promise<void>;
   /** Puts the firewall's rules, or removes them; says what had to be changed. */
@@ -45,7 +51,7 @@ const now = (): number => performance.timeOrigin + performance.now();
 
 /** Begins to run. `before`: the subnets that this host's containers were given last. */
 export function runAgent(ports: Ports, before?: Subnets): Shell {
-  let state = begin(now(), before);
+  let state = begin(now(), before, ports.commandsLeft);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const end = Promise.withResolvers<void>();
   /** What happens while an event is being dealt with waits for its turn. */
@@ -133,6 +139,8 @@ function makeHands(
     },
     carry: ({ wish }) =>
       once("carrier", async () => (await ports.carry(wish), { kind: "done", job: "carrier" })),
+    command: ({ wish }) =>
+      once("commands", async () => ({ kind: "commanded", report: await ports.command(wish) })),
     publish: ({ offer }) =>
       once("file", async () => (await ports.publish(offer), { kind: "done", job: "file" })),
     protect: ({ offer }) =>

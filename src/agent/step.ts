@@ -5,8 +5,11 @@ import { fold } from "./fold.ts";
 import { firstJobs, NEVER } from "./jobs.ts";
 import type { AgentEvent, AgentState, Effect, Now, Rules, Step } from "./model.ts";
 
-/** An agent that begins. `before`: the subnets that this host's containers were given last. */
-export const begin = (at: number, before?: Subnets): AgentState => ({
+/**
+ * An agent that begins. `before`: the subnets that this host's containers were given last; `commandsLeft`: an earlier agent has
+ * run commands, and what they did may be there.
+ */
+export const begin = (at: number, before?: Subnets, commandsLeft = false): AgentState => ({
   mode: "running",
   jobs: firstJobs(at),
   complaints: {},
@@ -21,6 +24,7 @@ export const begin = (at: number, before?: Subnets): AgentState => ({
     links: [],
     fights: [],
   },
+  commands: { left: commandsLeft, failing: [] },
   doing: {},
   store: { up: true, since: at },
   ready: false,

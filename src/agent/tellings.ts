@@ -27,6 +27,8 @@ export const tellingLevels = {
   "carrier-lost": "error",
   "carrier-failed": "error",
   "carrier-right": "info",
+  "command-failed": "error",
+  "command-right": "info",
   "file-written": "info",
   "file-removed": "info",
   "file-failed": "error",

@@ -2,11 +2,14 @@
  * The agent's core in tests: a clock that is told to go on, a network whose transport wants one route a peer, and a store and
  * a kernel that are well.
  */
+import type { CommandReport } from "../agent/commands/runner.ts";
 import type { AgentEvent, AgentState, Effect, Host, Network, Rules } from "../agent/model.ts";
 import { begin, step } from "../agent/step.ts";
 import type { TellingCode } from "../agent/tellings.ts";
 import type { BackendData, FabricNode, UnreadableNode } from "../fabric/model.ts";
+import { readCommands } from "../fabric/commands/wish.ts";
 import type { Report } from "../fabric/reconcile/report.ts";
+import { extensionTransport } from "../fabric/transport/extension.ts";
 import { viewOf } from "../fabric/view.ts";
 import { bad, good } from "../net/brand.ts";
 import { parsePrefix } from "../net/ip.ts";
@@ -39,9 +42,21 @@ const networkOf = (whole: string, type: string): Network => ({
   },
 });
 
+/** One whose commands are `add` and, before it has a subnet, `prepare`. */
+function extensionOf(whole: string): Network {
+  const transport = extensionTransport();
+  const { peers, telling } = transport;
+  const texts = { PreStartupCommand: "prepare", SubnetAddCommand: "add $SUBNET" };
+  const set = readCommands(texts, (_, why) => {
+    throw new Error(why);
+  });
+  return { ...networkOf(whole, "extension"), transport, commands: { set, peers, telling } };
+}
+
 export const rules: Rules = {
   readNetwork: (text) => {
     const [whole = "", type = ""] = text.split(" ");
+    if (type === "extension") return good(extensionOf(whole));
     return parsePrefix(whole).ok && type !== "" ? good(networkOf(whole, type)) : bad("is not JSON");
   },
   viewOf,
@@ -66,12 +81,16 @@ export const reconciled = (report: Partial<Report> = {}): AgentEvent => ({
   report: { ...quietReport, ...report },
   tookMs: 1,
 });
+export const commanded = (report: Partial<CommandReport> = {}): AgentEvent => ({
+  kind: "commanded",
+  report: { said: "", started: true, more: false, clear: false, failures: [], givenUp: [], ...report },
+});
 export const CONFIG = "10.0.0.0/16 vxlan";
 
 /** An agent with a clock: tells events, and keeps what was wanted and told since the last look. */
-export function agent(before?: string) {
+export function agent(before?: string, commandsLeft = false) {
   let at = 1_000_000;
-  let state: AgentState = begin(at, before === undefined ? undefined : { v4: cidr(before) });
+  let state: AgentState = begin(at, before === undefined ? undefined : { v4: cidr(before) }, commandsLeft);
   let wakeAt = at;
   let effects: Effect[] = [];
   const tell = (event: AgentEvent): void => {
@@ -139,6 +158,7 @@ export function serve(
     reconcile: reconciled(),
     publish: { kind: "done", job: "file" },
     carry: { kind: "done", job: "carrier" },
+    command: commanded(),
     protect: { kind: "protected", mended: [] },
     release: { kind: "done", job: "release" },
   };

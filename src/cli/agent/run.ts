@@ -3,6 +3,7 @@ import { chmodSync, chownSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { serveApi } from "../../agent/api-server.ts";
 import { makeEventLog } from "../../agent/event-log.ts";
+import type { Heard } from "../../agent/commands/runner.ts";
 import { type Log, makeLog } from "../../agent/log.ts";
 import { exposition, gauges, makeCounters } from "../../agent/metrics.ts";
 import { hadBefore, openHost, subnetsOf } from "../../agent/ports.ts";
@@ -72,7 +73,7 @@ export async function runAgentProcess(settings: AgentSettings, notes: readonly s
       text: `what this host had before is not known: ${why}`,
     }),
   );
-  const host = stack.use(openHost(settings, before, told, ownProgram()));
+  const host = stack.use(openHost(settings, before, told, ownProgram(), commandLog(settings, log)));
   const shell = runAgent(
     {
       ...host.ports,
@@ -117,6 +118,15 @@ const telling =
     for (const { action, object, key } of report.changes)
       log.line({ level: "info", code: "kernel-change", text: `${action} ${object} ${key}` });
     return report;
+  };
+
+/** What commands print; and that they have run, where each change is told. */
+const commandLog =
+  ({ log: { changes } }: AgentSettings, log: Log): ((heard: Heard) => void) =>
+  ({ kind, text, node }) => {
+    const about = node === undefined ? {} : { node };
+    if (kind === "line") log.line({ level: "info", code: "command-output", text, ...about });
+    else if (changes) log.line({ level: "info", code: "command-done", text, ...about });
   };
 
 /** Calls from time to time; the result ends it. */

@@ -64,6 +64,32 @@ describe("readNetwork", () => {
     ]);
   });
 
+  test("takes commands for a data path, in any case of their keys, and says which one needs a shell", () => {
+    const Backend = {
+      Type: "Extension",
+      subnetaddcommand: 'ip route add "$SUBNET" via $PUBLIC_IP',
+      Other: 1,
+    };
+    const { transport, commands } = good({ ...CONFIG, Backend });
+    expect(transport.type).toBe("extension");
+    expect(Object.keys(commands?.set ?? {})).toEqual(["SubnetAddCommand"]);
+    const refused = (command: object): string => {
+      const network = read({ ...CONFIG, Backend: { Type: "extension", ...command } });
+      return network.ok ? "" : network.why;
+    };
+    // From flanneld's samples.
+    const line =
+      'export SUBNET_IP=$(echo "$SUBNET" | cut -d/ -f 1); ip addr add "${SUBNET_IP}/32" dev flannel-vxlan';
+    expect(refused({ PostStartupCommand: line })).toStartWith(
+      'Backend.PostStartupCommand: has "export" at character 1',
+    );
+    expect(refused({ PreStartupCommand: "wg genkey | tee privatekey" })).toStartWith(
+      "Backend.PreStartupCommand: has | at character 11, which is a pipe to a shell",
+    );
+    expect(refused({ PreStartupCommand: "x $SUBNET" })).toContain("has no value for $SUBNET");
+    expect(refused({ ShutdownCommand: 1 })).toContain("Backend.ShutdownCommand: must be a string");
+  });
+
   test("ends what is for addresses that nobody has, if that is asked for", () => {
     const self = fabricNode("10.244.1.0-24", { v4: "10.244.1.0/24", at4: "192.0.2.1" });
     const routes = (network: FlannelNetwork) =>

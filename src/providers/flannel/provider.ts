@@ -2,9 +2,16 @@
  * Flannel as a composition: the network's configuration makes a transport, a lease makes subnet.env. What is the same for
  * every provider is the agent's.
  */
-import { integer, object, withDefault } from "../../cni/json.ts";
+import { integer, invalid, object, text, withDefault } from "../../cni/json.ts";
 import { NetError } from "../../errors.ts";
-import type { FabricNode, Subnets, View } from "../../fabric/model.ts";
+import {
+  type CommandName,
+  type CommandPeer,
+  type CommandSet,
+  readCommands,
+} from "../../fabric/commands/wish.ts";
+import type { BackendData, FabricNode, Subnets, View } from "../../fabric/model.ts";
+import { extensionTransport } from "../../fabric/transport/extension.ts";
 import type { HostFacts, Transport } from "../../fabric/transport/transport.ts";
 import {
   type ForwardedPeer,
@@ -42,6 +49,13 @@ export interface FlannelNetwork {
     readonly own: readonly Ip[];
     readonly peers: readonly ForwardedPeer[];
   };
+  /** For a backend whose data path the operator's commands make. */
+  readonly commands?: {
+    readonly set: CommandSet;
+    readonly peers: (view: View) => readonly CommandPeer[];
+    /** What is announced when the first of the commands has printed this; undefined: there is no first one. */
+    readonly telling: (said: string | undefined) => BackendData;
+  };
   /** What the firewall's rules and subnet.env are made of, but for the host's own part. */
   readonly key: string;
 }
@@ -52,13 +66,13 @@ export interface FlannelChoices {
 }
 
 /** Reads the network's configuration; why not is one sentence. */
-export function readNetwork(text: string, { blackholeRoute }: FlannelChoices): Parsed<FlannelNetwork> {
+export function readNetwork(source: string, { blackholeRoute }: FlannelChoices): Parsed<FlannelNetwork> {
   try {
-    const { v4, v6, backend, nftables } = parseNetworkConfig(text);
+    const { v4, v6, backend, nftables } = parseNetworkConfig(source);
     const done = doneBy(backend);
     if (done === undefined)
       return bad(`Backend.Type: "${backend.type}" is none of this agent's: ${backendTypes.join(", ")}`);
-    const { transport, carriage } = done;
+    const { transport, carriage, commands } = done;
     const missing = ([4, 6] as const).find(
       (family) => (family === 4 ? v4 : v6) !== undefined && !transport.families.includes(family),
     );
@@ -69,6 +83,7 @@ export function readNetwork(text: string, { blackholeRoute }: FlannelChoices): P
       transport: blackholeRoute ? withBlackhole(transport) : transport,
       nftables,
       ...(carriage === undefined ? {} : { carriage }),
+      ...(commands === undefined ? {} : { commands }),
       key: `${v4?.network.text ?? "-"} ${v6?.network.text ?? "-"} ${nftables ? "nftables" : "iptables"}`,
     });
   } catch (e) {
@@ -80,14 +95,32 @@ export function readNetwork(text: string, { blackholeRoute }: FlannelChoices): P
 const udpOptions = object({ Port: withDefault(integer({ min: 0, max: 65_535 }), 0) });
 
 /** Every `Backend.Type` that there is a transport for. */
-export const backendTypes = ["alloc", "host-gw", "ipip", "udp", "vxlan"] as const;
+export const backendTypes = ["alloc", "extension", "host-gw", "ipip", "udp", "vxlan"] as const;
+
+const commandTexts = object({
+  PreStartupCommand: text,
+  PostStartupCommand: text,
+  ShutdownCommand: text,
+  SubnetAddCommand: text,
+  SubnetRemoveCommand: text,
+} satisfies Record<CommandName, typeof text>);
 
 /** The transport of a backend, and what a process is to do for it; undefined for one that there is not. */
-function doneBy(backend: BackendConfig): Pick<FlannelNetwork, "transport" | "carriage"> | undefined {
+function doneBy(
+  backend: BackendConfig,
+): Pick<FlannelNetwork, "transport" | "carriage" | "commands"> | undefined {
   if (backend.type === "udp") {
     const port = udpOptions(backend.options, "Backend").Port || DEFAULT_PORT;
     const transport = udpTransport({ port });
     return { transport, carriage: carriageOf(transport, port) };
+  }
+  if (backend.type === "extension") {
+    const transport = extensionTransport();
+    const { peers, telling } = transport;
+    const set = readCommands(commandTexts(backend.options, "Backend"), (name, why) =>
+      invalid(`Backend.${name}`, why),
+    );
+    return { transport, commands: { set, peers, telling } };
   }
   const transport = kernelTransport(backend);
   return transport && { transport };

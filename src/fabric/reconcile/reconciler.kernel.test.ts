@@ -2,6 +2,7 @@ import { describe, expect } from "bun:test";
 import { cidr, ip } from "../../testing/address.ts";
 import { fabricNode, macOf, numbered, numberedNetwork, subnets, vxlanData } from "../../testing/fabric.ts";
 import { type FabricHost, fabricLan } from "../../testing/fabric-lan.ts";
+import { plainRows as plain, shownObjects as shown } from "../../testing/kernel-objects.ts";
 import { kernelTest as test } from "../../testing/needs.ts";
 import { type HostState, nothing } from "../host-state.ts";
 import type { View } from "../model.ts";
@@ -27,44 +28,6 @@ const failed = ({ failures }: Report): readonly string[] =>
   failures.map(({ object, key, error }) => `${object} ${key}: ${error.message}`);
 const isQuiet = (report: Report): void =>
   expect(report).toEqual({ full: report.full, changes: [], failures: [], fights: [], waiting: 0 });
-
-type Row = Readonly<Record<string, unknown>>;
-/** What one cannot choose: indexes, counters, and the mark of whose the link is. */
-const passing = new Set([
-  "ifindex",
-  "altnames",
-  "stats64",
-  "group",
-  "operstate",
-  "txqlen",
-  "protocol",
-  "link_index",
-]);
-const plain = (rows: readonly Row[]): readonly string[] =>
-  rows
-    .map((row) => JSON.stringify(row, (key, value: unknown) => (passing.has(key) ? undefined : value)))
-    .toSorted();
-
-/** Everything of the links of a fabric, as the usual programs show it. */
-async function shown(host: FabricHost, ...links: readonly string[]): Promise<readonly string[]> {
-  const all: string[] = [];
-  for (const link of links) {
-    const read = async (...argv: readonly string[]): Promise<readonly string[]> =>
-      plain(await host.json(...argv, "dev", link));
-    all.push(
-      ...(await read("ip", "-d", "-j", "link", "show")),
-      ...(await read("ip", "-j", "neigh", "show", "nud", "permanent")),
-      ...(await read("bridge", "-j", "fdb", "show")),
-      ...(await read("ip", "-j", "route", "show")),
-      ...(await read("ip", "-6", "-j", "route", "show")).filter((row) => !row.includes("fe80::")),
-    );
-    const addresses = await host.json<readonly { readonly addr_info: readonly Row[] }[]>(
-      ...["ip", "-j", "address", "show", "dev", link],
-    );
-    all.push(...plain(addresses.flatMap((a) => a.addr_info).filter((a) => a["scope"] !== "link")));
-  }
-  return all;
-}
 
 const routesTo = async (host: FabricHost, link: string): Promise<readonly string[]> =>
   (await host.json<readonly { readonly dst: string }[]>("ip", "-j", "route", "show", "dev", link)).map(

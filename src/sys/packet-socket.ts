@@ -7,7 +7,7 @@ import { waitReadable } from "./poll.ts";
 
 /**
  * Raw Ethernet frames on one link (packet(7)), for who has no address yet. Blocking, so for short-lived processes alone.
- * What the frames mean is decided above.
+ * What the frames mean is decided above. The socket beneath is also that of `sniffer.ts`.
  */
 export interface PacketSocket extends Disposable {
   /** Sends one frame, its Ethernet header included. Throws `sys/call` (ENETDOWN, ENXIO: the link is down or gone). */
@@ -68,56 +68,104 @@ const vnetHdr = struct("virtio_net_hdr", 10, {
 });
 const NEEDS_CSUM = 1;
 
+/** A socket on one link, of which nothing is known but how frames come and go. */
+export interface LinkSocket extends Disposable {
+  readonly fd: Fd;
+  /** The link, as sendto(2) takes it. */
+  readonly address: Uint8Array;
+  /**
+   * The next frame, or undefined if there is none or the link went down, which it says once and may come up again after. The
+   * bytes are valid until the next call.
+   */
+  receive(flags: number): ReceivedFrame | undefined;
+}
+export interface ReceivedFrame {
+  readonly bytes: Uint8Array;
+  /** ARPHRD_* (linux/if_arp.h): what its first header is. */
+  readonly hardware: number;
+  /** PACKET_* (linux/if_packet.h): whom it is for. */
+  readonly packetType: number;
+}
+
 /**
- * Opens a socket in the namespace that this thread is in, which receives what comes in over the link for this host, to
- * its address or to all, and passes `filter`. Frames that came before the filter was in place are not seen.
+ * Opens a socket in the namespace that this thread is in. Frames of `protocol` (ETH_P_*) on the link come once `prepare` has
+ * returned, up to `frameBytes` of each.
  */
-export function openPacketSocket(index: number, filter: readonly FilterInstruction[]): PacketSocket {
+export function openLinkSocket(
+  {
+    index,
+    protocol,
+    frameBytes,
+  }: { readonly index: number; readonly protocol: number; readonly frameBytes: number },
+  prepare: (fd: Fd, on: string) => void,
+): LinkSocket {
   const on = `packets of link #${index}`;
   using stack = new DisposableStack();
+  // Protocol zero: nothing comes before it is bound to the link.
   const fd = stack.use(
     new Fd(call("socket", on, (libc) => libc.socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0))),
   );
-  const yes = Uint32Array.of(1);
-  call("setsockopt", `${on}: PACKET_VNET_HDR`, (libc) =>
-    libc.setsockopt(fd.raw, SOL_PACKET, PACKET_VNET_HDR, yes, yes),
-  );
-  attachFilter(fd, filter, on);
+  prepare(fd, on);
   const blank = { hatype: 0, pkttype: 0, halen: 0, addr: new Uint8Array(0) };
-  const address = encodeFixed(sockaddrLl, { family: AF_PACKET, protocol: ETH_P_IP, index, ...blank });
+  const address = encodeFixed(sockaddrLl, { family: AF_PACKET, protocol, index, ...blank });
   call("bind", on, (libc) => libc.bind(fd.raw, address, address));
-  const buffer = new Uint8Array(new ArrayBuffer(FRAME_BYTES));
+  const buffer = new Uint8Array(new ArrayBuffer(frameBytes));
+  const from = new Uint8Array(new ArrayBuffer(sockaddrLl.size));
+  const fromSize = new Uint32Array(new ArrayBuffer(4));
   const owned = stack.move();
   return {
-    send(frame) {
-      const data = new Uint8Array(new ArrayBuffer(vnetHdr.size + frame.length));
-      data.set(frame, vnetHdr.size);
-      call("sendto", on, (libc) => Number(libc.sendto(fd.raw, data, data, 0, address, address)));
-    },
-    receive(timeoutMs) {
-      const until = performance.now() + timeoutMs;
-      for (;;) {
-        if (!waitReadable(fd.raw, until - performance.now())) return undefined;
-        const frame = receiveOne(fd, buffer, on);
-        if (frame !== undefined) return frame;
-      }
+    fd,
+    address,
+    receive(flags) {
+      fromSize[0] = from.length;
+      const size = tryCall((libc) => Number(libc.recvfrom(fd.raw, buffer, buffer, flags, from, fromSize)));
+      if (size === "EAGAIN" || size === "ENETDOWN") return undefined;
+      if (typeof size === "string") throw new NetError("sys/call", { call: "recvfrom", on, errno: size });
+      const { hatype, pkttype } = sockaddrLl.get(viewOf(from), 0);
+      return { bytes: buffer.subarray(0, size), hardware: hatype, packetType: pkttype };
     },
     [Symbol.dispose]: () => owned[Symbol.dispose](),
   };
 }
 
-function receiveOne(fd: Fd, buffer: Uint8Array, on: string): Frame | undefined {
-  const from = new Uint8Array(new ArrayBuffer(sockaddrLl.size));
-  const fromSize = new Uint32Array(new ArrayBuffer(4)).fill(from.length);
-  const size = tryCall((libc) => Number(libc.recvfrom(fd.raw, buffer, buffer, 0, from, fromSize)));
-  if (typeof size === "string") {
-    // The link went down; it may come up again, and a link that is gone is noticed when something is sent.
-    if (size === "ENETDOWN") return undefined;
-    throw new NetError("sys/call", { call: "recvfrom", on, errno: size });
-  }
-  if (size < vnetHdr.size || sockaddrLl.get(viewOf(from), 0).pkttype > FOR_US) return undefined;
-  const { flags } = vnetHdr.get(viewOf(buffer), 0);
-  return { bytes: buffer.slice(vnetHdr.size, size), checksumPending: (flags & NEEDS_CSUM) !== 0 };
+/**
+ * Opens a socket in the namespace that this thread is in, which receives what comes in over the link for this host, to
+ * its address or to all, and passes `filter`. Frames that came before the filter was in place are not seen.
+ */
+export function openPacketSocket(index: number, filter: readonly FilterInstruction[]): PacketSocket {
+  const socket = openLinkSocket({ index, protocol: ETH_P_IP, frameBytes: FRAME_BYTES }, (fd, on) => {
+    const yes = Uint32Array.of(1);
+    call("setsockopt", `${on}: PACKET_VNET_HDR`, (libc) =>
+      libc.setsockopt(fd.raw, SOL_PACKET, PACKET_VNET_HDR, yes, yes),
+    );
+    attachFilter(fd, filter, on);
+  });
+  const { fd, address } = socket;
+  return {
+    send(frame) {
+      const data = new Uint8Array(new ArrayBuffer(vnetHdr.size + frame.length));
+      data.set(frame, vnetHdr.size);
+      call("sendto", `packets of link #${index}`, (libc) =>
+        Number(libc.sendto(fd.raw, data, data, 0, address, address)),
+      );
+    },
+    receive(timeoutMs) {
+      const until = performance.now() + timeoutMs;
+      for (;;) {
+        if (!waitReadable(fd.raw, until - performance.now())) return undefined;
+        const frame = readFrame(socket.receive(0));
+        if (frame !== undefined) return frame;
+      }
+    },
+    [Symbol.dispose]: () => socket[Symbol.dispose](),
+  };
+}
+
+function readFrame(received: ReceivedFrame | undefined): Frame | undefined {
+  if (received === undefined || received.bytes.length < vnetHdr.size || received.packetType > FOR_US)
+    return undefined;
+  const { flags } = vnetHdr.get(viewOf(received.bytes), 0);
+  return { bytes: received.bytes.slice(vnetHdr.size), checksumPending: (flags & NEEDS_CSUM) !== 0 };
 }
 
 /** The program that the kernel reads by its address: what only a local name holds may be collected before the call ends. */

@@ -9,14 +9,8 @@ const MAC = /^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i;
 export const parseMac = (s: string): Parsed<Mac> =>
   MAC.test(s) ? good(s.toLowerCase().replaceAll("-", ":") as Mac) : bad(`"${s}" is not six hex pairs`);
 
-export function macToBytes(mac: Mac): Uint8Array {
-  const bytes = new Uint8Array(6);
-  for (let i = 0; i < 6; i++)
-    bytes[i] = (digit(mac.charCodeAt(i * 3)) << 4) | digit(mac.charCodeAt(i * 3 + 1));
-  return bytes;
-}
-/** Of a lower-case hexadecimal digit: "0" is 0x30, "a" 0x61. */
-const digit = (code: number): number => (code < 0x3a ? code - 0x30 : code - 0x57);
+/** By the engine's own reader: a loop over the digits takes six times as long as long as it is interpreted. */
+export const macToBytes = (mac: Mac): Uint8Array => Uint8Array.fromHex(mac.replaceAll(":", ""));
 
 /** The six bytes of `b`, or undefined if there are not six (an InfiniBand or a tunnel link). */
 export function macFromBytes(b: Uint8Array): Mac | undefined {

@@ -46,19 +46,22 @@ export interface Message {
 
 /** Writes the requests behind one another into one buffer, numbered upwards from `seq`. */
 export function encodeRequests(requests: readonly Request[], seq: number): Uint8Array {
-  const out = new Uint8Array(requests.reduce((n, r) => n + align4(HEADER_SIZE + r.body.length), 0));
+  let size = 0;
+  for (const { body } of requests) size += align4(HEADER_SIZE + body.length);
+  const out = new Uint8Array(size);
   const view = viewOf(out);
   let at = 0;
-  requests.forEach((r, i) => {
-    const length = HEADER_SIZE + r.body.length;
+  let next = seq;
+  for (const { type, flags, body } of requests) {
+    const length = HEADER_SIZE + body.length;
     // As `nlmsghdr` has it, field by field: thousands of messages pass here at once.
     view.setUint32(at, length, true);
-    view.setUint16(at + 4, r.type, true);
-    view.setUint16(at + 6, r.flags | NLM_F.REQUEST, true);
-    view.setUint32(at + 8, seq + i, true);
-    out.set(r.body, at + HEADER_SIZE);
+    view.setUint16(at + 4, type, true);
+    view.setUint16(at + 6, flags | NLM_F.REQUEST, true);
+    view.setUint32(at + 8, next++, true);
+    out.set(body, at + HEADER_SIZE);
     at += align4(length);
-  });
+  }
   return out;
 }
 

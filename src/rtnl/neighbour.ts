@@ -102,20 +102,10 @@ const templateOf = lastTemplate<Words>(
   },
 );
 
-function request(
-  verb: keyof typeof RTM,
-  { link, ip, mac, state }: Pick<Neighbour, "link" | "ip"> & { mac?: Mac; state?: NeighbourState },
-  flags: number,
-): Request {
+function bodyOf({ link, ip }: Pick<Neighbour, "link" | "ip">, state: number, mac?: Mac): Uint8Array {
   const { family, bytes: dst } = ip;
   const lladdr = mac && macToBytes(mac);
-  const made = templateOf({ family, link, state: state ? neighbourState[state] : 0, dst, lladdr });
-  return {
-    type: RTM[verb],
-    flags,
-    body: made.fill(dst, lladdr),
-    what: `RTM_${verb} ${ip.text} on #${link}`,
-  };
+  return templateOf({ family, link, state, dst, lladdr }).fill(dst, lladdr);
 }
 
 /** A neighbour to be made; `permanent` if no state is told. */
@@ -127,12 +117,20 @@ export interface NewNeighbour {
 }
 
 /** The request of `setNeighbour`, for those who send many. */
-export const neighbourSetting = (neighbour: NewNeighbour): Request =>
-  request("NEWNEIGH", { ...neighbour, state: neighbour.state ?? "permanent" }, NLM_F.CREATE | NLM_F.REPLACE);
+export const neighbourSetting = (neighbour: NewNeighbour): Request => ({
+  type: RTM.NEWNEIGH,
+  flags: NLM_F.CREATE | NLM_F.REPLACE,
+  body: bodyOf(neighbour, neighbourState[neighbour.state ?? "permanent"], neighbour.mac),
+  what: `RTM_NEWNEIGH ${neighbour.ip.text} on #${neighbour.link}`,
+});
 
 /** The request of `removeNeighbour`; refused with ENOENT if there is none. */
-export const neighbourRemoval = (neighbour: Pick<Neighbour, "link" | "ip">): Request =>
-  request("DELNEIGH", neighbour, 0);
+export const neighbourRemoval = (neighbour: Pick<Neighbour, "link" | "ip">): Request => ({
+  type: RTM.DELNEIGH,
+  flags: 0,
+  body: bodyOf(neighbour, 0),
+  what: `RTM_DELNEIGH ${neighbour.ip.text} on #${neighbour.link}`,
+});
 
 /** Makes a neighbour, or gives the one that is there this hardware address and state. */
 export function setNeighbour(socket: NetlinkSocket, neighbour: NewNeighbour): void {

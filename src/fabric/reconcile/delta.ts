@@ -12,6 +12,6 @@ export function delta<T extends object>(
   let end = 0;
   while (end < shorter - start && before[before.length - 1 - end] === after[after.length - 1 - end]) end++;
   const removed = new Set(before.slice(start, before.length - end));
-  const added = after.slice(start, after.length - end).filter((one) => !removed.delete(one));
-  return { removed, added };
+  const rest = after.slice(start, after.length - end);
+  return { removed, added: removed.size === 0 ? rest : rest.filter((one) => !removed.delete(one)) };
 }

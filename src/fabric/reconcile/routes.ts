@@ -11,6 +11,7 @@ import type { FabricRoute } from "../host-state.ts";
 import type { KnownLinks } from "./place.ts";
 import type { TableKind } from "./table.ts";
 
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 type Found = NewRoute & Pick<Route, "type" | "protocol">;
 
 /** What the kernel gives to a route that names no metric: none in IPv4, and in IPv6 this one (IP6_RT_PRIO_USER). */
@@ -40,15 +41,11 @@ export function routeKind(protocol: number, wants: (dst: string) => boolean): Ta
       const index = link === undefined ? undefined : byName.get(link)?.index;
       if (link === undefined) return { dst, protocol, type: routeType.blackhole };
       if (index === undefined) return undefined;
-      return {
-        dst,
-        oif: index,
-        ...(gateway ? { gateway } : {}),
-        ...(onLink ? { onLink } : {}),
-        ...(src ? { src } : {}),
-        protocol,
-        type: routeType.unicast,
-      };
+      const route: Mutable<Found> = { dst, oif: index, protocol, type: routeType.unicast };
+      if (gateway !== undefined) route.gateway = gateway;
+      if (onLink !== undefined) route.onLink = onLink;
+      if (src !== undefined) route.src = src;
+      return route;
     },
     list: ({ socket }, links) =>
       ([4, 6] as const).flatMap((family) =>

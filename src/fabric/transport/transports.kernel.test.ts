@@ -2,6 +2,7 @@
 import { describe, expect } from "bun:test";
 import { fabricNode, macOf, subnets } from "../../testing/fabric.ts";
 import { type FabricHost, type FabricLan, fabricLan } from "../../testing/fabric-lan.ts";
+import { plainRows } from "../../testing/kernel-objects.ts";
 import { kernelTest as test, onKernelWith } from "../../testing/needs.ts";
 import type { FabricNode } from "../model.ts";
 import { viewOf } from "../view.ts";
@@ -127,6 +128,29 @@ describe("containers of three hosts reach one another", () => {
     for (const host of lan.hosts) expect(transport.mtuBytes(factsFor(host, families))).toBe(mtuBytes);
     await allToAll(lan, mtuBytes, families);
   });
+});
+
+test("by host-gw a host has the same routes as one that was set up by hand", async () => {
+  await using lan = await fabricLan(2);
+  const [host, byHand] = lan.hosts as [FabricHost, FabricHost];
+  const self = nodesOf(lan, hostGatewayTransport(), [4, 6])[0] as FabricNode;
+  const far = fabricNode("host3", {
+    ...{ v4: "10.0.3.0/24", at4: "192.0.2.3", v6: "fd00:10:3::/64", at6: "2001:db8::3" },
+    backend: { type: "host-gw" },
+  });
+  const { state } = hostGatewayTransport().desired({ network, self, peers: [far] }, host.facts);
+  expect(host.reconciler.reconcile(state).failures).toEqual([]);
+  await byHand.ip(
+    "route add 10.0.3.0/24 via 192.0.2.3 dev eth0",
+    "route add fd00:10:3::/64 via 2001:db8::3 dev eth0",
+  );
+  const shown = async ({ json }: FabricHost): Promise<readonly string[]> => {
+    const four = await json("ip", "-d", "-j", "route", "show", "10.0.3.0/24");
+    const six = await json("ip", "-6", "-d", "-j", "route", "show", "fd00:10:3::/64");
+    expect([four.length, six.length]).toEqual([1, 1]);
+    return plainRows([...four, ...six]);
+  };
+  expect(await shown(host)).toEqual(await shown(byHand));
 });
 
 onKernelWith(["ipip"], () => {

@@ -7,6 +7,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import {
   decodeAs,
+  integer,
   type Decode,
   invalid,
   object,
@@ -30,6 +31,7 @@ import {
 } from "../../fabric/commands/wish.ts";
 import { requireTrusted } from "../../netstate/trusted-dir.ts";
 import { unlessErrno } from "../../sys/files.ts";
+import { endGroup, type ProcessGroup } from "./process-group.ts";
 
 export interface CommandRecord {
   readonly known: () => Known;
@@ -38,9 +40,12 @@ export interface CommandRecord {
   /** What is done to a peer, or was. */
   readonly setPeer: (peer: CommandPeer, state: KnownPeer["state"]) => void;
   readonly forget: (key: string) => void;
+  /** The command that runs. */
+  readonly setRunning: (group: ProcessGroup) => void;
 }
 
 const HOST = "host.json";
+const RUNNING = "running.json";
 const PEER = /^([0-9a-f]{32})(?:\.(adding|removing))?$/;
 const nameOf = (key: string, state: KnownPeer["state"]): string =>
   state === "added" ? key : `${key}.${state}`;
@@ -60,6 +65,10 @@ const readHost = object({
   said: required(text),
   own: readValues,
 });
+const readGroup: Decode<ProcessGroup> = object({
+  pid: required(integer({ min: 2 })),
+  start: required(text),
+});
 const readPeer: Decode<CommandPeer> = object({
   id: required(text),
   values: required(readValues),
@@ -76,7 +85,8 @@ const namesIn = (dir: string): readonly string[] =>
   unlessErrno(["ENOENT", "ENOTDIR"], () => readdirSync(dir)) ?? [];
 
 /**
- * Opens what is there. What cannot be read, and what is of an earlier start of the kernel, is as good as gone, and is removed.
+ * Opens what is there, and ends a command that an agent which was killed has left. What cannot be read, and what is of an earlier
+ * start of the kernel, is as good as gone, and is removed.
  * @throws env/invalid if others may write there, who could have their own commands run
  */
 export function openCommandRecord(dir: string, boot = thisBoot()): CommandRecord {
@@ -93,7 +103,7 @@ export function openCommandRecord(dir: string, boot = thisBoot()): CommandRecord
     setHost(now) {
       prepared = now;
       if (now !== undefined) return put(HOST, { ...now, set: textsOf(now.set), boot });
-      rmSync(`${dir}/${HOST}`, { force: true });
+      for (const name of [HOST, RUNNING]) rmSync(`${dir}/${name}`, { force: true });
       unlessErrno(["ENOENT", "ENOTEMPTY"], () => rmdirSync(dir));
     },
     setPeer(peer, state) {
@@ -108,6 +118,7 @@ export function openCommandRecord(dir: string, boot = thisBoot()): CommandRecord
       if (state !== undefined) rmSync(`${dir}/${nameOf(key, state)}`, { force: true });
       peers.delete(key);
     },
+    setRunning: (group) => put(RUNNING, group),
   };
 }
 
@@ -124,9 +135,11 @@ function readAll(dir: string, boot: string): Read {
     names.forEach(remove);
     return { prepared: undefined, peers: new Map() };
   }
+  const running = names.includes(RUNNING) ? readFile(`${dir}/${RUNNING}`, readGroup) : undefined;
+  if (running !== undefined) endGroup(running);
   const peers = new Map<string, KnownPeer>();
   for (const name of names) {
-    if (name === HOST) continue;
+    if (name === HOST || name === RUNNING) continue;
     const [, key = "", state] = PEER.exec(name) ?? [];
     const peer = key === "" ? undefined : readFile(`${dir}/${name}`, readPeer);
     if (peer === undefined || keyOfPeer(peer) !== key) remove(name);

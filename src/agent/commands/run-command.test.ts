@@ -16,6 +16,7 @@ async function run(argv: readonly string[], { stdin = "\n", limits = {}, signal 
       env: { SUBNET: "10.244.2.0/24" },
       stdin,
       signal: signal ?? new AbortController().signal,
+      started: () => {},
       heard: (line, from) => heard.push(`${from}: ${line}`),
     },
     { ...LIMITS, ...limits },

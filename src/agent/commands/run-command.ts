@@ -3,6 +3,7 @@
  * path on which programs are found. Bounded in time and in what it prints.
  */
 import { errnoOf } from "../../sys/files.ts";
+import { endGroup, groupOf, type ProcessGroup } from "./process-group.ts";
 
 export interface CommandRun {
   readonly argv: readonly string[];
@@ -10,6 +11,8 @@ export interface CommandRun {
   readonly stdin: string;
   /** Ends it, and all that it has started. */
   readonly signal: AbortSignal;
+  /** Hears that it runs. */
+  readonly started: (group: ProcessGroup) => void;
   /** Hears what it prints, line by line. */
   readonly heard: (line: string, from: "stdout" | "stderr") => void;
 }
@@ -52,11 +55,13 @@ export async function runCommand(run: CommandRun, limits = LIMITS): Promise<Ran>
   } catch (e) {
     return failed(notStarted(run.argv[0] ?? "", e));
   }
+  const group = groupOf(child.pid);
+  run.started(group);
   let ended: string | undefined;
   const end = (why: string): void => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     ended ??= why;
-    killGroup(child.pid);
+    endGroup(group);
   };
   const giveUp = () => end("ended with the agent");
   const timer = setTimeout(() => end(`was not done after ${limits.limitMs} ms`), limits.limitMs);
@@ -90,16 +95,6 @@ export async function runCommand(run: CommandRun, limits = LIMITS): Promise<Ran>
 function notStarted(program: string, e: unknown): string {
   const errno = errnoOf(e) ?? String(e);
   return errno === "ENOENT" ? `there is no program ${program}` : `${program} cannot be started: ${errno}`;
-}
-
-/** The group has the number of its first process, which nobody has waited for yet. */
-function killGroup(pid: number): void {
-  try {
-    process.kill(-pid, "SIGKILL");
-  } catch (e) {
-    // It has ended meanwhile, or has become somebody whom the agent may not end.
-    if (!["ESRCH", "EPERM"].includes(errnoOf(e) ?? "")) throw e;
-  }
 }
 
 interface Output {

@@ -270,6 +270,22 @@ describe("a runner", () => {
   });
 });
 
+test("a command that an agent left when it was killed is ended by the next one, and done again", async () => {
+  await using s = staged();
+  const add = { SubnetAddCommand: `/bin/sh -c 'echo $$ >> ${s.dir.in("notes")}; exec sleep 1000'` };
+  const running = s.runner.bring(s.wish([peer(2)], add));
+  let pid = 0;
+  while (pid === 0) {
+    await Bun.sleep(1);
+    pid = Number(s.notes().find((line) => /^\d+$/.test(line)) ?? 0);
+  }
+  // As a new agent would find it.
+  await s.open().bring(s.wish([peer(2)]));
+  expect(s.notes()).toContain("del 10.244.2.0/24 192.0.2.2");
+  await running;
+  expect(existsSync(`/proc/${pid}`)).toBe(false);
+});
+
 describe("the record", () => {
   test("of an earlier start of the kernel counts for nothing", async () => {
     await using s = staged();
@@ -283,12 +299,12 @@ describe("the record", () => {
     await using s = staged();
     await s.runner.bring(s.wish([peer(2), peer(3)]));
     const record = s.dir.in("record");
-    const first = readdirSync(record).find((name) => name !== "host.json") ?? "";
+    const first = readdirSync(record).find((name) => !name.endsWith(".json")) ?? "";
     writeFileSync(`${record}/${first}`, "{");
     writeFileSync(`${record}/nonsense`, "{}");
     writeFileSync(`${record}/${"0".repeat(32)}`, JSON.stringify(peer(4)));
     expect(openCommandRecord(record).known().peers.size).toBe(1);
-    expect(readdirSync(record)).toHaveLength(2);
+    expect(readdirSync(record)).toHaveLength(3);
     writeFileSync(`${record}/host.json`, "[]");
     expect(openCommandRecord(record).known().prepared).toBeUndefined();
   });

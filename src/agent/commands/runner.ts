@@ -264,7 +264,7 @@ async function command(
   name: CommandName,
   { set }: Pick<Prepared, "set">,
   { values, peer }: { readonly values: CommandValues; readonly peer?: CommandPeer },
-  { run, signal, heard }: Around,
+  { record, run, signal, heard }: Around,
 ): Promise<Printed | string> {
   const line = set[name];
   if (line === undefined) return { stdout: "" };
@@ -275,6 +275,7 @@ async function command(
     // As flanneld does: there is always a line to read.
     stdin: `${peer?.data ?? ""}\n`,
     signal,
+    started: record.setRunning,
     heard: (text) => heard({ kind: "line", text: `${name}: ${text}`, ...node }),
   });
   if (!ran.ok) return `${name}: ${ran.why}`;

@@ -134,6 +134,25 @@ describe("an agent", () => {
     },
   );
 
+  kernelTest("whose address another host has, too, says so, and does not fight for the subnet", async () => {
+    await using made = await hostsWith({ Type: "host-gw" }, 1);
+    const { kv } = made.store;
+    const [one] = made.hosts as readonly [AgentHost];
+    one.start();
+    const { subnet } = await one.until("ready", isReady);
+    const own = await one.container();
+    const key = `${PREFIX}/subnets/${subnet?.replace("/", "-") ?? ""}`;
+    const entry = await kv.get(key);
+    await kv.put(key, entry?.value ?? "", { lease: await kv.grant(600) });
+    const twin = await kv.get(key);
+    await one.until("without a subnet", (s) => !s.ready);
+    while (!(await one.events()).includes("lease-refused"));
+    expect(await kv.get(key)).toEqual(twin);
+    expect(await reaches(one.net, own)).toBe(true);
+    await kv.delete(key);
+    expect((await one.until("ready again", isReady)).subnet).toBe(subnet);
+  });
+
   kernelTest("with nodes that contradict one another serves the others", async () => {
     await using made = await hostsWith({ Type: "host-gw" });
     const put = (subnet: string, value: string) => made.store.kv.put(`${PREFIX}/subnets/${subnet}`, value);

@@ -1,13 +1,7 @@
 /** The forwarder as a program, on hosts that are namespaces: what crosses, what is answered, and how it comes and goes. */
 import { describe, expect } from "bun:test";
-import {
-  countDatagrams,
-  fabricHosts,
-  type FabricHost,
-  forwardPlainly,
-  heddleHosts,
-  tcpArrives,
-} from "../testing/forwarder-lab.ts";
+import { fabricHosts, type FabricHost, forwardPlainly, heddleHosts } from "../testing/forwarder-lab.ts";
+import { countDatagrams, tcpArrives } from "../testing/loads.ts";
 import { heddleOfFile } from "../testing/executable.ts";
 import { kernelTest } from "../testing/needs.ts";
 import { patience } from "../testing/slowdown.ts";

@@ -1,7 +1,8 @@
 /** What takes a while: half a minute of hand-overs under numbered datagrams, and how long a death lasts. */
 import { describe, expect } from "bun:test";
 import { heddleOfFile } from "../testing/executable.ts";
-import { countDatagrams, heddleHosts } from "../testing/forwarder-lab.ts";
+import { heddleHosts } from "../testing/forwarder-lab.ts";
+import { countDatagrams } from "../testing/loads.ts";
 import { kernelTest } from "../testing/needs.ts";
 import { patience } from "../testing/slowdown.ts";
 

@@ -20,6 +20,8 @@ export interface SeenLab {
   readonly subnets: readonly { readonly bridge: string; readonly addresses: readonly string[] }[];
   /** Addresses beyond the router. */
   readonly outside: readonly string[];
+  /** Programs that the lab has started in the router: a store, for example. */
+  readonly routerPrograms: readonly SeenProgram[];
   readonly hosts: readonly SeenHost[];
 }
 export interface SeenHost {
@@ -71,6 +73,7 @@ export function lookAtLab(state: LabState): SeenLab {
       addresses: own.map((p) => p.text),
     })),
     outside: underlay.outside.map((ip) => ip.text),
+    routerPrograms: lookAtPrograms(spec.name, ROUTER),
     hosts: underlay.hosts.map(({ name, port, subnet }) => ({
       name,
       bridge: subnet.bridge,
@@ -79,14 +82,13 @@ export function lookAtLab(state: LabState): SeenLab {
         ...container,
         ...lookAtContainer(`${paths.host(name).netns}/${container.name}`),
       })),
-      programs: listProcesses(spec.name, name).map((p) => ({
-        name: p.name,
-        pid: p.id.pid,
-        state: p.state ?? "ended",
-      })),
+      programs: lookAtPrograms(spec.name, name),
     })),
   };
 }
+
+const lookAtPrograms = (lab: string, host: string): readonly SeenProgram[] =>
+  listProcesses(lab, host).map(({ name, id, state }) => ({ name, pid: id.pid, state: state ?? "ended" }));
 
 function lookAtUplink(path: string, cut: boolean): SeenHost["uplink"] {
   using socket = openRoute(path);

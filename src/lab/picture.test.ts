@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { SeenHost, SeenLab } from "./look.ts";
 import { allReached, drawMatrix } from "./matrix.ts";
 import { drawLab } from "./picture.ts";
+import { parseXml, type XmlElement } from "../testing/xml.ts";
 import { isExpected, type Party, partiesOf, type Pinged } from "./ping.ts";
 import { drawSvg } from "./svg.ts";
 
@@ -32,6 +33,7 @@ const lab: SeenLab = {
     { bridge: "lan2", addresses: ["192.168.2.1/24"] },
   ],
   outside: ["198.51.100.1"],
+  routerPrograms: [],
   hosts: [
     host(1, "lan1", { programs: [{ name: "agent", pid: 7, state: "stopped" }] }),
     host(2, "lan1", { uplink: { ...host(2, "lan1").uplink, state: "cut" } }),
@@ -81,13 +83,51 @@ router  outside 198.51.100.1
     expect(drawLab({ ...lab, hosts: [] }, 80).slice(-2)).toEqual(["│", "└─── lan2 192.168.2.1/24 ─"]);
   });
 
-  test("as SVG says the same and means nothing that is in a name", () => {
-    const svg = drawSvg({ ...lab, hosts: [host(1, "lan1", { name: "<a&b>" })] });
-    expect(svg).toStartWith('<svg xmlns="http://www.w3.org/2000/svg" width="');
-    expect(svg).toContain(">&lt;a&amp;b&gt;</text>");
-    expect(svg).toContain(">host2 is cut off</text>");
-    expect(svg).not.toContain("NaN");
-    expect([...svg.matchAll(/<rect/g)]).toHaveLength(1);
+  test("names the programs of the router", () => {
+    const seen = { ...lab, routerPrograms: [{ name: "etcd", pid: 9, state: "stopped" as const }] };
+    expect(drawLab(seen, 80)).toContain("router  outside 198.51.100.1  etcd STOPPED");
+  });
+});
+
+describe("the picture of a lab as SVG", () => {
+  const named = (svg: string, name: string) => parseXml(svg).children.filter((e) => e.name === name);
+  const textsOf = (svg: string) => named(svg, "text").map((e) => e.text);
+
+  test("is well-formed XML and says the same, whatever is in a name", () => {
+    const name = `<a&b> "c'`;
+    const svg = drawSvg({ ...lab, hosts: [host(1, "lan1", { name })] });
+    expect(parseXml(svg)).toMatchObject({ name: "svg", attributes: { xmlns: "http://www.w3.org/2000/svg" } });
+    expect(textsOf(svg)).toContain(name);
+    expect(textsOf(svg)).toContain("host2 is cut off");
+    expect(named(svg, "rect")).toHaveLength(1);
+  });
+
+  test("has everything within its edges, and no two hosts on one another", () => {
+    const hosts = Array.from({ length: 12 }, (_, i) => host(i + 1, i < 7 ? "lan1" : "lan2"));
+    const svg = drawSvg({ ...lab, hosts });
+    const of = (e: XmlElement, key: string): number => Number(e.attributes[key]);
+    const { attributes } = parseXml(svg);
+    const boxes = named(svg, "rect").map((e) => ({
+      x: of(e, "x"),
+      y: of(e, "y"),
+      right: of(e, "x") + of(e, "width"),
+      bottom: of(e, "y") + of(e, "height"),
+    }));
+    expect(boxes).toHaveLength(12);
+    for (const box of boxes) {
+      expect([box.x, box.y, Number(attributes["width"]) - box.right]).not.toContain(NaN);
+      expect(Math.min(box.x, box.y)).toBeGreaterThan(0);
+      expect(box.right).toBeLessThan(Number(attributes["width"]));
+      expect(box.bottom).toBeLessThan(Number(attributes["height"]));
+      const others = boxes.filter((other) => other !== box);
+      expect(
+        others.filter((o) => o.x < box.right && box.x < o.right && o.y < box.bottom && box.y < o.bottom),
+      ).toEqual([]);
+    }
+    for (const e of named(svg, "text")) {
+      expect(of(e, "x") + e.text.length * 7.8).toBeLessThanOrEqual(Number(attributes["width"]));
+      expect(of(e, "y")).toBeLessThan(Number(attributes["height"]));
+    }
   });
 });
 

@@ -3,7 +3,7 @@
  * what is in it. Pure; a line has at most `width` characters if the widest host fits.
  */
 import type { Fault } from "./model.ts";
-import type { SeenHost, SeenLab } from "./look.ts";
+import type { SeenHost, SeenLab, SeenProgram } from "./look.ts";
 
 /** A box with a title in its upper edge. */
 export interface Box {
@@ -29,7 +29,11 @@ export function drawLab(lab: SeenLab, width: number): readonly string[] {
   ];
 }
 
-export const routerText = ({ outside }: SeenLab): string => `router  outside ${outside.join(", ")}`;
+export const routerText = ({ outside, routerPrograms }: SeenLab): string =>
+  ["router", `outside ${outside.join(", ")}`, ...routerPrograms.map(programText)].join("  ");
+
+const programText = ({ name, state }: SeenProgram): string =>
+  `${name} ${state === "running" ? "runs" : state.toUpperCase()}`;
 
 /** What the lab is, in a line. */
 export function headline({ spec }: Pick<SeenLab, "spec">): string {
@@ -67,7 +71,7 @@ export function hostLines({ uplink, containers, programs }: SeenHost): readonly 
   return [
     `${uplink.name}${state}`,
     ...uplink.addresses.map((address) => `  ${address}`),
-    ...programs.map(({ name, state: s }) => `${name} ${s === "running" ? "runs" : s.toUpperCase()}`),
+    ...programs.map(programText),
     ...containers.flatMap(({ name, addresses, there }) => [
       `■ ${name}${there ? "" : " GONE"}`,
       ...addresses.map((address) => `  ${address}`),

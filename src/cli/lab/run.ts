@@ -38,6 +38,10 @@ function stopped(): AbortSignal {
   return stop.signal;
 }
 
+/** A host, or the router, which has programs and links too. */
+const requirePlace = (state: LabState, host: string): void =>
+  requireHost(state, host, [ROUTER, ...hostNames(state.spec)]);
+
 function requireRoot(): void {
   if (process.platform !== "linux")
     throw new NetError("feature/missing", { feature: "heddle lab", needs: "Linux" });
@@ -148,7 +152,7 @@ export function status({
 export function exec(host: string, words: readonly string[], { name }: Named): void {
   const state = openLab(name);
   const place = placeOf(host);
-  requireHost(state, place.host, [ROUTER, ...hostNames(state.spec)]);
+  requirePlace(state, place.host);
   const argv = words[0] === "--" ? words.slice(1) : words;
   try {
     enterAndExecute(name, place, argv.length > 0 ? argv : [process.env["SHELL"] ?? "/bin/sh"]);
@@ -204,7 +208,7 @@ export async function captureLink(
 ): Promise<void> {
   const state = openLab(name);
   const place = placeOf(host);
-  requireHost(state, place.host, [ROUTER, ...hostNames(state.spec)]);
+  requirePlace(state, place.host);
   const { packets, dropped } = await capture(name, place, link, file, {
     signal: stopped(),
     ready: () => complain(`capturing ${link} of ${host} into ${file}; Ctrl-C ends it`),
@@ -228,14 +232,12 @@ export function signalTo(
   signal: Parameters<typeof signalProgram>[3],
   { name }: Named,
 ): void {
-  const state = openLab(name);
-  requireHost(state, host, hostNames(state.spec));
+  requirePlace(openLab(name), host);
   signalProgram(name, host, program, signal);
 }
 
 export function start(host: string, program: string, { name }: Named): void {
-  const state = openLab(name);
-  requireHost(state, host, hostNames(state.spec));
+  requirePlace(openLab(name), host);
   startAgain(runnerOf(name), host, program);
 }
 

@@ -63,6 +63,8 @@ describe("heddle lab fault", () => {
     const { failed, all } = await lab.ping();
     expect(failed).toEqual([]);
     expect(all.map((p) => p.address)).toContain("192.168.1.211");
+    const again = await lab.command(["fault", "move-address", "--json", "host1"]);
+    expect(JSON.parse(again.stdout)).toEqual({ addresses: ["192.168.1.212/24", "fd00:0:0:1::212/64"] });
   });
 
   kernelTest("faults that mean nothing are refused and change nothing", async () => {

@@ -40,8 +40,16 @@ describe("heddle lab down", () => {
     await leave("host1", "ip netns exec c1 sleep 1000");
     await leave("host1/c1", "unshare --mount sleep 1000");
     await leave("router", "unshare --net sleep 1000");
-    const { stdout } = await lab.command(["down"]);
-    expect(stdout).toMatch(/ended 4 programs/);
+    const { stdout } = await lab.command(["down", "--json"]);
+    const [removed] = JSON.parse(stdout) as readonly {
+      readonly ended: readonly { readonly host: string; readonly program: string }[];
+    }[];
+    expect(removed?.ended.map(({ host, program }) => `${host} ${program}`).toSorted()).toEqual([
+      "host1 sleep",
+      "host1 sleep",
+      "host1 sleep",
+      "router sleep",
+    ]);
     expect(existsSync(lab.paths.dir)).toBe(false);
     expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(lab.name);
   });

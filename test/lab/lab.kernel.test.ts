@@ -8,6 +8,7 @@ import { type TestLab, testLab } from "../../src/testing/lab.ts";
 import { kernelTest } from "../../src/testing/needs.ts";
 import { run } from "../../src/testing/run.ts";
 import { tempDir } from "../../src/testing/temp-dir.ts";
+import { parseXml } from "../../src/testing/xml.ts";
 
 const heddle = heddleOfFile();
 
@@ -89,6 +90,14 @@ describe("heddle lab up", () => {
     expect(await offered("host")).toContain(`host2\thost of the lab ${other.name}`);
     expect(stdout).toContain(`lab ${one.name}: 2 hosts`);
     expect(stdout).toContain(`lab ${other.name}: 2 hosts`);
+    const listed = JSON.parse((await run([heddle.path, "lab", "list", "--json"])).stdout) as unknown;
+    expect(listed).toContainEqual(
+      expect.objectContaining({
+        name: one.name,
+        complete: true,
+        spec: expect.objectContaining({ hosts: 2 }),
+      }),
+    );
   });
 });
 
@@ -206,7 +215,8 @@ describe("containers", () => {
       await using lab = await testLab(heddle, "--hosts", "2", "--ip", "dual", "--containers", "0");
       const { stdout } = await lab.command(["attach", "host1", "web"]);
       expect(stdout).toBe("10.244.1.2/24\nfd00:244:0:1::2/64\n");
-      await lab.command(["attach", "host1", "db"]);
+      const attached = await lab.command(["attach", "--json", "host1", "db"]);
+      expect(JSON.parse(attached.stdout)).toEqual({ addresses: ["10.244.1.3/24", "fd00:244:0:1::3/64"] });
       expect((await lab.ping()).failed).toEqual([]);
       const twice = await lab.command(["attach", "host1", "web"], { mustSucceed: false });
       expect(twice.stderr).toContain('host1 has a container "web" already');
@@ -255,6 +265,9 @@ test("heddle lab refuses what it cannot make", async () => {
   expect(await refused("up", "--name", "../x")).toContain("is no name");
   expect(await refused("up", "--underlay", "round")).toContain("flat, routed");
   expect(await refused("up", "--backend", "vxlan")).toContain("add --provider flannel");
+  expect(await refused("up", "--provider", "flannel", "--backend", "nope")).toContain(
+    '"nope" is none of this',
+  );
   expect(await refused("status", "--name", "none-such")).toContain('there is no lab "none-such"');
   expect(await refused("down", "--name", "none-such")).toContain('there is no lab "none-such"');
 });
@@ -263,5 +276,7 @@ kernelTest("a picture is written as SVG", async () => {
   await using lab = await testLab(heddle, "--hosts", "1", "--containers", "0");
   using dir = tempDir();
   await lab.command(["status", "--svg", dir.in("lab.svg")]);
-  expect(readFileSync(dir.in("lab.svg"), "utf8")).toContain("192.168.1.11/24");
+  const { name, children } = parseXml(readFileSync(dir.in("lab.svg"), "utf8"));
+  expect(name).toBe("svg");
+  expect(children.map(({ text }) => text.trim())).toContain("192.168.1.11/24");
 });

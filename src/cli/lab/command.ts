@@ -6,6 +6,7 @@ import { type Command, Option } from "commander";
 import { NetError } from "../../errors.ts";
 import {
   ipChoices,
+  type LabSpec,
   MAX_HOSTS,
   MAX_SUBNETS,
   parseLabName,
@@ -15,22 +16,23 @@ import {
 } from "../../lab/model.ts";
 
 /** The options of `lab up` as they come from the command line, numbers read. */
-export interface UpOptions {
-  readonly name: string;
-  readonly hosts: number;
+export interface UpOptions extends Pick<
+  LabSpec,
+  "name" | "hosts" | "underlay" | "subnets" | "ip" | "provider" | "store"
+> {
   readonly containers: number;
-  readonly underlay: (typeof underlayKinds)[number];
-  readonly subnets: number;
-  readonly ip: (typeof ipChoices)[number];
   readonly mtu: number;
   readonly offload: "on" | "off";
-  readonly provider: (typeof providerNames)[number];
   readonly backend?: string;
-  readonly store: (typeof storeKinds)[number];
+  readonly json?: boolean;
 }
 interface Named {
   readonly name: string;
 }
+interface Json {
+  readonly json?: boolean;
+}
+const JSON_OPTION = ["--json", "Print JSON"] as const;
 const run = () => import("./run.ts");
 
 const number =
@@ -71,7 +73,8 @@ export function addLabCommands(program: Command): void {
   addFaults(lab);
   command("down", "Remove the lab: end every program in it and take away all that it has")
     .option("--all", "Remove every lab")
-    .action(async (options: Named & { readonly all?: boolean }) => (await run()).down(options));
+    .option(...JSON_OPTION)
+    .action(async (options: Named & Json & { readonly all?: boolean }) => (await run()).down(options));
 }
 
 type Add = (words: string, about: string) => Command;
@@ -109,17 +112,18 @@ function addUp(command: Add): void {
         .choices(["on", "off"])
         .default("on"),
     )
+    .option(...JSON_OPTION)
     .action(async (options: UpOptions) => (await run()).up(options));
 }
 
 function addLooking(command: Add): void {
-  command("list", "List the labs of this machine").action(async () => (await run()).list());
+  command("list", "List the labs of this machine")
+    .option(...JSON_OPTION)
+    .action(async (options: Json) => (await run()).list(options));
   command("status", "Draw the lab: hosts, subnets, containers, programs, faults")
     .option("--svg <file>", "Write the picture as SVG")
-    .option("--json", "Print JSON")
-    .action(async (options: Named & { readonly svg?: string; readonly json?: boolean }) =>
-      (await run()).status(options),
-    );
+    .option(...JSON_OPTION)
+    .action(async (options: Named & Json & { readonly svg?: string }) => (await run()).status(options));
   command("ping", "Ping every host and container from every other one; exit code 1 if one is not reached")
     .option("--count <number>", "Requests to each", number("--count", 1, 20), 2)
     .option(
@@ -128,11 +132,9 @@ function addLooking(command: Add): void {
       number("--timeout", 1, 60_000),
       2000,
     )
-    .option("--json", "Print JSON")
-    .action(
-      async (
-        options: Named & { readonly count: number; readonly timeout: number; readonly json?: boolean },
-      ) => (await run()).ping(options),
+    .option(...JSON_OPTION)
+    .action(async (options: Named & Json & { readonly count: number; readonly timeout: number }) =>
+      (await run()).ping(options),
     );
   command("capture", "Write what passes a link into a file for tcpdump and Wireshark, until Ctrl-C")
     .argument("<host>", "The host, or HOST/CONTAINER")
@@ -156,7 +158,8 @@ function addContainers(command: Add): void {
     .argument("<host>", "The host")
     .argument("<container>", "The container's name")
     .option("--network <name>", "The network (default: the first one of the host's /etc/cni/net.d)")
-    .action(async (host: string, container: string, options: Named & { readonly network?: string }) =>
+    .option(...JSON_OPTION)
+    .action(async (host: string, container: string, options: Named & Json & { readonly network?: string }) =>
       (await run()).attachContainer(host, named(container), options),
     );
   command("detach", "Detach a container of a host and remove it")
@@ -200,7 +203,8 @@ function addFaults(lab: Command): void {
     .action(async (host: string | undefined, options: Named) => (await run()).healFaults(host, options));
   command("move-address", "Give a host other addresses in the underlay")
     .argument("<host>", "The host")
-    .action(async (host: string, options: Named) => (await run()).move(host, options));
+    .option(...JSON_OPTION)
+    .action(async (host: string, options: Named & Json) => (await run()).move(host, options));
   command("start", "Start a program of a host again that has ended")
     .argument("<host>", "The host")
     .argument("<program>", "Its name, as status shows it")

@@ -25,6 +25,10 @@ import type { UpOptions } from "./command.ts";
 interface Named {
   readonly name: string;
 }
+interface Json {
+  readonly json?: boolean;
+}
+const printJson = (value: unknown): void => print(JSON.stringify(value, undefined, 2));
 const runnerOf = (lab: string) => ({ lab, program: ownProgram() });
 
 /** How many attachments are made at a time: each takes a processor. */
@@ -57,14 +61,14 @@ export async function up({
   mtu,
   offload,
   backend,
+  json,
   ...rest
 }: UpOptions): Promise<void> {
-  const { defaultBackend } = providerOf(rest);
+  const { defaultBackend, check } = providerOf(rest);
   if (backend !== undefined && defaultBackend === "")
     throw new NetError("usage/invalid", {
       why: `--backend: --provider ${rest.provider} has none; add --provider flannel`,
     });
-  requireRoot();
   const spec = {
     ...rest,
     name,
@@ -74,6 +78,8 @@ export async function up({
     offload: offload === "on",
     backend: backend ?? defaultBackend,
   };
+  await check?.(spec);
+  requireRoot();
   const signal = stopped();
   const told = progress(`lab ${name}:`);
   const program = ownProgram();
@@ -86,7 +92,8 @@ export async function up({
       throw e;
     }
     told.done();
-    print(headline(lookAtLab(state)));
+    if (json === true) printJson(lookAtLab(state));
+    else print(headline(state));
   } finally {
     told.done();
   }
@@ -113,15 +120,22 @@ async function attachAll(
   await Promise.all(Array.from({ length: AT_A_TIME }, work));
 }
 
-export function list(): void {
-  for (const name of listLabs()) {
-    const state = stateOf(name);
+export function list({ json }: Json): void {
+  const labs = listLabs().map((name) => ({ name, state: stateOf(name) }));
+  if (json === true)
+    return printJson(
+      labs.map(({ name, state }) => ({
+        name,
+        complete: state?.complete === true,
+        spec: state?.spec ?? null,
+      })),
+    );
+  for (const { name, state } of labs)
     print(
       state?.complete === true
         ? headline(state)
         : `lab ${name}: half made; heddle lab down --name ${name} removes it`,
     );
-  }
 }
 
 /** One whose state file cannot be read is as good as half made. */
@@ -137,14 +151,10 @@ function stateOf(name: string): LabState | undefined {
 /** Lines of this many characters where no terminal says otherwise. */
 const WIDTH = 100;
 
-export function status({
-  name,
-  svg,
-  json,
-}: Named & { readonly svg?: string; readonly json?: boolean }): void {
+export function status({ name, svg, json }: Named & Json & { readonly svg?: string }): void {
   const seen = lookAtLab(openLab(name));
   if (svg !== undefined) writeFileSync(svg, drawSvg(seen));
-  if (json === true) return print(JSON.stringify(seen, undefined, 2));
+  if (json === true) return printJson(seen);
   if (svg === undefined) print(drawLab(seen, terminal().columns ?? WIDTH).join("\n"));
 }
 
@@ -169,11 +179,16 @@ const NOT_FOUND = 127;
 export async function attachContainer(
   host: string,
   container: string,
-  { name, network }: Named & { readonly network?: string },
+  { name, network, json }: Named & Json & { readonly network?: string },
 ): Promise<void> {
   const state = openLab(name);
   requireHost(state, host, hostNames(state.spec));
-  print((await attach(runnerOf(name), host, container, network)).join("\n"));
+  printAddresses(await attach(runnerOf(name), host, container, network), json);
+}
+
+function printAddresses(addresses: readonly string[], json: boolean | undefined): void {
+  if (json === true) printJson({ addresses });
+  else print(addresses.join("\n"));
 }
 
 export async function detachContainer(host: string, container: string, { name }: Named): Promise<void> {
@@ -187,7 +202,7 @@ export function ping({
   count,
   timeout,
   json,
-}: Named & { readonly count: number; readonly timeout: number; readonly json?: boolean }): void {
+}: Named & Json & { readonly count: number; readonly timeout: number }): void {
   const state = openLab(name);
   const parties = partiesOf(lookAtLab(state));
   const { joinsHosts } = providerOf(state.spec);
@@ -195,7 +210,7 @@ export function ping({
   const pinged = families.flatMap((family) =>
     pingAll(parties, family, (from, to) => isExpected(from, to, joinsHosts), { count, timeoutMs: timeout }),
   );
-  if (json === true) print(JSON.stringify(pinged, undefined, 2));
+  if (json === true) printJson(pinged);
   else print(families.map((family) => drawMatrix(parties, pinged, family).join("\n")).join("\n\n"));
   if (!allReached(pinged)) process.exitCode = 1;
 }
@@ -220,10 +235,13 @@ export async function captureLink(
 export const fault = (what: Fault, { name }: Named): void => void addFault(openLab(name), what);
 export const healFaults = (host: string | undefined, { name }: Named): void => void heal(openLab(name), host);
 
-export function move(host: string, { name }: Named): void {
+export function move(host: string, { name, json }: Named & Json): void {
   const underlay = planUnderlay(moveAddress(openLab(name), host));
   const plan = underlay.hosts.find((h) => h.name === host);
-  print((plan?.addresses ?? []).map((p) => p.text).join("\n"));
+  printAddresses(
+    (plan?.addresses ?? []).map((p) => p.text),
+    json,
+  );
 }
 
 export function signalTo(
@@ -241,11 +259,15 @@ export function start(host: string, program: string, { name }: Named): void {
   startAgain(runnerOf(name), host, program);
 }
 
-export async function down({ name, all }: Named & { readonly all?: boolean }): Promise<void> {
+export async function down({ name, all, json }: Named & Json & { readonly all?: boolean }): Promise<void> {
+  const gone = [];
   for (const lab of all === true ? listLabs() : [name]) {
     const removed = await removeLab(lab);
     if (removed === undefined) throw new NetError("usage/invalid", { why: `there is no lab "${lab}"` });
-    const n = removed.ended.length;
-    if (n > 0) print(`lab ${lab}: ended ${n} program${n === 1 ? "" : "s"}`);
+    const ended = removed.ended.map(({ id, host, program }) => ({ host, program, pid: id.pid }));
+    gone.push({ name: lab, ended });
+    const n = ended.length;
+    if (n > 0 && json !== true) print(`lab ${lab}: ended ${n} program${n === 1 ? "" : "s"}`);
   }
+  if (json === true) printJson(gone);
 }

@@ -7,11 +7,12 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { command } from "../scripts/command.ts";
 import { playHost } from "../scripts/demo/host.ts";
+import { mountNew } from "../src/sys/mounts.ts";
 
 const [kind = "", ...argv] = process.argv.slice(2);
 await playHost();
 // Nor does what it puts here reach the machine's own directories.
-if (kind === "plain") await command(["mount", "-t", "tmpfs", "tmpfs", "/opt"]);
+if (kind === "plain") mountNew("tmpfs", "/opt");
 if (kind === "subnet-in-use") await command(["ip", "addr", "add", "10.244.10.77/32", "dev", "lo"]);
 const child = Bun.spawn(argv, { stdio: ["ignore", "inherit", "inherit"] });
 process.exitCode = await child.exited;

@@ -5,6 +5,7 @@
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { overlaps, parsePrefix } from "../../src/net/ip.ts";
 import { listRecords } from "../../src/netstate/record.ts";
+import { mountNew } from "../../src/sys/mounts.ts";
 import { command } from "../command.ts";
 import { NETWORK } from "./kernel.ts";
 
@@ -16,8 +17,7 @@ export const HOST_PORT = 9090;
  * is kept below them need not exist on the machine.
  */
 export async function playHost(): Promise<void> {
-  for (const dir of ["/run", "/var/lib"])
-    await command(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", dir]);
+  for (const dir of ["/run", "/var/lib"]) mountNew("tmpfs", dir, "mode=755");
   mkdirSync("/run/netns");
   await command(["ip", "link", "set", "lo", "up"]);
 }

@@ -8,7 +8,6 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
-  readFileSync,
   readlinkSync,
   rmSync,
   statSync,
@@ -20,7 +19,15 @@ import { NetError } from "../errors.ts";
 import { enterForGood, leaveFor, type NamespaceKind, ownNamespace, setHostName } from "../sys/become.ts";
 import type { Fd } from "../sys/fd.ts";
 import { O, openFile, unlessErrno } from "../sys/files.ts";
-import { copyMount, detachMountAt, mountBind, mountNew, placeMount, setPropagation } from "../sys/mounts.ts";
+import {
+  copyMount,
+  detachMountAt,
+  mountBind,
+  mountNew,
+  mountPoints,
+  placeMount,
+  setPropagation,
+} from "../sys/mounts.ts";
 import { ownProcessors, runOn } from "../sys/processors.ts";
 import { type HostPaths, type LabPaths, NETNS_DIRECTORY, OWN_DIRECTORIES } from "./paths.ts";
 
@@ -181,21 +188,10 @@ const SYSFS = "/sys";
 function renewSysfs(): void {
   if (!existsSync(`${SYSFS}/class`)) return;
   using stack = new DisposableStack();
-  const below = mountPoints()
+  const below = [...new Set(mountPoints())]
     .filter((point) => point.startsWith(`${SYSFS}/`))
     .filter((point, _, all) => !all.some((other) => point.startsWith(`${other}/`)))
     .map((point) => ({ point, copy: stack.use(copyMount(point)) }));
   mountNew("sysfs", SYSFS);
   for (const { point, copy } of below) if (existsSync(point)) placeMount(copy, point);
-}
-
-/** Where something is mounted in this thread's namespace (proc_pid_mountinfo(5)); blanks are written in octal. */
-function mountPoints(): readonly string[] {
-  const points = readFileSync("/proc/thread-self/mountinfo", "utf8")
-    .split("\n")
-    .map((line) => line.split(" ")[4] ?? "")
-    .map((point) =>
-      point.replaceAll(/\\(\d{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8))),
-    );
-  return [...new Set(points)];
 }

@@ -1,7 +1,7 @@
 import { dlopen, FFIType } from "bun:ffi";
 import { NetError } from "../errors.ts";
 import { Fd } from "./fd.ts";
-import { cPath } from "./files.ts";
+import { cPath, readText } from "./files.ts";
 import { inLibc, tryCall } from "./libc.ts";
 
 /**
@@ -119,3 +119,16 @@ export function placeMount(copy: Fd, target: string): void {
   );
   if (typeof failed === "string") refuse("move_mount", target, failed);
 }
+
+/**
+ * Where this thread, or a process, has something mounted, in the order of the mounts and once for each (proc_pid_mountinfo(5)).
+ */
+export const mountPoints = (of: number | "thread-self" = "thread-self"): readonly string[] =>
+  readText(`/proc/${of}/mountinfo`)
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "")
+    // Blanks, and what else parts the columns, are written in octal.
+    .map((point) =>
+      point.replaceAll(/\\(\d{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8))),
+    );

@@ -10,6 +10,7 @@ import { snapshot } from "../../src/testing/host-snapshot.ts";
 import { lineLog, type LineLog } from "../../src/testing/line-log.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { type Outcome, plainEnv, run, type RunOptions } from "../../src/testing/run.ts";
+import { mountPoints } from "../../src/sys/mounts.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import { groupsAreThere } from "./cgroups.ts";
 import type { Kept } from "./keeper.ts";
@@ -163,12 +164,10 @@ const ownNetwork = (one: number, first: number): boolean =>
   readlinkSync(`/proc/${one}/ns/net`) !== readlinkSync(`/proc/${first}/ns/net`);
 
 /** Where a process sees file systems at or below these paths, the last one first. */
-function mountsBelow(pid: number, paths: readonly string[]): readonly string[] {
-  const points = readFileSync(`/proc/${pid}/mountinfo`, "utf8")
-    .split("\n")
-    .map((line) => line.split(" ")[4] ?? "");
-  return points.filter((point) => paths.some((path) => point.startsWith(path))).toReversed();
-}
+const mountsBelow = (pid: number, paths: readonly string[]): readonly string[] =>
+  mountPoints(pid)
+    .filter((point) => paths.some((path) => point.startsWith(path)))
+    .toReversed();
 
 async function until(condition: () => boolean): Promise<void> {
   for (const deadline = performance.now() + patience(10_000); !condition(); await Bun.sleep(1))

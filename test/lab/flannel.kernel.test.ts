@@ -66,6 +66,10 @@ describe("heddle lab up --provider flannel", () => {
         ...["--provider", "flannel", "--store", "etcd", "--hosts", "2"],
       );
       expect((await lab.ping()).failed).toEqual([]);
+      await lab.command(["fault", "stop", "router", "etcd"]);
+      expect((await lab.status()).routerPrograms).toMatchObject([{ name: "etcd", state: "stopped" }]);
+      expect((await lab.ping()).failed).toEqual([]);
+      await lab.command(["fault", "cont", "router", "etcd"]);
     },
   );
 });

@@ -64,6 +64,8 @@ export async function tcpArrives(
   return stdout.trim();
 }
 
+/** How many datagrams are sent in a millisecond at the most. */
+const BURST = 50;
 const COUNTING_CLIENT = `const [host, port, rate, seconds] = process.argv.slice(1).map((w, i) => i === 0 ? w : Number(w));
 const socket = await Bun.udpSocket({ connect: { hostname: host, port } });
 const total = rate * seconds, began = performance.now();
@@ -71,7 +73,12 @@ let n = 0;
 console.log("sending");
 while (n < total) {
   const due = Math.min(total, Math.floor((performance.now() - began) / 1000 * rate));
-  for (; n < due; n++) { const b = Buffer.alloc(${NUMBERED_BYTES}); b.writeUInt32BE(n); socket.send(b); }
+  // Not all at once after a pause, which would overrun queues.
+  for (let left = ${BURST}; n < due && left > 0; n++, left--) {
+    const b = Buffer.alloc(${NUMBERED_BYTES});
+    b.writeUInt32BE(n);
+    if (!socket.send(b)) break;
+  }
   await Bun.sleep(1);
 }
 // The end: one that is shorter, until it arrives.

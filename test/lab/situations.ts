@@ -183,7 +183,7 @@ async function withoutGap(
   expect({ lost: sent - seen, gapMs, where }).toEqual({ lost: 0, gapMs, where });
 }
 
-/** What the links of these places have dropped, and what sockets had no room for. */
+/** How many packets the links of these places have dropped. */
 async function drops({ lab }: Fabric, places: readonly string[]): Promise<Readonly<Record<string, number>>> {
   const all: Record<string, number> = {};
   for (const place of places) {

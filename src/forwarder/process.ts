@@ -5,9 +5,9 @@
 import { NetError } from "../errors.ts";
 import type { Ip } from "../net/ip.ts";
 import { openNetlink } from "../netlink/socket.ts";
+import { setInetParameters } from "../rtnl/link-inet.ts";
 import { setLink } from "../rtnl/link.ts";
 import { removeIfThere, statLink } from "../sys/files.ts";
-import { tryWriteSysctl } from "../sys/sysctl.ts";
 import { openTunQueue } from "../sys/tun.ts";
 import { openTunnelSocket } from "../sys/tunnel-socket.ts";
 import { adoptListener } from "../sys/unix-listener.ts";
@@ -138,9 +138,9 @@ async function standOn(options: ForwarderOptions): Promise<Ground> {
 const QUEUE_PACKETS = 4096;
 
 function setUp({ device, mtuBytes }: ForwarderOptions): void {
-  // Answers come over the device from an address of this host, which the kernel takes for a forgery otherwise.
-  tryWriteSysctl(`net/ipv4/conf/${device}/accept_local`, "1");
   using netlink = openNetlink("route");
+  // Answers come over the device from an address of this host, which the kernel takes for a forgery otherwise.
+  setInetParameters(netlink, device, { acceptLocal: true });
   setLink(netlink, { name: device }, { mtuBytes, txQueueLength: QUEUE_PACKETS, up: true });
 }
 

@@ -17,6 +17,7 @@ import {
   setBridgePort,
   setLink,
 } from "./link.ts";
+import { setInetParameters } from "./link-inet.ts";
 import { addRoute, appendRoute, listRoutes, lookUpRoute, removeRoute, routeProtocol } from "./route.ts";
 import { cidr, ip } from "../testing/address.ts";
 
@@ -93,6 +94,17 @@ describeWith({ root: true, programs: ["ip"] })("rtnl on a real kernel", () => {
       const there = getLink(inside, { name: pair.there });
       expect(here).toMatchObject({ kind: "veth", master, mtuBytes: 1300, peerIndex: there.index });
       expect(there).toMatchObject({ kind: "veth", mtuBytes: 1300, peerIndex: here.index });
+    });
+
+    test("a parameter of IPv4 is set on one link, without its file", async () => {
+      const [one, other] = [newBridge().name, newBridge().name];
+      const acceptLocal = async (name: string): Promise<string> =>
+        (await host.exec(["cat", `/proc/sys/net/ipv4/conf/${name}/accept_local`])).stdout.trim();
+      setInetParameters(socket, one, { acceptLocal: true });
+      expect([await acceptLocal(one), await acceptLocal(other)]).toEqual(["1", "0"]);
+      setInetParameters(socket, one, { acceptLocal: false });
+      expect(await acceptLocal(one)).toBe("0");
+      expect(refusal(() => setInetParameters(socket, "nobody", { acceptLocal: true })).errno).toBe("ENODEV");
     });
 
     test("a pair goes with one of its ends", () => {

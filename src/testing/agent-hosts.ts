@@ -21,8 +21,8 @@ export const PREFIX = "/coreos.com/network";
 export interface AgentHost {
   readonly net: TestNetns;
   readonly subnetFile: string;
-  /** Runs an agent; it is killed at the end of the block that made the hosts. */
-  start(): TestProcess;
+  /** Runs an agent, by the words of another program if there are some; it is killed at the end of the block that made the hosts. */
+  start(within?: readonly string[]): TestProcess;
   /** What an agent answers, or undefined if none does. */
   status(): Promise<Status | undefined>;
   nodes(): Promise<readonly NodeRow[]>;
@@ -149,8 +149,8 @@ function hostOf({ heddle, net, files, stack }: Made): AgentHost {
   return {
     net,
     subnetFile: files.subnet,
-    start() {
-      const argv = [...inside(net.path), heddle, "agent", "--config", files.config];
+    start(within = []) {
+      const argv = [...inside(net.path), ...within, heddle, "agent", "--config", files.config];
       const process = startProcess(argv, { ...plainEnv, HEDDLE_RUN_DIR: files.run });
       stack.use(process);
       return process;

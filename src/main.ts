@@ -39,6 +39,10 @@ if (!Bun.isMainThread) {
   // What the Docker plugin starts for one change of the kernel.
   const { runChild } = await import("./docker/child.ts");
   await runChild();
+} else if (word === "agent-firewall") {
+  // What the agent starts for each look at its firewall that may have to wait for somebody.
+  const { runFirewallChild } = await import("./agent/firewall-child.ts");
+  await runFirewallChild();
 } else if (word !== undefined && /^lab-(?:enter|make|netns|prepare)$/.test(word)) {
   // What a lab starts in its hosts: at once, before anything starts a thread.
   const { runLabWord } = await import("./lab/words.ts");

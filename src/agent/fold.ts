@@ -366,7 +366,7 @@ function foldProtected(
   { now, rules }: Around,
 ): Folded {
   const { firewall: done, ...doing } = state.doing;
-  // Others may change their own rules all the time, and with many of them each look takes long, and nothing goes on meanwhile.
+  // Others may change their own rules all the time, and with many of them each look costs a processor a while.
   const notBefore = now.at + Math.min(LOOK_PAUSE_MS, tookMs * 4);
   const right = withJob(succeeded(state, "firewall", now, rules.periods.firewall), "firewall", { notBefore });
   const next = { ...right, doing };

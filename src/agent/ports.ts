@@ -6,13 +6,19 @@ import { viewOf } from "../fabric/view.ts";
 import { UDP_DEVICE } from "../fabric/transport/udp.ts";
 import { openNetlink } from "../netlink/socket.ts";
 import { runDir } from "../netstate/record.ts";
-import { type FirewallKeeper, firewallKind, keepFirewall } from "../providers/flannel/firewall.ts";
+import {
+  type FirewallKeeper,
+  firewallKind,
+  keepFirewall,
+  type PerformTask,
+} from "../providers/flannel/firewall.ts";
 import { partsOf, readNetwork, subnetEnvOf } from "../providers/flannel/provider.ts";
 import { type Previous, readPrevious, writeSubnetEnv } from "../providers/flannel/subnet-env.ts";
 import { readText, removeIfThere, unlessErrno } from "../sys/files.ts";
 import { openCarrier } from "./carrier.ts";
 import { hasRecord } from "./commands/record.ts";
 import { type Heard, openCommandRunner } from "./commands/runner.ts";
+import { FIREWALL_COMMAND, openFirewallRunner } from "./firewall-runner.ts";
 import { hostLooker, kernelSource } from "./host.ts";
 import { watchHost } from "./kernel-watch.ts";
 import type { Network, Rules } from "./model.ts";
@@ -55,6 +61,7 @@ export function openHost(
   const commandsDir = `${runDir()}/commands/${owner.name}`;
   const commands = stack.use(openCommandRunner({ dir: commandsDir, heard }));
   const reconciler = stack.use(openReconciler(owner));
+  const firewall = stack.use(openFirewallRunner([...program, FIREWALL_COMMAND]));
   const look = hostLooker(kernelSource(stack.use(openNetlink("route"))), flannel.external);
   const rules: Rules = {
     readNetwork: (text) => readNetwork(text, { blackholeRoute: flannel.blackholeRoute }),
@@ -79,7 +86,7 @@ export function openHost(
         const text = subnetEnvOf(network, self, { mtuBytes, ipMasq: flannel.masquerade !== undefined });
         if (unlessErrno(["ENOENT"], () => readText(path)) !== text) writeSubnetEnv(path, text);
       },
-      protect: protector(flannel, before),
+      protect: protector(flannel, before, firewall.perform),
     },
     async listen({ tell, failed, ...more }) {
       carrierLost = more.carrierLost;
@@ -94,24 +101,22 @@ export function openHost(
 function protector(
   { masquerade, acceptForwarded }: AgentSettings["flannel"],
   before: Previous | undefined,
+  perform: PerformTask,
 ): HostPorts["protect"] {
   let former = before;
+  const options = () => ({ perform, ...(former ? { before: former } : {}) });
   let now: { readonly key: string; readonly keeper: FirewallKeeper } | undefined;
   const keeperOf = (network: Network, self: FabricNode): FirewallKeeper => {
     const parts = partsOf(network, self);
     const wish = { ...parts, acceptForwarded, ...(masquerade ? { masquerade } : {}) };
-    const keeper = keepFirewall(
-      wish,
-      firewallKind(network.nftables, parts),
-      former ? { before: former } : {},
-    );
+    const keeper = keepFirewall(wish, firewallKind(network.nftables, parts), options());
     former = parts;
     return keeper;
   };
   return async (offer) => {
     const key = keyOfOffer(offer);
     if (offer === undefined) {
-      const nobody = keepFirewall({ acceptForwarded: false }, "nftables", former ? { before: former } : {});
+      const nobody = keepFirewall({ acceptForwarded: false }, "nftables", options());
       await (now?.keeper ?? nobody).remove();
       now = undefined;
       return [];

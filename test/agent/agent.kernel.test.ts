@@ -6,6 +6,7 @@ import { agentHosts, type AgentHost, numberedLoad, PREFIX, reaches } from "../..
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { kernelTest } from "../../src/testing/needs.ts";
 import { patience } from "../../src/testing/slowdown.ts";
+import { tempDir } from "../../src/testing/temp-dir.ts";
 
 const heddle = heddleOfFile();
 const isReady = (status: Status): boolean => status.ready;
@@ -23,6 +24,17 @@ async function ready(hosts: readonly AgentHost[]): Promise<void> {
   for (const host of hosts) host.start();
   for (const host of hosts)
     await host.until("ready with all peers", (s) => s.ready && s.nodes.peers === hosts.length - 1);
+}
+
+/** A system bus that takes calls and never answers. `asked`: somebody has called. */
+function silentBus() {
+  const stack = new DisposableStack();
+  const dir = stack.use(tempDir("bus"));
+  const asked = Promise.withResolvers<void>();
+  const path = dir.in("bus.sock");
+  const listener = Bun.listen({ unix: path, socket: { open: () => asked.resolve(), data() {} } });
+  stack.defer(() => listener.stop(true));
+  return { path, asked: asked.promise, [Symbol.dispose]: () => stack.dispose() };
 }
 
 describe.each([
@@ -195,6 +207,20 @@ describe("an agent", () => {
       expect((await two.net.exec(["ip", "route", "show", "proto", "73"])).stdout).toBe("");
     },
   );
+
+  kernelTest("answers while its firewall waits for somebody who says nothing", async () => {
+    await using made = await hostsWith({ Type: "host-gw" }, 1);
+    const [one] = made.hosts as readonly [AgentHost];
+    using bus = silentBus();
+    one.start(["env", `DBUS_SYSTEM_BUS_ADDRESS=unix:path=${bus.path}`]);
+    await bus.asked;
+    const began = performance.now();
+    for (let i = 0; i < 5; i++)
+      expect(await one.status()).toMatchObject({ ready: false, lease: { held: true } });
+    expect(performance.now() - began).toBeLessThan(patience(5_000));
+    bus[Symbol.dispose]();
+    await one.until("ready", isReady);
+  });
 
   kernelTest("is refused beside another one, and serves health and metrics", async () => {
     await using made = await hostsWith({ Type: "host-gw" }, 1, { http: { port: 9100 } });

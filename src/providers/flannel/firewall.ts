@@ -30,7 +30,8 @@ import type { Previous } from "./subnet-env.ts";
 
 /**
  * Keeps the host's firewall as a Flannel network wants it: looks, mends what others changed, and takes away what flanneld or
- * an earlier configuration left in the other kind of tables. Blocks while the programs of iptables run.
+ * an earlier configuration left in the other kind of tables. What may wait for a lock or for another program is a task, which
+ * who keeps the firewall may give to another process.
  */
 export interface FirewallKeeper {
   /**
@@ -43,7 +44,22 @@ export interface FirewallKeeper {
   remove(): Promise<void>;
 }
 
-type FirewallKind = "iptables" | "nftables";
+export const firewallKinds = ["iptables", "nftables"] as const;
+type FirewallKind = (typeof firewallKinds)[number];
+
+export const firewallVerbs = ["ensure", "remove"] as const;
+
+/** All of the firewall is looked at, and mended or taken away. Plain data. */
+export interface FirewallTask {
+  readonly verb: (typeof firewallVerbs)[number];
+  readonly kind: FirewallKind;
+  readonly wish: FirewallWish;
+  /** The networks that this host was in before: their chains go. */
+  readonly before?: Previous;
+}
+
+/** Does a task; a sentence for each thing that was mended. Rejects as `FirewallKeeper.ensure` does. */
+export type PerformTask = (task: FirewallTask) => Promise<readonly string[]>;
 
 /** The firewall of a host, as it is asked. */
 export interface HostFirewall {
@@ -75,48 +91,67 @@ const NOTHING: FirewallWish = { acceptForwarded: false };
 /** Others change the rule set, too; this many times in a row means that something else is wrong. */
 const TRIES = 5;
 
-/** `before`: the networks that this host was in when it last wrote its file. */
+/**
+ * `before`: the networks that this host was in when it last wrote its file. `perform`: who does what may take long; this
+ * process unless told, which then does nothing else meanwhile.
+ */
 export function keepFirewall(
   wish: FirewallWish,
   kind: FirewallKind,
-  { before, host = thisHost }: { readonly before?: Previous; readonly host?: HostFirewall } = {},
+  {
+    before,
+    host = thisHost,
+    perform = (task) => performTask(task, host),
+  }: { readonly before?: Previous; readonly host?: HostFirewall; readonly perform?: PerformTask } = {},
 ): FirewallKeeper {
   /** The generation of the rule set in which all was right. */
   let right: number | undefined;
-  const former = [wish.v4, wish.v6, before?.v4, before?.v6].flatMap((part) =>
-    part === undefined ? [] : [nftChainName(part.network)],
-  );
-  const settled = ({ iptables, nftables }: Wishes): readonly string[] => {
-    using rules = host.openRules();
-    const groups = groupsOf(nftables);
-    if (rules === undefined && groups.length > 0) lacking();
-    return [
-      ...FAMILIES.flatMap((family) => keepIptables(chainsOf(iptables, family), family, rules, host)),
-      ...(rules === undefined ? [] : keepNftables(groups, former, rules)),
-    ];
-  };
+  const task = { kind, wish, ...(before === undefined ? {} : { before }) };
   return {
     async ensure() {
       const now = generationOf(host);
       if (now !== undefined && now === right) return [];
-      const keeper = wish.acceptForwarded ? await host.findForwardKeeper() : "nobody";
-      const mended = [
-        ...settled(
-          kind === "iptables"
-            ? { iptables: wish, nftables: NOTHING }
-            : { iptables: forIptables(wish, keeper), nftables: wish },
-        ),
-        ...(keeper === "firewalld" ? await trusted(wish, host) : []),
-      ];
+      const mended = await perform({ ...task, verb: "ensure" });
       // What was right before the look, and is unchanged since, is right.
       right = mended.length === 0 ? now : undefined;
       return mended;
     },
     async remove() {
       right = undefined;
-      settled({ iptables: NOTHING, nftables: NOTHING });
+      await perform({ ...task, verb: "remove" });
     },
   };
+}
+
+/** Does the task in this process, which waits for programs, for their lock and for the system bus. */
+export async function performTask(
+  { verb, kind, wish, before }: FirewallTask,
+  host: HostFirewall = thisHost,
+): Promise<readonly string[]> {
+  const former = [wish.v4, wish.v6, before?.v4, before?.v6].flatMap((part) =>
+    part === undefined ? [] : [nftChainName(part.network)],
+  );
+  if (verb === "remove") return settled({ iptables: NOTHING, nftables: NOTHING }, former, host);
+  const keeper = wish.acceptForwarded ? await host.findForwardKeeper() : "nobody";
+  const wishes: Wishes =
+    kind === "iptables"
+      ? { iptables: wish, nftables: NOTHING }
+      : { iptables: forIptables(wish, keeper), nftables: wish };
+  return [...settled(wishes, former, host), ...(keeper === "firewalld" ? await trusted(wish, host) : [])];
+}
+
+function settled(
+  { iptables, nftables }: Wishes,
+  former: readonly string[],
+  host: HostFirewall,
+): readonly string[] {
+  using rules = host.openRules();
+  const groups = groupsOf(nftables);
+  if (rules === undefined && groups.length > 0) lacking();
+  return [
+    ...FAMILIES.flatMap((family) => keepIptables(chainsOf(iptables, family), family, rules, host)),
+    ...(rules === undefined ? [] : keepNftables(groups, former, rules)),
+  ];
 }
 
 /** What is to be in the tables of each. */

@@ -56,6 +56,7 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
   acquired: (state, { lease }, { now }) => foldAcquired(state, lease, now),
   lease: (state, { news }, { now }) => foldLease(state, news, now),
   "kernel-changed": (state, { what }, { now }) => only(dueAt(state, jobFor[what], now.at + GATHER_MS)),
+  listened: foldListened,
   "carrier-lost": (state, _, { now }) => {
     if (state.carriage?.wish === undefined) return only(state);
     const text = "the process that carries packets has ended; it is started again";
@@ -79,6 +80,25 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
 };
 
 const jobFor = { objects: "kernel", host: "host", rules: "firewall" } as const;
+
+const showHeard = { objects: "links, addresses and routes", rules: "firewall rules" } as const;
+
+/** What happened while nobody listened is found by a look at everything. */
+function foldListened(state: AgentState, { to, why }: Of<"listened">, { now }: Around): Folded {
+  const was = state.deaf[to];
+  if (was === why) return only(state);
+  const { [to]: _, ...others } = state.deaf;
+  if (why !== undefined) {
+    const text = `the kernel does not tell of ${showHeard[to]}: ${why}; it is looked at now and then, and listened to anew`;
+    return only({ ...state, deaf: { ...others, [to]: why } }, telling("kernel-deaf", text));
+  }
+  const heard = { ...state, deaf: others };
+  const asked =
+    to === "rules"
+      ? dueAt(heard, "firewall", now.at)
+      : dueAt(dueAt(asFull(heard), "kernel", now.at), "host", now.at);
+  return only(asked, telling("kernel-heard", `the kernel tells of ${showHeard[to]} again`));
+}
 
 /** What is known after an event, and what people are told of it. */
 export function fold(state: AgentState, event: AgentEvent, around: Around): Folded {

@@ -35,7 +35,7 @@ export function succeeded(state: AgentState, name: JobName, now: Now, periodMs =
 }
 
 /** Milliseconds after so many failures in a row. */
-const retryAfter = (failures: number): number =>
+export const retryAfter = (failures: number): number =>
   Math.min(FIRST_RETRY_MS * 2 ** Math.min(Math.max(failures, 1) - 1, 10), LONGEST_RETRY_MS);
 
 /** The job has failed; it is tried again after 1, 2, 4 … at most 30 seconds. */

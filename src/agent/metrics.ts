@@ -23,6 +23,7 @@ export const metrics = {
   heddle_agent_troubles: gauge("What is wrong with nodes in the store", "code"),
   heddle_agent_kernel_problems: gauge("Objects that the kernel refused"),
   heddle_agent_kernel_fights: gauge("Objects that somebody else changes again and again"),
+  heddle_agent_kernel_deaf: gauge("What of the kernel's events is not heard; 0: all of them are"),
   heddle_agent_events_total: counter("Events, by their code", "code"),
   heddle_agent_reconciles_total: counter(
     "How often the kernel was compared with what it should have",
@@ -80,7 +81,7 @@ export function makeCounters(): Counters {
 
 /** What can be read off the agent at this moment. */
 export function gauges(state: AgentState): readonly Sample[] {
-  const { lease, nodes, view, troubles, kernel, store } = state;
+  const { lease, nodes, view, troubles, kernel, deaf, store } = state;
   const byCode = new Map<string, number>();
   for (const { code } of troubles) byCode.set(code, (byCode.get(code) ?? 0) + 1);
   return [
@@ -95,6 +96,7 @@ export function gauges(state: AgentState): readonly Sample[] {
     ),
     { name: "heddle_agent_kernel_problems", value: kernel.problems.length },
     { name: "heddle_agent_kernel_fights", value: kernel.fights.length },
+    { name: "heddle_agent_kernel_deaf", value: Object.keys(deaf).length },
   ];
 }
 

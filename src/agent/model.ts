@@ -124,6 +124,8 @@ export interface AgentState {
   readonly view?: View;
   readonly troubles: readonly Trouble[];
   readonly kernel: KernelState;
+  /** Why the kernel is not heard: what others change there is noticed at the next look only. */
+  readonly deaf: Readonly<Partial<Record<KernelNews, string>>>;
   /** What the carrying process is to do, what it does, and what it is being told; absent: not known yet. */
   readonly carriage?: Carriage;
   readonly carried?: Carriage;
@@ -169,6 +171,9 @@ export interface KernelState {
   readonly fights: readonly string[];
 }
 
+/** What the kernel tells of by itself: links, addresses and routes; the firewall's rules. */
+export type KernelNews = "objects" | "rules";
+
 /** An object of the kernel, as `route 10.1.2.0/24`, and what is the matter with it. */
 export interface Problem {
   readonly what: string;
@@ -188,6 +193,8 @@ export type AgentEvent =
    * host; `rules`: the firewall.
    */
   | { readonly kind: "kernel-changed"; readonly what: "objects" | "host" | "rules" }
+  /** The kernel tells of these from now on; or, with `why`, it does not any more. */
+  | { readonly kind: "listened"; readonly to: KernelNews; readonly why?: string }
   /** The process that carries packets has ended. */
   | { readonly kind: "carrier-lost" }
   | { readonly kind: "reconciled"; readonly report: Report; readonly tookMs: number }

@@ -21,7 +21,7 @@ import { type Heard, openCommandRunner } from "./commands/runner.ts";
 import { FIREWALL_COMMAND, openFirewallRunner } from "./firewall-runner.ts";
 import { hostLooker, kernelSource } from "./host.ts";
 import { watchHost } from "./kernel-watch.ts";
-import type { Network, Rules } from "./model.ts";
+import type { KernelNews, Network, Rules } from "./model.ts";
 import { keyOfOffer } from "./offer.ts";
 import type { OpenedRegistry } from "./registry-of.ts";
 import type { AgentSettings } from "./settings.ts";
@@ -37,12 +37,12 @@ type HostPorts = Pick<
 
 export interface OpenedHost extends AsyncDisposable {
   readonly ports: HostPorts;
-  /** Begins to listen to the kernel. */
+  /** Begins to listen to the kernel; what is told is said in `KernelWatchSetup`. */
   listen(setup: {
     readonly tell: (what: "objects" | "host" | "rules") => void;
-    readonly failed: (why: unknown) => void;
+    readonly heard: (what: KernelNews, why: unknown) => void;
     readonly carrierLost: () => void;
-  }): Promise<void>;
+  }): void;
 }
 
 /** Opens what the agent needs of the namespace that this process is in. `before`: what it had when it last wrote its file. `program`: this one, as it is started again. `heard`: what commands print. */
@@ -88,10 +88,10 @@ export function openHost(
       },
       protect: protector(flannel, before, firewall.perform),
     },
-    async listen({ tell, failed, ...more }) {
+    listen({ tell, heard, ...more }) {
       carrierLost = more.carrierLost;
       const { routeProtocol } = owner;
-      stack.use(await watchHost({ reconciler, routeProtocol, tell, failed }));
+      stack.use(watchHost({ reconciler, routeProtocol, tell, heard }));
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };

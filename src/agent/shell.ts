@@ -44,7 +44,7 @@ export interface Shell {
 }
 
 /** Failures are told in one line. */
-const reason = (e: unknown): string => (e instanceof Error ? e.message : String(e)).slice(0, 1_000);
+export const reason = (e: unknown): string => (e instanceof Error ? e.message : String(e)).slice(0, 1_000);
 
 /** Milliseconds since the epoch by a clock that nobody sets: what is due must not wait until a clock that was put back has caught up. */
 const now = (): number => performance.timeOrigin + performance.now();

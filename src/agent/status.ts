@@ -1,6 +1,6 @@
 /** What the agent says of itself when it is asked. Plain data for JSON: its form is the API's, and versioned with it. */
 import type { HostState } from "../fabric/host-state.ts";
-import type { AgentState } from "./model.ts";
+import type { AgentState, KernelNews } from "./model.ts";
 import { showPublics, showSubnets } from "./show.ts";
 
 export interface Status {
@@ -29,6 +29,8 @@ export interface Status {
   readonly kernel: {
     readonly problems: readonly { readonly what: string; readonly why: string }[];
     readonly fights: readonly string[];
+    /** Why the kernel does not tell of what others change. */
+    readonly deaf: readonly { readonly to: KernelNews; readonly why: string }[];
   };
 }
 
@@ -72,9 +74,15 @@ export function statusOf(state: AgentState, about: About): Status {
       peers: state.view?.peers.length ?? 0,
       troubled: new Set(state.troubles.map(({ node }) => node)).size,
     },
-    kernel: { problems: state.kernel.problems, fights: state.kernel.fights },
+    kernel: { problems: state.kernel.problems, fights: state.kernel.fights, deaf: deafOf(state) },
   };
 }
+
+const deafOf = ({ deaf }: AgentState): Status["kernel"]["deaf"] =>
+  (["objects", "rules"] as const).flatMap((to) => {
+    const why = deaf[to];
+    return why === undefined ? [] : [{ to, why }];
+  });
 
 export interface NodeRow {
   readonly id: string;

@@ -2,7 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import { NetError } from "../errors.ts";
 import { ip } from "../testing/address.ts";
+import { exposition, gauges } from "./metrics.ts";
 import type { CarrierWish } from "./model.ts";
+import { statusOf } from "./status.ts";
 import type { Report } from "../fabric/reconcile/report.ts";
 import { agent, CONFIG, hostAt, leaseOf, member, nodeOf, reconciled } from "../testing/agent-core.ts";
 
@@ -121,6 +123,34 @@ describe("the kernel", () => {
     const adopted = (key: string) => ({ object: "route", key, action: "adopted" }) as const;
     a.tell(reconciled({ changes: [adopted("10.0.2.0/24"), adopted("10.0.3.0/24")] }));
     expect(a.told()).toEqual(["kernel-adopted"]);
+  });
+});
+
+describe("a kernel that tells nothing any more", () => {
+  test("is told of once, and when it is heard again everything is looked at", () => {
+    const a = member();
+    a.tell({ kind: "listened", to: "objects" });
+    expect(a.wanted()).toEqual([]);
+    a.tell({ kind: "listened", to: "objects", why: "ENOBUFS" });
+    a.tell({ kind: "listened", to: "objects", why: "ENOBUFS" });
+    a.tell({ kind: "listened", to: "rules", why: "EMFILE" });
+    expect(a.told()).toEqual(["kernel-deaf", "kernel-deaf"]);
+    expect(a.state.ready).toBe(true);
+    a.tell({ kind: "listened", to: "objects" });
+    a.pass(10);
+    expect(a.find("reconcile")?.full).toBe(true);
+    expect(a.wanted()).toEqual(["kernel-heard", "look-at-host", "reconcile"]);
+    a.tell({ kind: "listened", to: "rules" });
+    expect(a.wanted()).toEqual(["kernel-heard", "protect"]);
+    expect(a.state.deaf).toEqual({});
+  });
+
+  test("is in the metrics and in the status", () => {
+    const a = member();
+    a.tell({ kind: "listened", to: "rules", why: "EMFILE" });
+    expect(exposition(gauges(a.state))).toContain("\nheddle_agent_kernel_deaf 1\n");
+    const about = { node: "host1", provider: "flannel", version: "1", pid: 7, startedAt: 0 };
+    expect(statusOf(a.state, about).kernel.deaf).toEqual([{ to: "rules", why: "EMFILE" }]);
   });
 });
 

@@ -24,6 +24,8 @@ export const tellingLevels = {
   "kernel-peace": "info",
   "kernel-failed": "error",
   "kernel-right": "info",
+  "kernel-deaf": "error",
+  "kernel-heard": "info",
   "carrier-lost": "error",
   "carrier-failed": "error",
   "carrier-right": "info",

@@ -10,7 +10,7 @@ import { hadBefore, openHost, subnetsOf } from "../../agent/ports.ts";
 import { processSamples } from "../../agent/process-samples.ts";
 import { openRegistry } from "../../agent/registry-of.ts";
 import type { AgentSettings } from "../../agent/settings.ts";
-import { type Ports, runAgent, type Shell } from "../../agent/shell.ts";
+import { type Ports, reason, runAgent, type Shell } from "../../agent/shell.ts";
 import { type About, nodesOf, routesOf, statusOf } from "../../agent/status.ts";
 import { tellingLevels } from "../../agent/tellings.ts";
 import { version } from "../../build-info.ts";
@@ -88,11 +88,11 @@ export async function runAgentProcess(settings: AgentSettings, notes: readonly s
     },
     before && subnetsOf(before),
   );
-  await host.listen({
+  host.listen({
     tell: (what) => shell.tell({ kind: "kernel-changed", what }),
     carrierLost: () => shell.tell({ kind: "carrier-lost" }),
-    failed: (why) =>
-      log.line({ level: "error", code: "kernel-deaf", text: `the kernel's events: ${String(why)}` }),
+    heard: (what, why) =>
+      shell.tell({ kind: "listened", to: what, ...(why === undefined ? {} : { why: reason(why) }) }),
   });
   const api = serveApi(listener, {
     answer: (ask) => answerOf(ask, shell, about),

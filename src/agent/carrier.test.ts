@@ -1,21 +1,33 @@
 import { expect, test } from "bun:test";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { failureOf } from "../errors.ts";
 import { ip } from "../testing/address.ts";
 import { tempDir } from "../testing/temp-dir.ts";
 import { openCarrier } from "./carrier.ts";
 import type { CarriedPeer, CarrierWish } from "./model.ts";
 
+/** MTUs by which the program below does as it should not. */
+const FAULTY = { noDevice: 1, silent: 2, endsWhenSpokenTo: 3, refusesOnce: 4 } as const;
+
 /** Answers as a forwarder does, and writes down what it was asked. A second one takes the socket's place. */
 const FAKE = `
-  import { appendFileSync, rmSync } from "node:fs";
+  import { appendFileSync, existsSync, rmSync } from "node:fs";
   const argv = process.argv.slice(2);
   const control = argv[argv.indexOf("--control") + 1];
+  const mtu = Number(argv[argv.indexOf("--mtu") + 1]);
   const note = (line) => appendFileSync(control.replace("sock", "notes"), line + "\\n");
-  if (argv.includes("1")) { console.log("no such device"); process.exit(1); }
+  const isFirst = !existsSync(control.replace("sock", "notes"));
+  if (mtu === ${FAULTY.silent}) { note("start " + process.pid); await new Promise((resolve) => setTimeout(resolve, 60_000)); }
+  if (mtu === ${FAULTY.noDevice}) { console.log("no such device"); process.exit(1); }
   note("start " + process.pid + " " + argv.slice(0, 6).join(" "));
   rmSync(control, { force: true });
-  Bun.listen({ unix: control, socket: { data(socket, bytes) {
+  let asked = 0;
+  Bun.listen({ unix: control, socket: { open() {
+    if (mtu === ${FAULTY.endsWhenSpokenTo} && isFirst) process.exit(0);
+  }, data(socket, bytes) {
     const { command, peers, peer, id } = JSON.parse(bytes.toString());
+    if (mtu === ${FAULTY.refusesOnce} && ++asked === 1)
+      return socket.write(JSON.stringify({ ok: false, code: "try-again", error: "not now" }) + "\\n");
     note([command, peers?.length ?? peer?.id ?? id ?? ""].join(" ").trim());
     socket.write(JSON.stringify({ ok: true }) + "\\n");
     if (command === "remove") { rmSync(control, { force: true }); process.exit(0); }
@@ -44,9 +56,10 @@ function staged() {
   writeFileSync(dir.in("fake.ts"), FAKE);
   const losses = { count: 0, next: Promise.withResolvers<void>() };
   const program = [process.execPath, dir.in("fake.ts")];
-  const open = () =>
+  const open = (startMs = 5_000) =>
     stack.use(
       openCarrier({
+        startMs,
         program,
         dir: dir.path,
         device: "flannel0",
@@ -81,6 +94,10 @@ function staged() {
     [Symbol.dispose]: () => stack.dispose(),
   };
 }
+
+/** One that has ended and that nobody has waited for yet does not run. */
+const isRunning = (pid: number): boolean =>
+  existsSync(`/proc/${pid}/stat`) && !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
 
 const withoutStarts = (notes: readonly string[]): readonly string[] =>
   notes.filter((line) => !line.startsWith("start"));
@@ -135,7 +152,42 @@ test("a carrier that nobody wants is ended, whoever started it", async () => {
   expect(s.notes().at(-1)).toBe("remove");
 });
 
+test("a carrier that could not be told its peers is told all of them again, and not only what changes", async () => {
+  using s = staged();
+  const carrier = s.open();
+  expect(await failureOf(() => carrier.carry(wishOf(s.peers, FAULTY.refusesOnce)))).toHaveProperty(
+    "message",
+    "not now",
+  );
+  await carrier.carry(wishOf(s.peers, FAULTY.refusesOnce));
+  await carrier.carry(wishOf([], FAULTY.refusesOnce));
+  expect(s.pids()).toHaveLength(1);
+  expect(withoutStarts(s.notes())).toEqual([
+    "replace-all 3",
+    "remove-peer host2",
+    "remove-peer host3",
+    "remove-peer host4",
+  ]);
+});
+
+test("a carrier that ends as it is spoken to is started again at the next try", async () => {
+  using s = staged();
+  const carrier = s.open();
+  expect(await failureOf(() => carrier.carry(wishOf(s.peers, FAULTY.endsWhenSpokenTo)))).toBeDefined();
+  await carrier.carry(wishOf(s.peers, FAULTY.endsWhenSpokenTo));
+  expect(s.pids()).toHaveLength(2);
+  expect(s.notes().at(-1)).toBe("replace-all 3");
+});
+
+test("a carrier that does not start in time is not left behind", async () => {
+  using s = staged();
+  const failure = await failureOf(() => s.open(1_500).carry(wishOf(s.peers, FAULTY.silent)));
+  expect(failure?.message).toStartWith("the forwarder did not start");
+  const [pid = 0] = s.pids();
+  while (isRunning(pid)) await Bun.sleep(1);
+});
+
 test("a carrier that does not start says why", async () => {
   using s = staged();
-  expect(s.open().carry(wishOf(s.peers, 1))).rejects.toThrow("no such device");
+  expect(s.open().carry(wishOf(s.peers, FAULTY.noDevice))).rejects.toThrow("no such device");
 });

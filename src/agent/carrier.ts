@@ -19,6 +19,8 @@ export interface CarrierSetup {
   readonly device: string;
   /** Hears that the process has ended. */
   readonly lost: () => void;
+  /** A process that has not said by then that it runs is ended; 5,000 milliseconds unless told. */
+  readonly startMs?: number;
 }
 
 export interface Carrier extends Disposable {
@@ -28,45 +30,52 @@ export interface Carrier extends Disposable {
 
 /** More changes of peers than this are told as a whole. */
 const SINGLY = 16;
-/** A process that has not said by then that it runs is given up. */
-const START_MS = 5_000;
 const LOOK_MS = 5;
 
 /** A process that was spoken to. */
 interface Spoken {
   readonly key: string;
   readonly control: string;
-  peers: ReadonlyMap<string, CarriedPeer>;
-  /** A connection that ends with it. */
-  readonly watch: { terminate(): void };
+  /** What it knows for certain; undefined: it has to be told all of them. */
+  peers: ReadonlyMap<string, CarriedPeer> | undefined;
 }
 
-export function openCarrier({ program, dir, device: former, lost }: CarrierSetup): Carrier {
+export function openCarrier(setup: CarrierSetup): Carrier {
+  const { program, dir, device: former, lost, startMs = 5_000 } = setup;
   let spoken: Spoken | undefined;
+  /** A connection that ends with the process. */
+  let watch: { terminate(): void } | undefined;
   const fileOf = (device: string, kind: "sock" | "json" | "log"): string => `${dir}/${device}.${kind}`;
   const forget = (): void => {
-    const { watch } = spoken ?? {};
     spoken = undefined;
     watch?.terminate();
+    watch = undefined;
   };
   const start = async (wish: CarrierWish): Promise<Spoken> => {
     const control = fileOf(wish.device, "sock");
     const log = fileOf(wish.device, "log");
+    forget();
     makeDirs(dirname(control), 0o700);
     const words = optionsOf(wish, control, fileOf(wish.device, "json"));
-    await startDetached([...program, ...words], log);
-    const watch = await Bun.connect({
-      unix: control,
-      socket: {
-        data() {},
-        close() {
-          if (spoken?.watch !== watch) return;
-          spoken = undefined;
-          lost();
-        },
-      },
-    });
-    return { key: keyOf(wish), control, peers: new Map(), watch };
+    await startDetached([...program, ...words], { log, withinMs: startMs });
+    const started: Spoken = { key: keyOf(wish), control, peers: undefined };
+    let isConnected = false;
+    const close = (): void => {
+      if (spoken !== started) return;
+      forget();
+      if (isConnected) lost();
+    };
+    // From here on its end is seen, also the one that comes with the connection.
+    spoken = started;
+    try {
+      watch = await Bun.connect({ unix: control, socket: { data() {}, close } });
+    } catch (e) {
+      forget();
+      throw e;
+    }
+    if (spoken !== started) throw new NetError("try-again", { why: "the forwarder ended at once" });
+    isConnected = true;
+    return started;
   };
   return {
     async carry(wish) {
@@ -76,15 +85,12 @@ export function openCarrier({ program, dir, device: former, lost }: CarrierSetup
         if (statLink(control) !== undefined) await removed(control);
         return;
       }
-      const isNew = spoken === undefined || spoken.key !== keyOf(wish);
-      if (isNew) {
-        forget();
-        spoken = await start(wish);
-      }
-      const now = spoken;
-      if (now === undefined) throw new NetError("try-again", { why: "the forwarder ended at once" });
+      const now = spoken?.key === keyOf(wish) ? spoken : await start(wish);
+      const before = now.peers;
       const peers = new Map(wish.peers.map((peer) => [peer.id, peer]));
-      await tellPeers(now, peers, isNew);
+      // What it knows after a failure nobody can say.
+      now.peers = undefined;
+      await tellPeers(now.control, before, peers);
       now.peers = peers;
     },
     [Symbol.dispose]: forget,
@@ -116,8 +122,14 @@ const optionsOf = (
   ...own.flatMap(({ text }) => ["--own", text]),
 ];
 
-/** Starts a program in a session of its own, its output in a file, and waits until it says there that it forwards. */
-async function startDetached(argv: readonly string[], log: string): Promise<void> {
+/**
+ * Starts a program in a session of its own, its output in a file, and waits until it says there that it forwards. One that
+ * does not is ended: what comes of it later nobody would know of.
+ */
+async function startDetached(
+  argv: readonly string[],
+  { log, withinMs }: { readonly log: string; readonly withinMs: number },
+): Promise<void> {
   const fd = openSync(log, "w", 0o600);
   let child: Bun.Subprocess;
   try {
@@ -130,25 +142,29 @@ async function startDetached(argv: readonly string[], log: string): Promise<void
     closeSync(fd);
   }
   child.unref();
-  const end = performance.now() + START_MS;
+  const end = performance.now() + withinMs;
+  const hasEnded = (): boolean => child.exitCode !== null || child.signalCode !== null;
   for (;;) {
+    const isLast = hasEnded() || performance.now() > end;
     const said = readFileSync(log, "utf8");
     if (said.includes("forwards between")) return;
-    if (child.exitCode !== null || child.signalCode !== null || performance.now() > end)
+    if (isLast) {
+      if (!hasEnded()) child.kill("SIGKILL");
       throw new NetError("try-again", { why: `the forwarder did not start: ${said.trim().slice(-400)}` });
+    }
     await Bun.sleep(LOOK_MS);
   }
 }
 
-/** A process that is new may know others from before. */
+/** A process of which it is not known what it knows, as one that is new, may know others from before. */
 async function tellPeers(
-  { control, peers: before }: Spoken,
+  control: string,
+  before: ReadonlyMap<string, CarriedPeer> | undefined,
   peers: ReadonlyMap<string, CarriedPeer>,
-  isNew: boolean,
 ): Promise<void> {
-  const changed = [...peers.values()].filter((peer) => before.get(peer.id) !== peer);
-  const gone = [...before.keys()].filter((id) => !peers.has(id));
-  if (isNew || changed.length + gone.length > SINGLY) {
+  const changed = [...peers.values()].filter((peer) => before?.get(peer.id) !== peer);
+  const gone = [...(before?.keys() ?? [])].filter((id) => !peers.has(id));
+  if (before === undefined || changed.length + gone.length > SINGLY) {
     await askForwarder(control, { command: "replace-all", peers: [...peers.values()] });
     return;
   }

@@ -20,8 +20,8 @@ export interface Detail {
   "config/invalid": { field: string; why: string };
   /** A key of the configuration asks for something this plugin cannot do. */
   "config/unsupported": { field: string; value: string; why: string };
-  /** No configuration of that name, or none at all, in the directory. */
-  "config/not-found": { what: string; where: string };
+  /** No configuration of that name, or none at all, in the directory or store. `next`: what a person can do about it. */
+  "config/not-found": { what: string; where: string; next?: string };
   /** The configuration or the result speaks a version that this program does not, or one without this verb. */
   "version/incompatible": { wanted: string; supported: readonly string[]; verb?: string };
   /** A result cannot be expressed in the asked version. */
@@ -54,8 +54,8 @@ export interface Detail {
   "program/failed": { program: string; why: string };
   /** The kernel or the host lacks a feature. */
   "feature/missing": { feature: string; needs: string };
-  /** The plugin cannot serve ADD now (STATUS). */
-  "status/unavailable": { why: string };
+  /** The plugin cannot serve ADD now (STATUS), or the agent does not run. `next`: what a person can do about it. */
+  "status/unavailable": { why: string; next?: string };
   /** The plugin cannot serve ADD now, and existing containers may have limited connectivity (STATUS). */
   "status/limited": { why: string };
   /** The store of a fabric cannot be reached, or what it answers cannot be used. What is known stays in force. */

@@ -40,6 +40,7 @@ const only = (state: AgentState, ...tellings: readonly Telling[]): Folded => ({ 
 const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around: Around) => Folded } = {
   time: (state) => only(state),
   "config-read": readConfig,
+  "config-missing": missConfig,
   "host-read": (state, { host, tookMs = 0 }, { now, rules }) => {
     const before = state.host;
     // On a router something changes all the time, and each look at its many routes takes long.
@@ -155,6 +156,15 @@ function readConfig(state: AgentState, { text }: Of<"config-read">, { now, rules
       dueAt({ ...rest, config: { text, network } }, "host", now.at),
       telling("config-loaded", told),
     );
+  });
+}
+
+function missConfig(state: AgentState, { why }: Of<"config-missing">, { now }: Around): Folded {
+  return then(storeUp(failed(state, "config", now), "config", now), (up) => {
+    if (up.refusedConfig?.why === why) return only(up);
+    const stays = up.config === undefined ? "" : "; the last good one stays in use";
+    const next = { ...up, refusedConfig: { text: undefined, why } };
+    return only(next, telling("config-missing", `the store has ${why}${stays}`));
   });
 }
 

@@ -15,7 +15,7 @@ export const metrics = {
   heddle_agent_info: gauge("1, with what runs", "version", "node", "provider", "transport"),
   heddle_agent_ready: gauge("1 if this host can take containers"),
   heddle_agent_store_up: gauge("1 if the store answered last"),
-  heddle_agent_config_refused: gauge("1 if the configuration in the store cannot be used"),
+  heddle_agent_config_refused: gauge("1 if the store has no configuration that can be used"),
   heddle_agent_lease_expires_seconds: gauge(
     "When the lease ends, in seconds since 1970; 0: never, or there is none",
   ),

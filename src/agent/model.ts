@@ -108,8 +108,8 @@ export interface AgentState {
   readonly config?: ConfigState;
   /** The one with which the subnet was taken: kernel, firewall and file go by it until there is a subnet by the next. */
   readonly joined?: ConfigState;
-  /** The one in the store if it cannot be used. */
-  readonly refusedConfig?: { readonly text: string; readonly why: string };
+  /** The one in the store if it cannot be used; without a text there is none. */
+  readonly refusedConfig?: { readonly text: string | undefined; readonly why: string };
   readonly host?: Host;
   /** This host as it is announced, or was until it lost its subnet: the data plane goes on with it. */
   readonly self?: FabricNode;
@@ -183,6 +183,8 @@ export interface Problem {
 export type AgentEvent =
   | { readonly kind: "time" }
   | { readonly kind: "config-read"; readonly text: string }
+  /** The store answers, and has no configuration of the network: where it is looked for, and how to put it there. */
+  | { readonly kind: "config-missing"; readonly why: string }
   /** `tookMs`, here and below: how long the look took; none that counts unless told. */
   | { readonly kind: "host-read"; readonly host: Host; readonly tookMs?: number }
   | { readonly kind: "nodes"; readonly news: NodeNews }

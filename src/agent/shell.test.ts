@@ -1,4 +1,5 @@
 import { describe, expect, setSystemTime, test } from "bun:test";
+import { NetError } from "../errors.ts";
 import { nothing } from "../fabric/host-state.ts";
 import type { LeaseNews, NodeNews, Registry } from "../providers/flannel/registry.ts";
 import { CONFIG, hostAt, leaseOf, nodeOf, rules } from "../testing/agent-core.ts";
@@ -27,7 +28,7 @@ function feed<T>(signal: AbortSignal) {
 }
 
 /** An agent whose store and kernel are told here what to say. */
-function running() {
+function running(more: Partial<Registry> = {}) {
   const calls: string[] = [];
   const feeds: { lease?: (news: LeaseNews) => void; nodes?: (news: NodeNews) => void } = {};
   const signals: AbortSignal[] = [];
@@ -51,6 +52,7 @@ function running() {
     },
     release: async () => void calls.push("release"),
     close: () => {},
+    ...more,
   };
   const events = makeEventLog();
   const readiness: boolean[] = [];
@@ -83,8 +85,28 @@ function running() {
     await found.promise;
     stop();
   };
-  return { shell, feeds, calls, signals, readiness, until };
+  return { shell, events, feeds, calls, signals, readiness, until };
 }
+
+test("a store without a configuration is no store that is away, and who looks is told how to put it", async () => {
+  const { shell, events, until } = running({
+    networkConfig: async () => {
+      const detail = {
+        what: "configuration",
+        where: "/key of etcd",
+        next: "put it there with etcdctl put /key",
+      };
+      throw new NetError("config/not-found", detail);
+    },
+  });
+  await until("config-missing");
+  expect(events.after(0).map(({ text }) => text)).toEqual([
+    "the store has no configuration in /key of etcd: put it there with etcdctl put /key",
+  ]);
+  expect(shell.state().store.up).toBe(true);
+  shell.tell({ kind: "stop", why: "the test" });
+  await shell.ended;
+});
 
 describe("runAgent", () => {
   test("becomes ready, hears of a node, and ends with its streams while the network stays", async () => {

@@ -2,6 +2,7 @@
  * The agent with a clock and hands: it tells the core what happens, and carries out what the core wants. What a kernel, a
  * store, a file or a firewall is, its ports know.
  */
+import { isNetError } from "../errors.ts";
 import { type HostState, nothing } from "../fabric/host-state.ts";
 import type { Report } from "../fabric/reconcile/report.ts";
 import type { Subnets } from "../fabric/model.ts";
@@ -98,8 +99,7 @@ function makeHands(
     void work().then(tell, (e: unknown) => tell({ kind: "failed", job, why: reason(e) }));
 
   const doers: { readonly [K in Effect["kind"]]: (effect: Of<K>) => void } = {
-    "read-config": () =>
-      once("config", async () => ({ kind: "config-read", text: await registry.networkConfig() })),
+    "read-config": () => once("config", () => readConfig(registry)),
     "look-at-host": ({ whole }) =>
       once("host", async () => {
         const from = performance.now();
@@ -161,6 +161,17 @@ function makeHands(
     carryOut: (effect) => (doers[effect.kind] as (e: Effect) => void)(effect),
     wanted: () => wanted,
   };
+}
+
+/** That a store has none is no failure of the store. */
+async function readConfig(registry: Registry): Promise<AgentEvent> {
+  try {
+    return { kind: "config-read", text: await registry.networkConfig() };
+  } catch (e) {
+    if (!isNetError(e, "config/not-found")) throw e;
+    const { next } = e.detail;
+    return { kind: "config-missing", why: next === undefined ? e.message : `${e.message}: ${next}` };
+  }
 }
 
 /** Tells what a stream says until its signal; that it ends by itself is a failure of the job. */

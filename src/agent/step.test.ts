@@ -64,6 +64,21 @@ describe("an agent that starts", () => {
     expect(a.wanted()).toContain("watch-nodes");
   });
 
+  test("without a configuration in the store says so once, looks again, and joins when there is one", () => {
+    const a = agent();
+    a.tell({ kind: "time" });
+    const why = "no configuration in /coreos.com/network/config";
+    for (let i = 0; i < 4; i++) {
+      a.tell({ kind: "config-missing", why });
+      a.pass(31_000);
+    }
+    expect(a.wanted().filter((w) => w !== "read-config")).toEqual(["config-missing"]);
+    expect([a.state.store.up, a.state.refusedConfig?.why]).toEqual([true, why]);
+    a.tell({ kind: "config-read", text: CONFIG });
+    expect(a.wanted()).toEqual(["config-loaded", "look-at-host", "watch-nodes"]);
+    expect(a.state.refusedConfig).toBeUndefined();
+  });
+
   test("asks for a lease once, though a transport draws something for each announcement", () => {
     const a = member();
     a.pass(10_000);
@@ -201,6 +216,18 @@ describe("a member", () => {
     expect(a.told()).toContain("config-refused");
     expect(a.state.config?.network.transport.type).toBe("{");
     expect(a.state.ready).toBe(true);
+  });
+
+  test("keeps the last good configuration when the one in the store is taken away", () => {
+    const a = member();
+    a.pass(33_000);
+    a.look();
+    a.tell({ kind: "config-missing", why: "no configuration" });
+    expect(a.told()).toEqual(["config-missing"]);
+    expect([a.state.ready, a.state.config?.text]).toEqual([true, CONFIG]);
+    a.pass(33_000);
+    a.tell({ kind: "config-read", text: CONFIG });
+    expect(a.told()).toEqual(["config-loaded"]);
   });
 
   test("takes its subnet anew in another network", () => {

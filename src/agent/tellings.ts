@@ -3,6 +3,7 @@
 export const tellingLevels = {
   "config-loaded": "info",
   "config-refused": "error",
+  "config-missing": "error",
   "store-unreachable": "warning",
   "store-back": "info",
   "address-changed": "warning",

@@ -28,6 +28,12 @@ describe("describeFailure", () => {
     expect(text).toContain("#porttaken");
   });
 
+  test("an error that knows itself what can be done says that", () => {
+    const why = "no agent listens on /run/x.sock";
+    const error = new NetError("status/unavailable", { why, next: "start one" });
+    expect(describeFailure("heddle", error, { debug: false }).text).toContain("\n  hint: start one\n");
+  });
+
   test("an error that nobody expected asks for a report", () => {
     const { exitCode, text } = describeFailure("heddle", new TypeError("undefined is not a function"), {
       debug: false,

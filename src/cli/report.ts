@@ -29,13 +29,16 @@ export function describeFailure(program: string, error: unknown, options: Report
   if (leading?.is("usage/invalid") === true) lines.push(`  hint: see ${command} --help`);
   else if (leading) {
     const code = codeOf(leading);
-    lines.push(`  hint: ${denied ?? hint[code]}`, `  more: ${manualOf(code)}`);
+    lines.push(`  hint: ${denied ?? nextOf(leading) ?? hint[code]}`, `  more: ${manualOf(code)}`);
   }
   if (leading === undefined && !debug)
     lines.push("  hint: this is a fault of the program; run it again with --debug and report it");
   if (debug) lines.push(...causes(error));
   return { exitCode: leading?.is("usage/invalid") === true ? 2 : 1, text: lines.join("\n") };
 }
+
+/** What the error itself says can be done, where that depends on more than its code. */
+const nextOf = ({ detail }: NetError): string | undefined => ("next" in detail ? detail.next : undefined);
 
 /** What a person can act on: of a plugin of ours that failed, its own code, with which its details begin. */
 function codeOf(error: NetError): ErrorCode {

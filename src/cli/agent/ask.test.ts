@@ -30,6 +30,15 @@ describe("the agent's status for people", () => {
     expect(text).toMatch(/^store +does not answer since \S+: connection refused$/m);
   });
 
+  test("says that the store has no configuration, and which one is in use instead", () => {
+    const a = agent();
+    a.tell({ kind: "config-missing", why: "no configuration in /key" });
+    expect(statusText(statusOf(a.state, about))).toMatch(/^config +no configuration in \/key$/m);
+    const b = member();
+    b.tell({ kind: "config-missing", why: "no configuration in /key" });
+    expect(statusText(statusOf(b.state, about))).toMatch(/^config +no .+; the last good one is in use$/m);
+  });
+
   test("says where a member stands", () => {
     const { state } = member("10.0.1.0/24", [nodeOf("10.0.2.0/24", "192.0.2.2")]);
     const text = statusText(statusOf(state, about));

@@ -24,7 +24,10 @@ export async function askAndPrint(ask: Ask, options: AskOptions): Promise<void> 
 
 async function single(socket: string, ask: Ask): Promise<Answer> {
   for await (const answer of askAgent(socket, { ask })) return answer;
-  throw new NetError("status/unavailable", { why: `the agent on ${socket} ended without an answer` });
+  throw new NetError("status/unavailable", {
+    why: `the agent on ${socket} ended without an answer`,
+    next: "ask again; if it does not come back, its log says why: journalctl -u heddle-agent.service",
+  });
 }
 
 /** Waits until nothing of the fabric is left on this host. */
@@ -60,6 +63,8 @@ function textOf(answer: Answer): string {
 const cleanTable = (rows: readonly (readonly string[])[]): string =>
   table(rows.map((row) => row.map(printable)));
 
+const STAYS = "; the last good one is in use";
+
 export function statusText(s: Status): string {
   const lease = s.lease.held
     ? s.lease.expires === null
@@ -77,7 +82,7 @@ export function statusText(s: Status): string {
     ["address", s.publicAddress === null ? null : `${s.publicAddress} on ${s.externalLink ?? "?"}`],
     ["MTU", s.mtuBytes === null ? null : `${s.mtuBytes} bytes in containers`],
     ["store", store],
-    ["config", s.configRefused === null ? null : `refused: ${s.configRefused}; the last good one is in use`],
+    ["config", s.configRefused === null ? null : `${s.configRefused}${s.network === null ? "" : STAYS}`],
     ["nodes", `${known} in the store, ${peers} peers${troubled > 0 ? `, ${troubled} with troubles` : ""}`],
     ...s.failing.map(({ job, why }) => ["failing", `${job}: ${why}`] as const),
     ...s.kernel.problems.map(({ what, why }) => ["problem", `${what}: ${why}`] as const),

@@ -68,7 +68,10 @@ async function connect(path: string, socket: Bun.SocketHandler<undefined>): Prom
       throw new NetError("sys/call", { call: "connect", on: path, errno }, { cause: e });
     throw new NetError(
       "status/unavailable",
-      { why: `no agent listens on ${path}: start one with heddle agent --config FILE` },
+      {
+        why: `no agent listens on ${path}`,
+        next: "start one: systemctl start heddle-agent.service, or heddle agent --config FILE; for one that listens elsewhere give --socket",
+      },
       { cause: e },
     );
   }

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import { failureOf } from "../../errors.ts";
 import { readAgentConfig } from "./config.ts";
+import { runWithConfig } from "./run.ts";
 
 const read = (config: object | string, files: Readonly<Record<string, string>> = {}) =>
   readAgentConfig(
@@ -101,4 +103,9 @@ describe("the agent's configuration", () => {
   ])("refuses %s", (_, config, expected) => {
     expect(why(config)).toContain(expected);
   });
+});
+
+test("a configuration file that is not there is a mistake on the command line, and said so", async () => {
+  const failure = await failureOf(() => runWithConfig("/nowhere/agent.json"));
+  expect(failure).toMatchObject({ code: "usage/invalid", message: "there is no file /nowhere/agent.json" });
 });

@@ -15,7 +15,7 @@ import { type About, nodesOf, routesOf, statusOf } from "../../agent/status.ts";
 import { tellingLevels } from "../../agent/tellings.ts";
 import { version } from "../../build-info.ts";
 import { fromSystem, NetError } from "../../errors.ts";
-import { makeDirs } from "../../sys/files.ts";
+import { errnoOf, makeDirs } from "../../sys/files.ts";
 import { openServiceManager } from "../../sys/service-manager.ts";
 import type { UnixListener } from "../../sys/unix-listener.ts";
 import { openListener } from "../../sys/unix-service.ts";
@@ -31,6 +31,9 @@ function readText(file: string): string {
   try {
     return readFileSync(file, "utf8");
   } catch (e) {
+    const errno = errnoOf(e);
+    if (errno === "ENOENT" || errno === "ENOTDIR" || errno === "EISDIR")
+      throw new NetError("usage/invalid", { why: `there is no file ${file}` }, { cause: e });
     throw fromSystem(e);
   }
 }

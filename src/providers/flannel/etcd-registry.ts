@@ -15,5 +15,10 @@ export function etcdRegistryOf(options: EtcdOptions, renewMarginMinutes: number)
     tls: { ...client, ...(caFile === undefined ? {} : { caFile }) },
     ...(login === undefined ? {} : { user: { name: login.username, password: login.password } }),
   });
-  return openKvRegistry({ kv, prefix, renewMarginSeconds: renewMarginMinutes * 60 });
+  return openKvRegistry({
+    kv,
+    prefix,
+    renewMarginSeconds: renewMarginMinutes * 60,
+    howToPut: (key) => `put it there with etcdctl put ${key} < net-conf.json`,
+  });
 }

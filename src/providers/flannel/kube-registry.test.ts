@@ -130,6 +130,7 @@ describe("acquiring the node's subnet", () => {
       s.open("host0", { configPath: "/nowhere" }).acquire(announcementOf(0), undefined),
     );
     expect(error.code).toBe("config/not-found");
+    expect(error).toHaveProperty("detail.next", expect.stringContaining("ConfigMap"));
   });
 
   test("announces the address that somebody has written on the node", async () => {

@@ -101,7 +101,7 @@ class NodesRegistry implements KubeRegistry {
       const isMissing = e instanceof Error && "code" in e && e.code === "ENOENT";
       const what = "network configuration of Flannel";
       throw isMissing
-        ? new NetError("config/not-found", { what, where: configPath }, { cause: e })
+        ? new NetError("config/not-found", { what, where: configPath, next: MOUNT_IT }, { cause: e })
         : fromSystem(e);
     }
   }
@@ -215,6 +215,9 @@ class NodesRegistry implements KubeRegistry {
     return backoff === undefined ? {} : { backoff };
   }
 }
+
+const MOUNT_IT =
+  "in a pod it is the key net-conf.json of a ConfigMap that is mounted there; elsewhere write the file, or name another";
 
 const familiesOf = (config: NetworkConfig): Families => ({ v4: config.enableIpv4, v6: config.enableIpv6 });
 

@@ -23,6 +23,8 @@ export interface KvRegistryOptions {
   readonly renewMarginSeconds?: number;
   /** How often a held lease is looked at besides being watched; 30 unless told. */
   readonly checkSeconds?: number;
+  /** How a person puts a value under a key of this store, for who has forgotten the network's configuration. */
+  readonly howToPut?: (key: string) => string;
   /** For tests. */
   readonly draw?: Draw;
 }
@@ -41,6 +43,7 @@ class KvRegistry implements Registry {
   private readonly leaseSeconds: number;
   private readonly renewMarginSeconds: number;
   private readonly checkSeconds: number;
+  private readonly howToPut: KvRegistryOptions["howToPut"];
   private readonly draw: Draw | undefined;
   /** What was acquired here, by the name of its key. */
   private readonly held = new Map<string, Held>();
@@ -58,6 +61,7 @@ class KvRegistry implements Registry {
     this.leaseSeconds = options.leaseSeconds ?? 86_400;
     this.renewMarginSeconds = options.renewMarginSeconds ?? 3600;
     this.checkSeconds = options.checkSeconds ?? 30;
+    this.howToPut = options.howToPut;
     this.draw = options.draw;
   }
 
@@ -65,7 +69,9 @@ class KvRegistry implements Registry {
     const entry = await this.kv.get(this.configKey);
     if (entry !== undefined) return entry.value;
     const what = "network configuration of Flannel";
-    throw new NetError("config/not-found", { what, where: `${this.configKey} of ${this.kv.name}` });
+    const next = this.howToPut?.(this.configKey);
+    const where = `${this.configKey} of ${this.kv.name}`;
+    throw new NetError("config/not-found", { what, where, ...(next === undefined ? {} : { next }) });
   }
 
   async acquire(wanted: Announcement, before: Subnets | undefined): Promise<Lease> {

@@ -13,7 +13,7 @@ import {
 import { announcementInputs, announcementKey, announcementOf } from "./announcement.ts";
 import { commandsChanged, commandsTried, commandsWish, needsCommands } from "./commands/job.ts";
 import { fileWish, firewallWish, keyOfOffer } from "./offer.ts";
-import { makeView, tellTroubles } from "./view.ts";
+import { knownNodes, makeView, tellTroubles } from "./view.ts";
 import { telling } from "./tellings.ts";
 
 interface Begun {
@@ -35,23 +35,27 @@ const isRunning = ({ mode }: AgentState): boolean => mode === "running";
 const isLeaving = ({ mode }: AgentState): boolean => mode === "draining";
 
 /** Everything is known that the kernel's state is made of. */
-const isMember = ({ mode, self, joined, host, nodes }: AgentState): boolean =>
-  mode === "running" &&
-  self !== undefined &&
-  joined !== undefined &&
-  host !== undefined &&
-  nodes !== undefined;
+function isMember(state: AgentState): boolean {
+  const { self, joined, host } = state;
+  const known = [self, joined, host, knownNodes(state)];
+  return isRunning(state) && !known.includes(undefined);
+}
 
 const work: { readonly [J in JobName]: Work } = {
   config: { needed: isRunning, atOnce: whenDue, begin: (state) => effect(state, { kind: "read-config" }) },
   host: {
-    needed: (state) => isRunning(state) && state.config !== undefined,
+    needed: (state) => isRunning(state) && (state.config ?? state.joined) !== undefined,
     atOnce: whenDue,
-    begin: (state) =>
-      effect(
-        state,
-        ...(state.config ? [{ kind: "look-at-host", whole: state.config.network.whole } as const] : []),
-      ),
+    begin: (state) => {
+      const { network } = state.config ?? state.joined ?? {};
+      if (network === undefined) return effect(state);
+      const instead = state.recalled && state.self?.publics;
+      return effect(state, {
+        kind: "look-at-host",
+        whole: network.whole,
+        ...(instead === undefined ? {} : { instead }),
+      });
+    },
   },
   nodes: {
     needed: (state) => isRunning(state) && state.config !== undefined,
@@ -114,7 +118,35 @@ const work: { readonly [J in JobName]: Work } = {
       return effect({ ...state, doing }, { kind: "publish", offer: wish });
     },
   },
+  memory: {
+    needed: (state) => toKeep(state) !== undefined,
+    atOnce: (state) => !isKept(state),
+    begin: (state) => {
+      const keeping = toKeep(state);
+      if (keeping === undefined) return effect(state);
+      return effect(
+        { ...state, keeping },
+        { kind: "remember", known: keeping === "nothing" ? undefined : keeping },
+      );
+    },
+  },
 };
+
+/** What the next agent is to find: what the store has told while this host had a subnet. Undefined: whatever is there. */
+function toKeep(state: AgentState): AgentState["kept"] {
+  if (isLeaving(state)) return "nothing";
+  const { joined, lease, nodes } = state;
+  if (!isRunning(state) || joined === undefined || lease === undefined || nodes === undefined)
+    return undefined;
+  return { config: joined.text, lease, nodes };
+}
+
+function isKept(state: AgentState): boolean {
+  const [wanted, kept] = [toKeep(state), state.kept];
+  if (wanted === undefined || wanted === "nothing" || kept === undefined || kept === "nothing")
+    return wanted === kept;
+  return wanted.config === kept.config && wanted.lease === kept.lease && wanted.nodes === kept.nodes;
+}
 
 function beginLease(state: AgentState): Begun {
   const wanted = announcementOf(state);
@@ -212,7 +244,7 @@ export function settle(state: AgentState): Begun {
   );
 }
 
-/** A subnet that is being asked for may come yet, and has to be given back. */
+/** A subnet that is being asked for may come yet, and has to be given back. A file that cannot be removed is told, and keeps nobody. */
 const hasLeft = (state: AgentState): boolean =>
   state.lease === undefined &&
   !state.jobs.lease.running &&
@@ -220,6 +252,7 @@ const hasLeft = (state: AgentState): boolean =>
   state.carriage !== undefined &&
   state.carried === state.carriage &&
   !state.commands.left &&
+  (state.kept === "nothing" || state.jobs.memory.failures > 0) &&
   state.published === keyOfOffer(undefined) &&
   state.protected === keyOfOffer(undefined);
 

@@ -18,6 +18,7 @@ import { appliedNews, differences } from "./nodes.ts";
 import { keyOfOffer } from "./offer.ts";
 import { sameSubnets, showPublics, showSubnets } from "./show.ts";
 import { bounded, type Telling, telling, type TellingCode } from "./tellings.ts";
+import { knownNodes } from "./view.ts";
 
 export interface Folded {
   readonly state: AgentState;
@@ -34,11 +35,14 @@ interface Around {
 const GATHER_MS = 30;
 /** Longest rest between two looks at the host, or at its firewall. */
 const LOOK_PAUSE_MS = 5_000;
+/** Shortest rest between two times that what is known is written for the next agent. */
+const KEEP_PAUSE_MS = 5_000;
 
 const only = (state: AgentState, ...tellings: readonly Telling[]): Folded => ({ state, tellings });
 
 const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around: Around) => Folded } = {
   time: (state) => only(state),
+  recalled: foldRecalled,
   "config-read": readConfig,
   "config-missing": missConfig,
   "host-read": (state, { host, tookMs = 0 }, { now, rules }) => {
@@ -74,7 +78,9 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
       state.lease === undefined
         ? "leaves the fabric; it has no subnet"
         : `leaves the fabric and gives back ${showSubnets(state.lease.node.subnets)}`;
-    return only({ ...state, mode: "draining" }, telling("draining", text));
+    // That nothing is to be found later waits for nothing.
+    const leaving = withJob({ ...state, mode: "draining" }, "memory", { notBefore: 0 });
+    return only(leaving, telling("draining", text));
   },
   stop: (state, { why }) =>
     only({ ...state, mode: "stopping" }, telling("stopping", `ends because of ${why}; the data plane stays`)),
@@ -159,6 +165,22 @@ function readConfig(state: AgentState, { text }: Of<"config-read">, { now, rules
   });
 }
 
+/** What an earlier agent knew: the kernel is repaired by it, and the store's word counts as soon as it says one. */
+function foldRecalled(state: AgentState, { what }: Of<"recalled">, { now, rules }: Around): Folded {
+  if (state.mode !== "running" || state.config !== undefined || state.self !== undefined) return only(state);
+  const { at, config, lease, nodes } = what;
+  const read = rules.readNetwork(config);
+  if (!read.ok)
+    return only(
+      state,
+      telling("memory-failed", `what was known cannot be used: its configuration ${read.why}`),
+    );
+  const recalled = { at, nodes };
+  const next = { ...state, joined: { text: config, network: read.value }, self: lease.node, recalled };
+  const text = `goes by what was known at ${new Date(at).toISOString()} until the store answers: ${showSubnets(lease.node.subnets)} and ${nodes.size} nodes`;
+  return only(dueAt(next, "host", now.at), telling("recalled", text));
+}
+
 function missConfig(state: AgentState, { why }: Of<"config-missing">, { now }: Around): Folded {
   return then(storeUp(failed(state, "config", now), "config", now), (up) => {
     if (up.refusedConfig?.why === why) return only(up);
@@ -170,11 +192,15 @@ function missConfig(state: AgentState, { why }: Of<"config-missing">, { now }: A
 
 function foldNodes(state: AgentState, news: NodeNews, now: Now): Folded {
   return then(storeUp(withJob(state, "nodes", { failures: 0 }), "nodes", now), (up) => {
-    const before = up.nodes;
+    const before = knownNodes(up);
     const nodes = appliedNews(before, news);
     const next = viewChanged({ ...up, nodes }, now);
-    if (before === undefined) return only(next, telling("nodes-listed", `the store has ${nodes.size} nodes`));
-    return { state: next, tellings: differences(before, nodes, news, up.self?.id) };
+    const came = before === undefined ? [] : differences(before, nodes, news, up.self?.id);
+    if (up.nodes !== undefined) return { state: next, tellings: came };
+    const listed = telling("nodes-listed", `the store has ${nodes.size} nodes`);
+    // What the host announces was not asked of the store until now.
+    const asked = up.recalled === undefined ? next : withJob(next, "host", { due: now.at, notBefore: 0 });
+    return { state: asked, tellings: [listed, ...came] };
   });
 }
 
@@ -186,8 +212,9 @@ function foldAcquired(state: AgentState, lease: Lease, now: Now): Folded {
     const again = up.lease !== undefined && sameSubnets(up.lease.node.subnets, subnets);
     // The lease that was held until now is another one, if only by what it announces.
     const joined = up.config ?? up.joined;
+    const { recalled: _, ...own } = withoutLease(up);
     const held: AgentState = {
-      ...withoutLease(up),
+      ...own,
       lease,
       self: lease.node,
       ...(joined === undefined ? {} : { joined }),
@@ -327,6 +354,12 @@ function foldDone(state: AgentState, { job }: Of<"done">, { now, rules }: Around
     if (state.complaints.carrier === undefined) return only(known);
     return only(known, telling("carrier-right", "the process that carries packets runs"));
   }
+  if (job === "memory") {
+    const { keeping, ...rest } = withJob(succeeded(state, job, now), job, {
+      notBefore: now.at + KEEP_PAUSE_MS,
+    });
+    return only(keeping === undefined ? rest : { ...rest, kept: keeping });
+  }
   const { file: done, ...doing } = state.doing;
   const next = { ...succeeded(state, job, now, rules.periods.host), doing };
   if (done === undefined || done === state.published) return only(next);
@@ -365,6 +398,7 @@ const failing: { readonly [J in Exclude<JobName, "config" | "nodes" | "hold" | "
   carrier: "carrier-failed",
   commands: "command-failed",
   file: "file-failed",
+  memory: "memory-failed",
   firewall: "firewall-failed",
 };
 
@@ -398,6 +432,10 @@ function afterFailure(state: AgentState, job: JobName): AgentState {
   if (job === "commands") {
     const { done: _, doing: __, ...commands } = state.commands;
     return { ...state, commands };
+  }
+  if (job === "memory") {
+    const { kept: _, keeping: __, ...rest } = state;
+    return rest;
   }
   return job === "kernel" ? asFull(state) : state;
 }

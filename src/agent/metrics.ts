@@ -2,6 +2,7 @@
 import type { Report } from "../fabric/reconcile/report.ts";
 import type { AgentState } from "./model.ts";
 import type { RecordedEvent } from "./event-log.ts";
+import { knownNodes } from "./view.ts";
 
 interface Metric {
   readonly type: "gauge" | "counter";
@@ -15,6 +16,7 @@ export const metrics = {
   heddle_agent_info: gauge("1, with what runs", "version", "node", "provider", "transport"),
   heddle_agent_ready: gauge("1 if this host can take containers"),
   heddle_agent_store_up: gauge("1 if the store answered last"),
+  heddle_agent_recalled: gauge("1 while the agent goes by what was known before, until the store answers"),
   heddle_agent_config_refused: gauge("1 if the store has no configuration that can be used"),
   heddle_agent_lease_expires_seconds: gauge(
     "When the lease ends, in seconds since 1970; 0: never, or there is none",
@@ -81,15 +83,16 @@ export function makeCounters(): Counters {
 
 /** What can be read off the agent at this moment. */
 export function gauges(state: AgentState): readonly Sample[] {
-  const { lease, nodes, view, troubles, kernel, deaf, store } = state;
+  const { lease, view, troubles, kernel, deaf, store } = state;
   const byCode = new Map<string, number>();
   for (const { code } of troubles) byCode.set(code, (byCode.get(code) ?? 0) + 1);
   return [
     { name: "heddle_agent_ready", value: Number(state.ready) },
     { name: "heddle_agent_store_up", value: Number(store.up) },
+    { name: "heddle_agent_recalled", value: Number(state.recalled !== undefined) },
     { name: "heddle_agent_config_refused", value: Number(state.refusedConfig !== undefined) },
     { name: "heddle_agent_lease_expires_seconds", value: Math.round((lease?.expires ?? 0) / 1000) },
-    { name: "heddle_agent_nodes", labels: ["known"], value: nodes?.size ?? 0 },
+    { name: "heddle_agent_nodes", labels: ["known"], value: knownNodes(state)?.size ?? 0 },
     { name: "heddle_agent_nodes", labels: ["peer"], value: view?.peers.length ?? 0 },
     ...[...byCode].map(
       ([code, value]) => ({ name: "heddle_agent_troubles", labels: [code], value }) as const,

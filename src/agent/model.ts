@@ -77,6 +77,7 @@ export const jobNames = [
   "commands",
   "firewall",
   "file",
+  "memory",
 ] as const;
 export type JobName = (typeof jobNames)[number];
 
@@ -121,6 +122,11 @@ export interface AgentState {
   readonly announced?: string;
   /** Absent until the store has told all of them once. */
   readonly nodes?: ReadonlyMap<string, FabricNode | UnreadableNode>;
+  /** Until a subnet is this host's again: what an earlier agent knew, which stands for what the store has not told yet. */
+  readonly recalled?: Pick<Recalled, "at" | "nodes">;
+  /** What the next agent will find, and what is being written for it; absent: not known. */
+  readonly kept?: Known | "nothing";
+  readonly keeping?: Known | "nothing";
   readonly view?: View;
   readonly troubles: readonly Trouble[];
   readonly kernel: KernelState;
@@ -138,6 +144,20 @@ export interface AgentState {
   readonly doing: Readonly<Partial<Record<"lease" | "file" | "firewall", string>>>;
   readonly store: StoreState;
   readonly ready: boolean;
+}
+
+/** What is kept for an agent that starts while the store is away. */
+export interface Known {
+  /** The text of the configuration by which the subnet was taken. */
+  readonly config: string;
+  readonly lease: Lease;
+  readonly nodes: ReadonlyMap<string, FabricNode | UnreadableNode>;
+}
+
+/** The same, as it was found. */
+export interface Recalled extends Known {
+  /** When it was written, in milliseconds since the epoch. */
+  readonly at: number;
 }
 
 /** Without a wish: there is to be no such process. */
@@ -182,6 +202,8 @@ export interface Problem {
 
 export type AgentEvent =
   | { readonly kind: "time" }
+  /** What an earlier agent of this host has left: before anything else. */
+  | { readonly kind: "recalled"; readonly what: Recalled }
   | { readonly kind: "config-read"; readonly text: string }
   /** The store answers, and has no configuration of the network: where it is looked for, and how to put it there. */
   | { readonly kind: "config-missing"; readonly why: string }
@@ -200,7 +222,7 @@ export type AgentEvent =
   /** The process that carries packets has ended. */
   | { readonly kind: "carrier-lost" }
   | { readonly kind: "reconciled"; readonly report: Report; readonly tookMs: number }
-  | { readonly kind: "done"; readonly job: "file" | "release" | "carrier" }
+  | { readonly kind: "done"; readonly job: "file" | "release" | "carrier" | "memory" }
   | { readonly kind: "commanded"; readonly report: CommandReport }
   /** The firewall is as it should be; what had to be changed for it, for people. */
   | { readonly kind: "protected"; readonly mended: readonly string[]; readonly tookMs?: number }
@@ -219,7 +241,12 @@ export interface Offer {
 export type Effect =
   | { readonly kind: "read-config" }
   /** Which of its links leads to the others depends on the families of the network. */
-  | { readonly kind: "look-at-host"; readonly whole: Subnets }
+  | {
+      readonly kind: "look-at-host";
+      readonly whole: Subnets;
+      /** What it announces if the store, which may say something else, does not answer. */
+      readonly instead?: Publics;
+    }
   | { readonly kind: "watch-nodes" }
   | {
       readonly kind: "acquire";
@@ -236,6 +263,8 @@ export type Effect =
   /** Absent: take it away. */
   | { readonly kind: "publish"; readonly offer: Offer | undefined }
   | { readonly kind: "protect"; readonly offer: Offer | undefined }
+  /** Absent: nothing is to be found by the next agent. */
+  | { readonly kind: "remember"; readonly known: Known | undefined }
   /** Absent: end it. */
   | { readonly kind: "carry"; readonly wish: CarrierWish | undefined }
   /** Absent: take away what they did. */

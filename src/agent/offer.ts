@@ -1,6 +1,6 @@
 /** What this host has for its containers: the file that their addresses are made of, and the firewall's rules. Pure. */
 import type { AgentState, Offer } from "./model.ts";
-import { showSubnets } from "./show.ts";
+import { showPublics, showSubnets } from "./show.ts";
 
 /** `keep`: leave what is there, whatever it is. Undefined: take it away. */
 export type Wish = Offer | "keep" | undefined;
@@ -26,6 +26,17 @@ export function firewallWish(state: AgentState): Wish {
 }
 
 /**
+ * Whether the subnet does not come back, as far as can be said. Who has just begun, and only knows what was before, hears
+ * it from the store: that it could not be asked for says little.
+ */
+function isGone({ jobs, recalled, nodes, self }: AgentState): boolean {
+  if (jobs.lease.failures === 0) return false;
+  if (recalled === undefined || self === undefined) return true;
+  const owner = nodes?.get(self.id);
+  return owner !== undefined && !("why" in owner) && showPublics(owner.publics) !== showPublics(self.publics);
+}
+
+/**
  * The file comes last, when a container that starts from it has everything. It stays while the subnet may come back, and
  * goes when it does not: its addresses are another host's then.
  */
@@ -34,7 +45,7 @@ export function fileWish(state: AgentState): Wish {
   if (state.mode !== "running") return "keep";
   const offer = offerOf(state);
   if (offer === undefined) return "keep";
-  if (state.lease === undefined) return state.jobs.lease.failures > 0 ? undefined : "keep";
+  if (state.lease === undefined) return isGone(state) ? undefined : "keep";
   const inPlace =
     state.kernel.triedFor === state.lease.node.id && state.protected === keyOfOffer(firewallWish(state));
   return inPlace ? offer : "keep";

@@ -1,6 +1,7 @@
 /** The agent's hands on a real host: kernel, files and firewall, for a Flannel network. */
-import { isNetError } from "../errors.ts";
-import type { FabricNode, Subnets } from "../fabric/model.ts";
+import { stateDir } from "../dhcp/store.ts";
+import { isNetError, NetError } from "../errors.ts";
+import type { FabricNode, Publics, Subnets } from "../fabric/model.ts";
 import { openReconciler } from "../fabric/reconcile/reconciler.ts";
 import { viewOf } from "../fabric/view.ts";
 import { UDP_DEVICE } from "../fabric/transport/udp.ts";
@@ -21,7 +22,8 @@ import { type Heard, openCommandRunner } from "./commands/runner.ts";
 import { FIREWALL_COMMAND, openFirewallRunner } from "./firewall-runner.ts";
 import { hostLooker, kernelSource } from "./host.ts";
 import { watchHost } from "./kernel-watch.ts";
-import type { KernelNews, Network, Rules } from "./model.ts";
+import { type MemoryFile, memoryFile } from "./memory-file.ts";
+import type { AgentEvent, KernelNews, Network, Rules } from "./model.ts";
 import { keyOfOffer } from "./offer.ts";
 import type { OpenedRegistry } from "./registry-of.ts";
 import type { AgentSettings } from "./settings.ts";
@@ -32,11 +34,21 @@ const PERIODS = { config: 30_000, host: 60_000, kernel: 60_000 } as const;
 
 type HostPorts = Pick<
   Ports,
-  "rules" | "lookAtHost" | "reconcile" | "carry" | "command" | "commandsLeft" | "publish" | "protect"
+  | "rules"
+  | "lookAtHost"
+  | "reconcile"
+  | "carry"
+  | "command"
+  | "commandsLeft"
+  | "publish"
+  | "protect"
+  | "remember"
 >;
 
 export interface OpenedHost extends AsyncDisposable {
   readonly ports: HostPorts;
+  /** What an earlier agent of this host has left, if it has. */
+  found(): AgentEvent | undefined;
   /** Begins to listen to the kernel; what is told is said in `KernelWatchSetup`. */
   listen(setup: {
     readonly tell: (what: "objects" | "host" | "rules") => void;
@@ -47,7 +59,7 @@ export interface OpenedHost extends AsyncDisposable {
 
 /** Opens what the agent needs of the namespace that this process is in. `before`: what it had when it last wrote its file. `program`: this one, as it is started again. `heard`: what commands print. */
 export function openHost(
-  { flannel, owner }: AgentSettings,
+  { flannel, owner, node }: AgentSettings,
   before: Previous | undefined,
   told: OpenedRegistry["told"],
   program: readonly string[],
@@ -63,6 +75,10 @@ export function openHost(
   const reconciler = stack.use(openReconciler(owner));
   const firewall = stack.use(openFirewallRunner([...program, FIREWALL_COMMAND]));
   const look = hostLooker(kernelSource(stack.use(openNetlink("route"))), flannel.external);
+  const memory = memoryFile(
+    { dir: `${stateDir()}/agent`, name: owner.name },
+    { node, store: storeKey(flannel.store) },
+  );
   const rules: Rules = {
     readNetwork: (text) => readNetwork(text, { blackholeRoute: flannel.blackholeRoute }),
     viewOf,
@@ -71,7 +87,7 @@ export function openHost(
   return {
     ports: {
       rules,
-      lookAtHost: async (whole) => look(whole, await told?.()),
+      lookAtHost: async (whole, instead) => look(whole, await orElse(told, instead)),
       reconcile: async (wanted, full) => {
         if (full) reconciler.relist();
         return reconciler.reconcile(wanted);
@@ -87,7 +103,9 @@ export function openHost(
         if (unlessErrno(["ENOENT"], () => readText(path)) !== text) writeSubnetEnv(path, text);
       },
       protect: protector(flannel, before, firewall.perform),
+      remember: (known) => memory.write(known),
     },
+    found: () => recall(memory),
     listen({ tell, heard, ...more }) {
       carrierLost = more.carrierLost;
       const { routeProtocol } = owner;
@@ -95,6 +113,38 @@ export function openHost(
     },
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
+}
+
+/** What the store says that this host announces; `instead` stands for it while the store is away. */
+async function orElse(
+  told: OpenedRegistry["told"],
+  instead: Publics | undefined,
+): Promise<Publics | undefined> {
+  try {
+    return await told?.();
+  } catch (e) {
+    if (instead === undefined || !isNetError(e, "store/unavailable")) throw e;
+    return instead;
+  }
+}
+
+/** A file that cannot be used is told, and the next one takes its place. */
+function recall(memory: MemoryFile): AgentEvent | undefined {
+  try {
+    const what = memory.read();
+    return what && { kind: "recalled", what };
+  } catch (e) {
+    if (!(e instanceof NetError)) throw e;
+    return { kind: "failed", job: "memory", why: `what was known before is not used: ${e.message}` };
+  }
+}
+
+/** Two settings with the same key mean the same network. Nothing secret is in it. */
+function storeKey(store: AgentSettings["flannel"]["store"]): string {
+  if (store.kind === "file") return `file ${store.dir} ${store.prefix}`;
+  if (store.kind === "etcd") return `etcd ${store.endpoints.toSorted().join(",")} ${store.prefix}`;
+  const at = store.apiUrl ?? store.kubeconfigFile ?? "of the pod";
+  return `kubernetes ${at} ${store.annotationPrefix}`;
 }
 
 /** Keeps the firewall as the last offer wants it. */

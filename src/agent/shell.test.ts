@@ -73,6 +73,7 @@ function running(more: Partial<Registry> = {}) {
     },
     commandsLeft: false,
     publish: async (offer) => void calls.push(offer === undefined ? "unpublish" : "publish"),
+    remember: async (known) => void calls.push(known === undefined ? "forget" : "remember"),
     protect: async () => (calls.push("protect"), []),
     onReady: (ready) => void readiness.push(ready),
   };

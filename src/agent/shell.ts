@@ -5,19 +5,30 @@
 import { isNetError } from "../errors.ts";
 import { type HostState, nothing } from "../fabric/host-state.ts";
 import type { Report } from "../fabric/reconcile/report.ts";
-import type { Subnets } from "../fabric/model.ts";
+import type { Publics, Subnets } from "../fabric/model.ts";
 import type { CommandWish } from "../fabric/commands/wish.ts";
 import type { Registry } from "../providers/flannel/registry.ts";
 import type { CommandReport } from "./commands/runner.ts";
 import type { EventLog } from "./event-log.ts";
 import type { Counters } from "./metrics.ts";
-import type { AgentEvent, AgentState, CarrierWish, Effect, Host, JobName, Offer, Rules } from "./model.ts";
+import type {
+  AgentEvent,
+  AgentState,
+  CarrierWish,
+  Effect,
+  Host,
+  JobName,
+  Known,
+  Offer,
+  Rules,
+} from "./model.ts";
 import { begin, step } from "./step.ts";
 
 export interface Ports {
   readonly rules: Rules;
   readonly registry: Registry;
-  readonly lookAtHost: (whole: Subnets) => Promise<Host>;
+  /** `instead`: what it announces if the store may say it and does not answer. */
+  readonly lookAtHost: (whole: Subnets, instead?: Publics) => Promise<Host>;
   /** Changes the kernel until it has what is wanted. */
   readonly reconcile: (wanted: HostState, full: boolean) => Promise<Report>;
   /** Sees to it that the process that carries packets runs and does this, or that there is none. */
@@ -30,6 +41,8 @@ export interface Ports {
   readonly publish: (offer: Offer | undefined) => Promise<void>;
   /** Puts the firewall's rules, or removes them; says what had to be changed. */
   readonly protect: (offer: Offer | undefined) => Promise<readonly string[]>;
+  /** Writes what the next agent of this host finds, or sees to it that it finds nothing. */
+  readonly remember: (known: Known | undefined) => Promise<void>;
   readonly events: EventLog;
   readonly counters: Counters;
   readonly onReady: (ready: boolean) => void;
@@ -50,8 +63,15 @@ export const reason = (e: unknown): string => (e instanceof Error ? e.message : 
 /** Milliseconds since the epoch by a clock that nobody sets: what is due must not wait until a clock that was put back has caught up. */
 const now = (): number => performance.timeOrigin + performance.now();
 
-/** Begins to run. `before`: the subnets that this host's containers were given last. */
-export function runAgent(ports: Ports, before?: Subnets): Shell {
+export interface Beginning {
+  /** The subnets that this host's containers were given last. */
+  readonly before?: Subnets | undefined;
+  /** What was found of an earlier agent; told before anything else. */
+  readonly found?: AgentEvent | undefined;
+}
+
+/** Begins to run. */
+export function runAgent(ports: Ports, { before, found }: Beginning = {}): Shell {
   let state = begin(now(), before, ports.commandsLeft);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const end = Promise.withResolvers<void>();
@@ -80,6 +100,7 @@ export function runAgent(ports: Ports, before?: Subnets): Shell {
     if (Number.isFinite(done.wakeAt))
       timer = setTimeout(() => tell({ kind: "time" }), Math.max(1, done.wakeAt - at));
   };
+  if (found !== undefined) tell(found);
   tell({ kind: "time" });
   return { state: () => state, wanted: hands.wanted, tell, ended: end.promise };
 }
@@ -100,10 +121,10 @@ function makeHands(
 
   const doers: { readonly [K in Effect["kind"]]: (effect: Of<K>) => void } = {
     "read-config": () => once("config", () => readConfig(registry)),
-    "look-at-host": ({ whole }) =>
+    "look-at-host": ({ whole, instead }) =>
       once("host", async () => {
         const from = performance.now();
-        const host = await ports.lookAtHost(whole);
+        const host = await ports.lookAtHost(whole, instead);
         return { kind: "host-read", host, tookMs: performance.now() - from };
       }),
     "watch-nodes": () => {
@@ -149,6 +170,8 @@ function makeHands(
         const mended = await ports.protect(offer);
         return { kind: "protected", mended, tookMs: performance.now() - from };
       }),
+    remember: ({ known }) =>
+      once("memory", async () => (await ports.remember(known), { kind: "done", job: "memory" })),
     tell: ({ telling }) => void events.add(telling, Date.now()),
     ready: ({ ready }) => ports.onReady(ready),
     end: () => {

@@ -2,6 +2,7 @@
 import type { HostState } from "../fabric/host-state.ts";
 import type { AgentState, KernelNews } from "./model.ts";
 import { showPublics, showSubnets } from "./show.ts";
+import { knownNodes } from "./view.ts";
 
 export interface Status {
   /** True: new containers can be attached. */
@@ -21,6 +22,8 @@ export interface Status {
   readonly mtuBytes: number | null;
   readonly lease: { readonly held: boolean; readonly expires: string | null };
   readonly store: { readonly up: boolean; readonly since: string; readonly why: string | null };
+  /** Since when what is in use was known, ISO 8601 in UTC, until the store has answered; null: it has. */
+  readonly recalled: string | null;
   /** What could not be done and is tried again, by the job's name. */
   readonly failing: readonly { readonly job: string; readonly why: string }[];
   /** Why the configuration in the store is not used; null: it is. */
@@ -67,10 +70,11 @@ export function statusOf(state: AgentState, about: About): Status {
       expires: lease?.expires === undefined ? null : time(lease.expires),
     },
     store: { up: store.up, since: time(store.since), why: store.up ? null : store.why },
+    recalled: state.recalled === undefined ? null : time(state.recalled.at),
     failing: Object.entries(state.complaints).map(([job, why]) => ({ job, why })),
     configRefused: state.refusedConfig?.why ?? null,
     nodes: {
-      known: state.nodes?.size ?? 0,
+      known: knownNodes(state)?.size ?? 0,
       peers: state.view?.peers.length ?? 0,
       troubled: new Set(state.troubles.map(({ node }) => node)).size,
     },
@@ -99,7 +103,7 @@ export function nodesOf(state: AgentState): readonly NodeRow[] {
   const troubles = new Map<string, string[]>();
   for (const { node, code, why } of state.troubles)
     troubles.set(node, [...(troubles.get(node) ?? []), `${code}: ${why}`]);
-  return [...(state.nodes ?? [])].map(([id, node]) => {
+  return [...(knownNodes(state) ?? [])].map(([id, node]) => {
     const readable = "why" in node ? undefined : node;
     return {
       id,

@@ -212,6 +212,7 @@ describe("the process that carries packets", () => {
     a.pass(600);
     expect(a.find("carry")).toEqual({ kind: "carry", wish: undefined });
     a.tell({ kind: "done", job: "carrier" });
+    a.tell({ kind: "done", job: "memory" });
     a.tell(reconciled());
     a.tell({ kind: "protected", mended: [] });
     expect(a.state.mode).toBe("drained");
@@ -231,7 +232,9 @@ describe("an agent that ends", () => {
   test("by drain takes the file away, gives the lease back, and then takes everything out of the kernel", () => {
     const a = member("10.0.1.0/24", [nodeOf("10.0.2.0/24", "192.0.2.2")]);
     a.tell({ kind: "drain" });
-    expect(a.wanted()).toEqual(["draining", "release", "publish", "not-ready", "ready=false"]);
+    expect(a.find("remember")).toEqual({ kind: "remember", known: undefined });
+    expect(a.wanted()).toEqual(["draining", "release", "publish", "remember", "not-ready", "ready=false"]);
+    a.tell({ kind: "done", job: "memory" });
     a.tell({ kind: "done", job: "file" });
     a.tell({ kind: "done", job: "release" });
     a.pass(600);
@@ -256,6 +259,7 @@ describe("an agent that ends", () => {
     a.tell({ kind: "done", job: "file" });
     a.tell(reconciled());
     a.tell({ kind: "done", job: "carrier" });
+    a.tell({ kind: "done", job: "memory" });
     expect(a.state.mode).toBe("draining");
     a.look();
     a.tell({ kind: "acquired", lease: leaseOf("10.0.1.0/24") });

@@ -14,7 +14,7 @@ describe("an agent that starts", () => {
     a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
     expect(a.wanted()).toEqual(["acquire"]);
     a.tell({ kind: "acquired", lease: leaseOf("10.0.1.0/24") });
-    expect(a.wanted()).toEqual(["lease-acquired", "hold", "reconcile", "carry", "protect"]);
+    expect(a.wanted()).toEqual(["lease-acquired", "hold", "reconcile", "carry", "protect", "remember"]);
     a.tell({ kind: "done", job: "carrier" });
     a.tell({ kind: "protected", mended: [] });
     expect(a.wanted()).toEqual([]);

@@ -13,9 +13,13 @@ export interface Made {
   readonly carriage: Carriage;
 }
 
+/** The nodes by the store, or by what was known before until it has told them. */
+export const knownNodes = ({ nodes, recalled }: AgentState): AgentState["nodes"] => nodes ?? recalled?.nodes;
+
 /** Undefined as long as something is not known that it is made of. */
 export function makeView(state: AgentState, rules: Rules): Made | undefined {
-  const { joined, host, self, nodes } = state;
+  const { joined, host, self } = state;
+  const nodes = knownNodes(state);
   if (joined === undefined || host === undefined || self === undefined || nodes === undefined)
     return undefined;
   const { whole, transport } = joined.network;

@@ -160,6 +160,7 @@ export function serve(
     carry: { kind: "done", job: "carrier" },
     command: commanded(),
     protect: { kind: "protected", mended: [] },
+    remember: { kind: "done", job: "memory" },
     release: { kind: "done", job: "release" },
   };
   a.tell({ kind: "time" });

@@ -21,6 +21,8 @@ export const PREFIX = "/coreos.com/network";
 export interface AgentHost {
   readonly net: TestNetns;
   readonly subnetFile: string;
+  /** What an agent keeps for the next one. */
+  readonly knownFile: string;
   /** Runs an agent, by the words of another program if there are some; it is killed at the end of the block that made the hosts. */
   start(within?: readonly string[]): TestProcess;
   /** What an agent answers, or undefined if none does. */
@@ -83,6 +85,7 @@ export async function agentHosts({ heddle, count, network, agent = {} }: HostsWi
       subnet: dir.in(`host${n}.env`),
       // As hosts have one each; it is short enough for a socket's path.
       run: dir.in(`run${n}`),
+      state: dir.in(`state${n}`),
     };
     stack.defer(() => endForwarder(files.run));
     const config = {
@@ -111,6 +114,7 @@ interface Made {
     readonly socket: string;
     readonly subnet: string;
     readonly run: string;
+    readonly state: string;
   };
   readonly stack: AsyncDisposableStack;
 }
@@ -149,9 +153,14 @@ function hostOf({ heddle, net, files, stack }: Made): AgentHost {
   return {
     net,
     subnetFile: files.subnet,
+    knownFile: `${files.state}/agent/flannel.known`,
     start(within = []) {
       const argv = [...inside(net.path), ...within, heddle, "agent", "--config", files.config];
-      const process = startProcess(argv, { ...plainEnv, HEDDLE_RUN_DIR: files.run });
+      const process = startProcess(argv, {
+        ...plainEnv,
+        HEDDLE_RUN_DIR: files.run,
+        HEDDLE_STATE_DIR: files.state,
+      });
       stack.use(process);
       return process;
     },

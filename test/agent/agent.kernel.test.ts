@@ -1,6 +1,6 @@
 /** The agent as a process: hosts that are namespaces, a store in a directory, real packets. */
 import { describe, expect } from "bun:test";
-import { existsSync, renameSync } from "node:fs";
+import { existsSync, readFileSync, renameSync } from "node:fs";
 import type { Status } from "../../src/agent/status.ts";
 import { agentHosts, type AgentHost, numberedLoad, PREFIX, reaches } from "../../src/testing/agent-hosts.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
@@ -124,6 +124,50 @@ describe("an agent", () => {
     renameSync(`${made.store.dir}.away`, made.store.dir);
     expect(await one.until("ready", isReady)).toMatchObject({ ready: true, nodes: { peers: 1 } });
   });
+
+  kernelTest.each([
+    ["host-gw", "route flush proto 73"],
+    ["vxlan", "link del flannel.1"],
+  ] as const)(
+    "over %s that starts while the store is away repairs what the one before had made",
+    async (type, breakIt) => {
+      await using made = await hostsWith({ Type: type });
+      const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+      two.start();
+      await two.until("ready", isReady);
+      const first = one.start();
+      for (const host of made.hosts) await host.until("ready", (s) => s.ready && s.nodes.peers === 1);
+      const [from, to] = [await one.container(), await two.container()];
+      const { subnet } = await one.until("ready", isReady);
+      while (!(existsSync(one.knownFile) && readFileSync(one.knownFile, "utf8").includes("192.0.2.2")))
+        await Bun.sleep(5);
+      await first[Symbol.asyncDispose]();
+      renameSync(made.store.dir, `${made.store.dir}.away`);
+      await one.ip(breakIt);
+      expect(await reaches(from.net, to)).toBe(false);
+      one.start();
+      while (!(await reaches(from.net, to)));
+      const known = { known: expect.any(Number), peers: 1, troubled: 0 };
+      expect(await one.status()).toMatchObject({
+        ready: false,
+        subnet,
+        lease: { held: false },
+        nodes: known,
+      });
+      expect(await one.events()).toContain("recalled");
+      expect(await one.ask("status")).toMatch(
+        /^known +from what was known at 20.*Z, until the store answers$/m,
+      );
+      renameSync(`${made.store.dir}.away`, made.store.dir);
+      expect(await one.until("ready", isReady)).toMatchObject({
+        subnet,
+        recalled: null,
+        nodes: { peers: 1 },
+      });
+      expect(await one.events()).not.toContain("subnet-changed");
+      expect(await reaches(from.net, to)).toBe(true);
+    },
+  );
 
   kernelTest(
     "that lost its subnet to another host takes a new one, and keeps the containers that run",

@@ -121,7 +121,12 @@ function kubeHost(name: string, netns: TestNetns, dir: string, needs: Needs): Ku
   mkdirSync(dir);
   writeFileSync(`${dir}/net-conf.json`, NETWORK);
   const subnetFile = `${dir}/subnet.env`;
-  const env = { ...plainEnv, HEDDLE_RUN_DIR: `${dir}/run`, CNI_PATH: binary.cniPath };
+  const env = {
+    ...plainEnv,
+    HEDDLE_RUN_DIR: `${dir}/run`,
+    HEDDLE_STATE_DIR: `${dir}/state`,
+    CNI_PATH: binary.cniPath,
+  };
   const flags = {
     "kube-subnet-mgr": "true",
     "kubeconfig-file": agentConf,

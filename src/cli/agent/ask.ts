@@ -82,6 +82,7 @@ export function statusText(s: Status): string {
     ["address", s.publicAddress === null ? null : `${s.publicAddress} on ${s.externalLink ?? "?"}`],
     ["MTU", s.mtuBytes === null ? null : `${s.mtuBytes} bytes in containers`],
     ["store", store],
+    ["known", s.recalled === null ? null : `from what was known at ${s.recalled}, until the store answers`],
     ["config", s.configRefused === null ? null : `${s.configRefused}${s.network === null ? "" : STAYS}`],
     ["nodes", `${known} in the store, ${peers} peers${troubled > 0 ? `, ${troubled} with troubles` : ""}`],
     ...s.failing.map(({ job, why }) => ["failing", `${job}: ${why}`] as const),

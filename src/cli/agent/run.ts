@@ -89,7 +89,7 @@ export async function runAgentProcess(settings: AgentSettings, notes: readonly s
         manager?.tell(...(ready ? ["READY=1", "STATUS=ready"] : ["STATUS=not ready"]));
       },
     },
-    before && subnetsOf(before),
+    { before: before && subnetsOf(before), found: host.found() },
   );
   host.listen({
     tell: (what) => shell.tell({ kind: "kernel-changed", what }),

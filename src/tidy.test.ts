@@ -290,6 +290,17 @@ describe("the manual", () => {
     );
   });
 
+  test("every decision stands in the index, under its number", () => {
+    const files = filesOf("docs/decisions/*.md").map((path) => path.split("/").at(-1) ?? "");
+    const decisions = files.filter((name) => name !== "README.md").toSorted();
+    const index = textOf("docs/decisions/README.md");
+    const listed = [...index.matchAll(/^(\d+)\. \[[^\]]+\]\((\d{4}-[a-z0-9-]+\.md)\)$/gm)];
+    expect(listed.map(([, , name]) => name)).toEqual(decisions);
+    expect(listed.map(([, number]) => number?.padStart(4, "0"))).toEqual(
+      decisions.map((name) => name.slice(0, 4)),
+    );
+  });
+
   test("every relative link leads to a file and a heading", () => {
     const broken = documents.flatMap((path) =>
       [

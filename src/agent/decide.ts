@@ -172,7 +172,7 @@ function beginKernel(state: AgentState, now: Now, rules: Rules): Begun {
     const kernel = { ...state.kernel, goal: "nothing" as const };
     return effect(
       { ...rest, troubles: [], kernel, carriage: noCarriage(state) },
-      { kind: "reconcile", wanted: nothing, full: true },
+      { kind: "reconcile", wanted: nothing, full: true, keep: false },
     );
   }
   const made = makeView(state, rules);
@@ -195,7 +195,7 @@ function beginKernel(state: AgentState, now: Now, rules: Rules): Begun {
   return effect(
     next,
     ...tellTroubles(state.troubles, made.troubles).map((t) => ({ kind: "tell", telling: t }) as const),
-    { kind: "reconcile", wanted: made.wanted, full },
+    { kind: "reconcile", wanted: made.wanted, full, keep: state.nodes === undefined },
   );
 }
 

@@ -84,7 +84,7 @@ describe("what an agent keeps", () => {
     ["with a node of no address", 2, '{"id":"a","name":"10.0.2.0-24","value":"{}"}'],
     ["with a node nested without end", 2, "[".repeat(10_000)],
   ])("is refused %s, though its checksum is right", (_, number, line) => {
-    expect(whyNot(withLine(number, line))).toStartWith("what the agent knew: ");
+    expect(whyNot(withLine(number, line))).toStartWith("what an earlier agent knew: ");
   });
 
   test("is refused before it is written if nobody would read it", () => {

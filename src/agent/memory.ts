@@ -11,7 +11,7 @@ import type { Known, Recalled } from "./model.ts";
 /** Largest text, in bytes: more than a hundred thousand nodes. */
 export const MEMORY_BYTES = 16 * 1024 * 1024;
 const TITLE = "heddle agent 1";
-const WHAT = "what the agent knew";
+const WHAT = "what an earlier agent knew";
 
 /** Whose knowledge it is: that of another host, or of another store, is not used. */
 export interface MemoryOf {

@@ -259,6 +259,8 @@ export type Effect =
       readonly wanted: HostState;
       /** False: only what changed since last time, without asking the kernel what it has. */
       readonly full: boolean;
+      /** What is not wanted stays: it may be newer than what is known. */
+      readonly keep: boolean;
     }
   /** Absent: take it away. */
   | { readonly kind: "publish"; readonly offer: Offer | undefined }

@@ -88,9 +88,9 @@ export function openHost(
     ports: {
       rules,
       lookAtHost: async (whole, instead) => look(whole, await orElse(told, instead)),
-      reconcile: async (wanted, full) => {
+      reconcile: async (wanted, { full, keep }) => {
         if (full) reconciler.relist();
-        return reconciler.reconcile(wanted);
+        return reconciler.reconcile(wanted, { keep });
       },
       carry: (wish) => carrier.carry(wish),
       command: (wish) => commands.bring(wish),
@@ -135,7 +135,7 @@ function recall(memory: MemoryFile): AgentEvent | undefined {
     return what && { kind: "recalled", what };
   } catch (e) {
     if (!(e instanceof NetError)) throw e;
-    return { kind: "failed", job: "memory", why: `what was known before is not used: ${e.message}` };
+    return { kind: "failed", job: "memory", why: `not used: ${e.message}` };
   }
 }
 

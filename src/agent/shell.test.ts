@@ -62,7 +62,7 @@ function running(more: Partial<Registry> = {}) {
     events,
     counters: makeCounters(),
     lookAtHost: async () => hostAt("192.0.2.1"),
-    reconcile: async (wanted, full) => {
+    reconcile: async (wanted, { full }) => {
       calls.push(`reconcile ${wanted.routes.length}${full ? " full" : ""}`);
       return { full, changes: [], failures: [], fights: [], waiting: 0 };
     },

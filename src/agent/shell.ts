@@ -29,8 +29,11 @@ export interface Ports {
   readonly registry: Registry;
   /** `instead`: what it announces if the store may say it and does not answer. */
   readonly lookAtHost: (whole: Subnets, instead?: Publics) => Promise<Host>;
-  /** Changes the kernel until it has what is wanted. */
-  readonly reconcile: (wanted: HostState, full: boolean) => Promise<Report>;
+  /** Changes the kernel until it has what is wanted. `keep`: and takes nothing out of it. */
+  readonly reconcile: (
+    wanted: HostState,
+    how: { readonly full: boolean; readonly keep: boolean },
+  ) => Promise<Report>;
   /** Sees to it that the process that carries packets runs and does this, or that there is none. */
   readonly carry: (wish: CarrierWish | undefined) => Promise<void>;
   /** Runs an operator's commands until what they have done is this, or nothing. */
@@ -152,7 +155,7 @@ function makeHands(
       wanted = effect.wanted;
       once("kernel", async () => {
         const from = performance.now();
-        const report = await ports.reconcile(effect.wanted, effect.full);
+        const report = await ports.reconcile(effect.wanted, effect);
         const tookMs = performance.now() - from;
         counters.reconciled(report, tookMs);
         return { kind: "reconciled", report, tookMs };

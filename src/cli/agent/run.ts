@@ -116,8 +116,8 @@ export async function runAgentProcess(settings: AgentSettings, notes: readonly s
 /** Says in the log what was changed. */
 const telling =
   (reconcile: Ports["reconcile"], log: Log): Ports["reconcile"] =>
-  async (wanted, full) => {
-    const report = await reconcile(wanted, full);
+  async (wanted, how) => {
+    const report = await reconcile(wanted, how);
     for (const { action, object, key } of report.changes)
       log.line({ level: "info", code: "kernel-change", text: `${action} ${object} ${key}` });
     return report;

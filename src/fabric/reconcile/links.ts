@@ -155,7 +155,7 @@ export function mendSysctls(place: Place, wanted: readonly FabricSysctl[], notes
 }
 
 /**
- * Adds addresses, then removes what else somebody has given to the same links, and to those of ours. A link that gets an
+ * Adds addresses, then removes what else somebody has given to the same links, and to those of ours, unless it is to `keep`. A link that gets an
  * address of the fabric is the fabric's, even if somebody else makes it, as the device of a process.
  */
 export function mendAddresses(
@@ -163,6 +163,7 @@ export function mendAddresses(
   links: KnownLinks,
   wanted: readonly FabricAddress[],
   notes: Notes,
+  keep: boolean,
 ): void {
   const names = new Map(links.ours);
   for (const { link } of wanted) {
@@ -187,6 +188,7 @@ export function mendAddresses(
           notes.changed(name, "added");
       });
   }
+  if (keep) return;
   for (const { index, prefix, linkLocal, permanent, key } of found) {
     if (linkLocal || !permanent || wants.has(key)) continue;
     const name = { object: "address", key } as const;

@@ -34,6 +34,22 @@ const routesTo = async (host: FabricHost, link: string): Promise<readonly string
     (r) => r.dst,
   );
 
+test("what nobody wants stays for as long as it is to be kept, and goes with the next look", async () => {
+  await using lan = await fabricLan(1);
+  const [host] = lan.hosts as [FabricHost];
+  host.reconciler.reconcile(desiredOn(host, 2, 3));
+  await host.ip("route del 10.128.2.0/24");
+  host.reconciler.relist();
+  const kept = host.reconciler.reconcile(desiredOn(host, 2), { keep: true });
+  expect(told(kept)).toEqual(["repaired route 10.128.2.0/24"]);
+  isQuiet(host.reconciler.reconcile(nothing, { keep: true }));
+  const routes = await routesTo(host, "flannel.1");
+  expect(routes.toSorted()).toEqual(["10.128.2.0/24", "10.128.3.0/24"]);
+  const swept = host.reconciler.reconcile(nothing);
+  expect([failed(swept), swept.full]).toEqual([[], true]);
+  expect(await host.json<readonly unknown[]>("ip", "-j", "link", "show", "type", "vxlan")).toEqual([]);
+});
+
 describe("a new host", () => {
   test("has the same as one that was set up by hand", async () => {
     await using lan = await fabricLan(2);

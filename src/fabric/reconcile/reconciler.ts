@@ -20,9 +20,10 @@ export interface Reconciler extends Disposable {
   /**
    * Brings the kernel to `desired`, as far as it is not, in the order links, kernel parameters, addresses, neighbours,
    * forwarding entries, routes; what nobody wants is removed after that, in the other order. Two calls with the same
-   * objects in their lists cost what differs. Nothing that the kernel refuses is thrown.
+   * objects in their lists cost what differs. Nothing that the kernel refuses is thrown. `keep`: what nobody wants stays for
+   * now; the next call without it removes it.
    */
-  reconcile(desired: HostState): Report;
+  reconcile(desired: HostState, how?: { readonly keep: boolean }): Report;
   /** Takes note of what the kernel tells; true if `reconcile` has something to do now. */
   touch(messages: readonly Message[]): boolean;
   /** Events were lost, or somebody wants to be sure: the next call of `reconcile` lists everything. */
@@ -65,6 +66,8 @@ interface Self {
   carriers: Set<string>;
   /** Everything has to be listed. */
   stale: boolean;
+  /** The last call left what nobody wants. */
+  isKeeping: boolean;
 }
 
 export function openReconciler(owner: Owner, options: ReconcilerOptions = {}): Reconciler {
@@ -78,11 +81,12 @@ export function openReconciler(owner: Owner, options: ReconcilerOptions = {}): R
     links: { byName: new Map(), ours: new Map() },
     carriers: new Set(),
     stale: true,
+    isKeeping: false,
   };
   return {
-    reconcile: (desired) => {
+    reconcile: (desired, { keep } = { keep: false }) => {
       want(self, desired);
-      return reconcile(self);
+      return reconcile(self, keep);
     },
     touch: (messages) => touch(self, messages),
     relist: () => void (self.stale = true),
@@ -110,14 +114,15 @@ function want(self: Self, next: HostState): void {
   attempts.forget(isFew);
 }
 
-function reconcile(self: Self): Report {
+function reconcile(self: Self, keep: boolean): Report {
   const { place, attempts, tables } = self;
   const round = makeRound(attempts, self.settled);
-  const full = attempts.takeDue(isFew) || self.stale;
+  const full = attempts.takeDue(isFew) || self.stale || (self.isKeeping && !keep);
+  self.isKeeping = keep;
   if (full) {
     self.stale = false;
     self.carriers = new Set(self.desired.routes.flatMap(({ link }) => link ?? []));
-    self.links = mendFew(self, round) ?? self.links;
+    self.links = mendFew(self, round, keep) ?? self.links;
     for (const kind of many)
       round.attempt({ object: tables[kind].object, key: LIST }, () => tables[kind].relist(place, self.links));
   }
@@ -128,20 +133,21 @@ function reconcile(self: Self): Report {
     return { table, plan: table.plan(self.links, may) };
   });
   for (const { table, plan } of plans) if (round.put(place, table, plan)) self.stale = true;
+  if (keep) return round.report(full);
   for (const { table, plan } of plans.toReversed()) round.remove(place, table, plan);
   if (full) removeLinks(place, self.links, self.desired.links, round);
   return round.report(full);
 }
 
 /** Mends links, parameters and addresses. Returns the links that there are then; undefined if they were not told. */
-function mendFew({ place, owner, desired }: Self, round: Round): KnownLinks | undefined {
+function mendFew({ place, owner, desired }: Self, round: Round, keep: boolean): KnownLinks | undefined {
   const links = round.attempt({ object: "link", key: LIST }, () =>
     mendLinks(place, owner, desired.links, round),
   );
   mendSysctls(place, desired.sysctls, round);
   if (links !== undefined)
     round.attempt({ object: "address", key: LIST }, () =>
-      mendAddresses(place, links, desired.addresses, round),
+      mendAddresses(place, links, desired.addresses, round, keep),
     );
   return links;
 }

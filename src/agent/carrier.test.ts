@@ -170,6 +170,16 @@ test("a carrier that could not be told its peers is told all of them again, and 
   ]);
 });
 
+test("a carrier whose peers may be newer than what is known is told of peers one by one, and later of all", async () => {
+  using s = staged();
+  const carrier = s.open();
+  const [one, two] = s.peers;
+  await carrier.carry({ ...wishOf([one, two]), keep: true });
+  await carrier.carry(wishOf([one]));
+  expect(s.pids()).toHaveLength(1);
+  expect(withoutStarts(s.notes())).toEqual(["set-peer host2", "set-peer host3", "replace-all 1"]);
+});
+
 test("a carrier that ends as it is spoken to is started again at the next try", async () => {
   using s = staged();
   const carrier = s.open();

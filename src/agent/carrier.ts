@@ -90,6 +90,7 @@ export function openCarrier(setup: CarrierSetup): Carrier {
       const peers = new Map(wish.peers.map((peer) => [peer.id, peer]));
       // What it knows after a failure nobody can say.
       now.peers = undefined;
+      if (wish.keep === true && before === undefined) return addPeers(now.control, peers);
       await tellPeers(now.control, before, peers);
       now.peers = peers;
     },
@@ -154,6 +155,11 @@ async function startDetached(
     }
     await Bun.sleep(LOOK_MS);
   }
+}
+
+/** Which others it knows is not asked, and not changed. */
+async function addPeers(control: string, peers: ReadonlyMap<string, CarriedPeer>): Promise<void> {
+  for (const peer of peers.values()) await askForwarder(control, { command: "set-peer", peer });
 }
 
 /** A process of which it is not known what it knows, as one that is new, may know others from before. */

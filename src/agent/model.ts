@@ -42,6 +42,8 @@ export interface CarrierWish {
   readonly own: readonly Ip[];
   /** Those that say the same as before are the same objects. */
   readonly peers: readonly CarriedPeer[];
+  /** Peers that it knows besides stay: they may be newer than what is known here. */
+  readonly keep?: true;
 }
 
 /** A host that it carries packets to. */

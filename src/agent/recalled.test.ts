@@ -1,6 +1,7 @@
 /** An agent that begins while the store is away, and finds what the one before it knew. */
 import { describe, expect, test } from "bun:test";
 import { agent, CONFIG, hostAt, leaseOf, member, nodeOf, reconciled } from "../testing/agent-core.ts";
+import { ip } from "../testing/address.ts";
 import type { Known, Recalled } from "./model.ts";
 import { statusOf } from "./status.ts";
 
@@ -76,6 +77,32 @@ describe("an agent that knows what was before, while the store is away", () => {
     a.tell({ kind: "kernel-changed", what: "objects" });
     a.pass(1_000);
     expect(a.find("reconcile")?.wanted.routes).toHaveLength(1);
+  });
+
+  test("has packets carried to the peers that were known, and leaves the others of that process alone until then", () => {
+    const peers = [{ id: "a", subnets: ["10.0.2.0/24"], address: "192.0.2.2", port: 8285, heddle: true }];
+    const wish = { device: "flannel0", mtuBytes: 1472, listen: ip("0.0.0.0"), port: 8285, own: [], peers };
+    const a = recalling();
+    a.change((state) => {
+      if (state.joined === undefined) throw new Error("not joined");
+      const network = { ...state.joined.network, carriage: () => wish };
+      return { ...state, joined: { ...state.joined, network } };
+    });
+    a.tell(reconciled());
+    a.tell({ kind: "done", job: "carrier" });
+    a.look();
+    a.tell({ kind: "kernel-changed", what: "objects" });
+    a.pass(1_000);
+    expect(a.find("carry")?.wish).toEqual({ ...wish, keep: true });
+    a.tell({ kind: "done", job: "carrier" });
+    a.tell(reconciled());
+    a.pass(2_000);
+    a.look();
+    a.tell({ kind: "config-read", text: CONFIG });
+    a.tell({ kind: "nodes", news: { kind: "all", nodes: [peer] } });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    a.pass(1_000);
+    expect(a.look().flatMap((e) => (e.kind === "carry" ? [e.wish] : []))).toEqual([wish]);
   });
 
   test("may be told by the store what to announce, and does not wait for that", () => {

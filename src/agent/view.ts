@@ -2,7 +2,7 @@
 import type { HostState } from "../fabric/host-state.ts";
 import type { FabricNode, Subnets, Trouble, UnreadableNode, View } from "../fabric/model.ts";
 import { type IpPrefix, overlaps, width } from "../net/ip.ts";
-import type { AgentState, Carriage, Host, Rules } from "./model.ts";
+import type { AgentState, Carriage, CarrierWish, Host, Rules } from "./model.ts";
 import { bounded, type Telling, telling } from "./tellings.ts";
 
 export interface Made {
@@ -37,9 +37,14 @@ export function makeView(state: AgentState, rules: Rules): Made | undefined {
     view: checked.view,
     wanted: desired.state,
     troubles: [...troubles, ...checked.troubles, ...desired.troubles],
-    carriage: sameOr(state.carriage, { wish: joined.network.carriage?.(checked.view, host.facts) }),
+    carriage: sameOr(state.carriage, {
+      wish: kept(state, joined.network.carriage?.(checked.view, host.facts)),
+    }),
   };
 }
+
+const kept = ({ nodes }: AgentState, wish: CarrierWish | undefined): CarrierWish | undefined =>
+  wish === undefined || nodes !== undefined ? wish : { ...wish, keep: true };
 
 function sameOr(before: Carriage | undefined, now: Carriage): Carriage {
   const [a, b] = [before?.wish, now.wish];
@@ -50,6 +55,7 @@ function sameOr(before: Carriage | undefined, now: Carriage): Carriage {
     a.mtuBytes === b.mtuBytes &&
     a.listen.text === b.listen.text &&
     a.port === b.port &&
+    a.keep === b.keep &&
     Bun.deepEquals(a.own, b.own) &&
     a.peers.length === b.peers.length &&
     a.peers.every((peer, i) => peer === b.peers[i]);

@@ -9,6 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { failureOf } from "../errors.ts";
+import type { FabricNode, UnreadableNode } from "../fabric/model.ts";
 import { cidr, ip } from "../testing/address.ts";
 import { leaseOf, nodeOf } from "../testing/agent-core.ts";
 import { tempDir } from "../testing/temp-dir.ts";
@@ -53,10 +54,18 @@ describe("what an agent keeps", () => {
     expect(readMemory(text, of)).toEqual({ ...known, at: AT });
   });
 
-  test("leaves out what nobody could read", () => {
+  test("leaves out what nobody could read, and who says too much", () => {
     const broken = { id: "x", why: "its value is no JSON" };
-    const body = memoryBody({ ...known, nodes: new Map([...known.nodes, ["x", broken]]) }, of);
-    expect(memoryText(body, AT)).toBe(text);
+    const large = {
+      ...nodeOf("10.0.9.0/24", "192.0.2.9"),
+      backend: { type: "vxlan", v4: "x".repeat(70_000) },
+    };
+    const more = new Map<string, FabricNode | UnreadableNode>([
+      ...known.nodes,
+      ["x", broken],
+      [large.id, large],
+    ]);
+    expect(memoryText(memoryBody({ ...known, nodes: more }, of), AT)).toBe(text);
   });
 
   test("is told from another host's, and from that of another store", () => {
@@ -77,6 +86,7 @@ describe("what an agent keeps", () => {
   test.each([
     ["without a time", 0, "{}"],
     ["from before the epoch", 0, '{"at":-1}'],
+    ["of a time that no calendar has", 0, '{"at":9007199254740991}'],
     ["whose head is no object", 1, "[]"],
     ["without the own lease", 1, JSON.stringify({ node: of.node, store: of.store, config: "" })],
     ["with a node that is no object", 2, "7"],

@@ -10,6 +10,8 @@ import type { Known, Recalled } from "./model.ts";
 
 /** Largest text, in bytes: more than a hundred thousand nodes. */
 export const MEMORY_BYTES = 16 * 1024 * 1024;
+/** A node that says more, in characters, is left out, so that nobody makes all of it too large to be read. */
+const NODE_LENGTH = 64 * 1024;
 const TITLE = "heddle agent 1";
 const WHAT = "what an earlier agent knew";
 
@@ -23,7 +25,9 @@ export interface MemoryOf {
 /** Without the time at which it was known, so that the same knowledge is the same text. */
 export function memoryBody({ config, lease, nodes }: Known, { node, store }: MemoryOf): string {
   const head = { node, store, config, own: lineOf(lease.node), expires: lease.expires };
-  const others = [...nodes.values()].flatMap((one) => ("why" in one ? [] : [JSON.stringify(lineOf(one))]));
+  const others = [...nodes.values()]
+    .flatMap((one) => ("why" in one ? [] : [JSON.stringify(lineOf(one))]))
+    .filter(({ length }) => length <= NODE_LENGTH);
   return `${[JSON.stringify(head), ...others].join("\n")}\n`;
 }
 
@@ -51,7 +55,8 @@ const readNode = refined(line, ({ id, name, value }, at): FabricNode => {
   if (!told.ok) return invalid(`${at}.value`, told.why);
   return { id, subnets: subnets.value, ...told.value };
 });
-const time = integer({ min: 0 });
+/** Of ECMAScript's dates, which are printed. */
+const time = integer({ min: 0, max: 8.64e15 });
 const readTime = object({ at: required(time) });
 const readHead = object({
   node: required(text),

@@ -14,6 +14,9 @@ export interface MemoryFile {
   write(known: Known | undefined): Promise<void>;
 }
 
+/** Where it is, below a state directory. */
+export const memoryDir = (stateDir: string): string => `${stateDir}/agent`;
+
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants;
 
 /** `dir`: made with mode 0700 below a directory that nobody else can write to, which `HEDDLE_STATE_DIR` may name. */

@@ -22,7 +22,7 @@ import { type Heard, openCommandRunner } from "./commands/runner.ts";
 import { FIREWALL_COMMAND, openFirewallRunner } from "./firewall-runner.ts";
 import { hostLooker, kernelSource } from "./host.ts";
 import { watchHost } from "./kernel-watch.ts";
-import { type MemoryFile, memoryFile } from "./memory-file.ts";
+import { memoryDir, type MemoryFile, memoryFile } from "./memory-file.ts";
 import type { AgentEvent, KernelNews, Network, Rules } from "./model.ts";
 import { keyOfOffer } from "./offer.ts";
 import type { OpenedRegistry } from "./registry-of.ts";
@@ -76,7 +76,7 @@ export function openHost(
   const firewall = stack.use(openFirewallRunner([...program, FIREWALL_COMMAND]));
   const look = hostLooker(kernelSource(stack.use(openNetlink("route"))), flannel.external);
   const memory = memoryFile(
-    { dir: `${stateDir()}/agent`, name: owner.name },
+    { dir: memoryDir(stateDir()), name: owner.name },
     { node, store: storeKey(flannel.store) },
   );
   const rules: Rules = {

@@ -1,7 +1,7 @@
 /** What the agent tells people: a closed set of codes, each with its level. docs/agent.md explains every one of them. */
 
 export const tellingLevels = {
-  recalled: "warning",
+  recalled: "info",
   "memory-failed": "warning",
   "config-loaded": "info",
   "config-refused": "error",

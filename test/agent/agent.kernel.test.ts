@@ -128,6 +128,7 @@ describe("an agent", () => {
   kernelTest.each([
     ["host-gw", "route flush proto 73"],
     ["vxlan", "link del flannel.1"],
+    ["udp", "route flush proto 73"],
   ] as const)(
     "over %s that starts while the store is away repairs what the one before had made",
     async (type, breakIt) => {

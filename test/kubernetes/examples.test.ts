@@ -3,9 +3,11 @@ import { describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { projectDir } from "../../scripts/paths.ts";
+import { memoryDir } from "../../src/agent/memory-file.ts";
 import { DEFAULT_SOCKET } from "../../src/agent/settings.ts";
 import { makeProgram } from "../../src/cli/program.ts";
 import { parseNetworkList } from "../../src/cni/list.ts";
+import { stateDir } from "../../src/dhcp/store.ts";
 import { runDir } from "../../src/netstate/record.ts";
 import { pluginTypes } from "../../src/plugins/registry.ts";
 import { parseNetworkConfig } from "../../src/providers/flannel/config.ts";
@@ -164,6 +166,7 @@ describe("the manifest's pod", () => {
       dirname(subnetFile),
       dirname(store.netConfigPath),
       dirname(DEFAULT_SOCKET),
+      memoryDir(stateDir({})),
       runDir({}),
       TUN_DEVICE,
     ];

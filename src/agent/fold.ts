@@ -198,9 +198,10 @@ function foldNodes(state: AgentState, news: NodeNews, now: Now): Folded {
     const came = before === undefined ? [] : differences(before, nodes, news, up.self?.id);
     if (up.nodes !== undefined) return { state: next, tellings: came };
     const listed = telling("nodes-listed", `the store has ${nodes.size} nodes`);
-    // What the host announces was not asked of the store until now.
-    const asked = up.recalled === undefined ? next : withJob(next, "host", { due: now.at, notBefore: 0 });
-    return { state: asked, tellings: [listed, ...came] };
+    if (up.recalled === undefined) return only(next, listed, ...came);
+    // A view of nodes that were known before is none; and what the host announces was not asked of the store until now.
+    const { view: _, ...fresh } = withJob(next, "host", { due: now.at, notBefore: 0 });
+    return only(fresh, listed, ...came);
   });
 }
 
@@ -356,7 +357,7 @@ function foldDone(state: AgentState, { job }: Of<"done">, { now, rules }: Around
   }
   if (job === "memory") {
     const { keeping, ...rest } = withJob(succeeded(state, job, now), job, {
-      notBefore: now.at + KEEP_PAUSE_MS,
+      notBefore: state.mode === "running" ? now.at + KEEP_PAUSE_MS : 0,
     });
     return only(keeping === undefined ? rest : { ...rest, kept: keeping });
   }

@@ -1,6 +1,15 @@
 /** An agent that begins while the store is away, and finds what the one before it knew. */
 import { describe, expect, test } from "bun:test";
-import { agent, CONFIG, hostAt, leaseOf, member, nodeOf, reconciled } from "../testing/agent-core.ts";
+import {
+  agent,
+  commanded,
+  CONFIG,
+  hostAt,
+  leaseOf,
+  member,
+  nodeOf,
+  reconciled,
+} from "../testing/agent-core.ts";
 import { ip } from "../testing/address.ts";
 import type { Known, Recalled } from "./model.ts";
 import { statusOf } from "./status.ts";
@@ -155,6 +164,29 @@ describe("when the store answers", () => {
     expect(a.state.ready).toBe(true);
   });
 
+  test("an operator's commands hear of its nodes, and never of those that were known before", () => {
+    const config = "10.0.0.0/16 extension";
+    const own = leaseOf("10.0.1.0/24", "192.0.2.1", { type: "extension", v4: "said" });
+    const known = { ...peer, backend: { type: "extension", v4: "" } };
+    const a = recalling({ ...what, config, lease: own, nodes: new Map([[known.id, known]]) });
+    a.pass(2_000);
+    expect(a.find("command")).toBeUndefined();
+    a.look();
+    a.tell({ kind: "config-read", text: config });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    const other = { ...nodeOf("10.0.3.0/24", "192.0.2.3"), backend: { type: "extension", v4: "" } };
+    // The look at the kernel that began by what was known still goes on.
+    a.tell({ kind: "nodes", news: { kind: "all", nodes: [other] } });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    a.tell(commanded({ said: "said", started: false }));
+    a.tell(reconciled());
+    a.pass(1_000);
+    const peers = a
+      .look()
+      .flatMap((e) => (e.kind === "command" ? [e.wish?.own?.peers.map(({ id }) => id)] : []));
+    expect(peers).toEqual([undefined, [other.id]]);
+  });
+
   test("a subnet that is another host's now is given up for another one", () => {
     const a = recalling();
     a.pass(2_000);
@@ -226,6 +258,18 @@ describe("what was known", () => {
     for (const effect of a.look()) if (effect.kind === "remember") a.tell({ kind: "done", job: "memory" });
     a.pass(100_000);
     expect(a.find("remember")).toBeUndefined();
+  });
+
+  test("that is just being written when the host leaves is removed at once after it", () => {
+    const a = member();
+    a.tell({ kind: "nodes", news: { kind: "put", node: peer } });
+    a.pass(6_000);
+    expect(a.find("remember")?.known?.nodes.size).toBe(1);
+    a.look();
+    a.tell({ kind: "drain" });
+    expect(a.find("remember")).toBeUndefined();
+    a.tell({ kind: "done", job: "memory" });
+    expect(a.find("remember")).toEqual({ kind: "remember", known: undefined });
   });
 
   test("that cannot be kept is told once and tried again, and keeps nobody from draining", () => {

@@ -43,7 +43,7 @@ function joined(nodes: readonly FabricNode[] = [peerAt(2)]): Agent {
   a.tell({ kind: "protected", mended: [] });
   a.tell({ kind: "done", job: "carrier" });
   a.tell(commanded({ said: "said" }));
-  a.tell({ kind: "done", job: "file" });
+  for (const job of ["file", "memory"] as const) a.tell({ kind: "done", job });
   a.look();
   return a;
 }
@@ -122,7 +122,7 @@ describe("an agent whose data path commands make", () => {
     a.tell({ kind: "done", job: "release" });
     a.pass(100);
     expect(wished(a)).toBe("nothing");
-    for (const job of ["file", "carrier"] as const) a.tell({ kind: "done", job });
+    for (const job of ["file", "carrier", "memory"] as const) a.tell({ kind: "done", job });
     a.tell({ kind: "protected", mended: [] });
     a.tell(reconciled());
     a.tell(commanded({ failures: [{ text: "x" }], retryInMs: 1_000 }));

@@ -24,6 +24,7 @@ const kinds: { readonly [K in LinkType["kind"]]: LinkKind<Extract<LinkType, { ki
   ipip: ipipKind,
   dummy: plainKind("dummy") as LinkKind<Extract<LinkType, { kind: "dummy" }>>,
   ifb: plainKind("ifb") as LinkKind<Extract<LinkType, { kind: "ifb" }>>,
+  wireguard: plainKind("wireguard") as LinkKind<Extract<LinkType, { kind: "wireguard" }>>,
 };
 
 const kindOf = (name: LinkType["kind"]): LinkKind<LinkType> => kinds[name];

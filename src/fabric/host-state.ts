@@ -4,16 +4,21 @@
  */
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
+import type { SecretKey, WireguardKey, WireguardKeyPair } from "../net/wireguard-key.ts";
 import type { LinkType } from "../rtnl/kinds.ts";
 
 export interface HostState {
   readonly links: readonly FabricLink[];
+  /** What links of the kind `wireguard` are besides. */
+  readonly tunnels: readonly FabricTunnel[];
   readonly sysctls: readonly FabricSysctl[];
   readonly addresses: readonly FabricAddress[];
   /** Permanent neighbours on links of this state. */
   readonly neighbours: readonly FabricNeighbour[];
   /** Which host of the underlay a hardware address is behind, on links of this state. */
   readonly forwarding: readonly FabricForwarding[];
+  /** Peers of the tunnels; a tunnel has no others. */
+  readonly peers: readonly FabricPeer[];
   readonly routes: readonly FabricRoute[];
 }
 
@@ -25,6 +30,13 @@ export interface FabricLink {
   readonly lower?: string;
   readonly mac?: Mac;
   readonly mtuBytes: number;
+}
+
+export interface FabricTunnel {
+  readonly link: string;
+  readonly keys: WireguardKeyPair;
+  /** UDP. */
+  readonly listenPort: number;
 }
 
 export interface FabricSysctl {
@@ -52,6 +64,19 @@ export interface FabricForwarding {
   readonly to: Ip;
 }
 
+/** Whom a tunnel reaches. */
+export interface FabricPeer {
+  readonly link: string;
+  readonly publicKey: WireguardKey;
+  readonly presharedKey?: SecretKey;
+  /** Where it says that it is. Behind a translation it may be heard of from elsewhere, and is then sent to there. */
+  readonly endpoint: { readonly ip: Ip; readonly port: number };
+  /** 0: nothing is sent when there is nothing to send. */
+  readonly keepaliveSeconds: number;
+  /** What is sent to it, and what it may send; no two peers of a link have the same. */
+  readonly allowed: readonly IpPrefix[];
+}
+
 /** A route of the main table with the fabric's own protocol number. */
 export interface FabricRoute {
   readonly dst: IpPrefix;
@@ -65,9 +90,11 @@ export interface FabricRoute {
 
 export const nothing: HostState = {
   links: [],
+  tunnels: [],
   sysctls: [],
   addresses: [],
   neighbours: [],
   forwarding: [],
+  peers: [],
   routes: [],
 };

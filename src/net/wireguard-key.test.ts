@@ -45,7 +45,12 @@ describe("a secret key", () => {
 
   test("gives its bytes to who asks for them, and to nobody else", () => {
     expect(key.reveal()).toEqual(bytes);
-    const shown = [Bun.inspect({ key }), JSON.stringify({ key }), `${key}`, Bun.inspect([key], { depth: 9 })];
+    const shown = [
+      Bun.inspect({ key }),
+      JSON.stringify({ key }),
+      String(key),
+      Bun.inspect([key], { depth: 9 }),
+    ];
     for (const one of shown) {
       expect(one).not.toContain(text.slice(0, 8));
       expect(one).not.toContain(bytes.toHex().slice(0, 8));

@@ -16,7 +16,7 @@ import { parsePrefix } from "../net/ip.ts";
 import type { Lease } from "../providers/flannel/registry.ts";
 import { cidr, ip } from "./address.ts";
 
-/** A transport that wants one route a peer, and draws a name once. */
+/** A transport that wants one route a peer, and draws a name once; `wireguard` needs keys. */
 let drawn = 0;
 const networkOf = (whole: string, type: string): Network => ({
   whole: { v4: cidr(whole) },
@@ -26,15 +26,21 @@ const networkOf = (whole: string, type: string): Network => ({
     type,
     publics: "distinct",
     families: [4, 6],
+    ...(type === "wireguard" ? { needsKeys: true as const } : {}),
     mtuBytes: ({ external }) => external.mtuBytes - 50,
-    announce: (_, before): BackendData => before?.backend ?? { type, v4: { name: `drawn${++drawn}` } },
+    announce: ({ keys }, before): BackendData | undefined =>
+      type === "wireguard" && keys === undefined
+        ? undefined
+        : (before?.backend ?? { type, v4: { name: `drawn${++drawn}` } }),
     desired: (view) => ({
       state: {
         links: [{ name: "fabric0", type: "vxlan", mtuBytes: 1450 } as never],
+        tunnels: [],
         sysctls: [],
         addresses: [],
         neighbours: [],
         forwarding: [],
+        peers: [],
         routes: view.peers.flatMap(({ subnets: { v4 } }) => (v4 ? [{ dst: v4, link: "fabric0" }] : [])),
       },
       troubles: [],

@@ -12,13 +12,14 @@ import { inNetns, type Netns, openNetns } from "../sys/netns.ts";
 import { readSysctl, tryWriteSysctl } from "../sys/sysctl.ts";
 import { hostFacts } from "./fabric.ts";
 import { type TestNetns, testNetns } from "./netns.ts";
+import { keyPair } from "./wireguard.ts";
 
 export const testOwner: Owner = { name: "test", routeProtocol: FABRIC_PROTOCOL };
 
 export interface FabricHost {
   readonly net: TestNetns;
   readonly handle: Netns;
-  /** What a transport must know of it, with this MTU. */
+  /** What a transport must know of it; its keys are those of its number. */
   readonly facts: HostFacts;
   readonly reconciler: Reconciler;
   /** Commands of `ip -batch`. */
@@ -34,6 +35,7 @@ export interface FabricLan extends AsyncDisposable {
 /** The kernel of a namespace, for as long as its handle is open. */
 export const placeIn = (handle: Netns): Place => ({
   socket: inNetns(handle, () => openNetlink("route")),
+  openGeneric: () => inNetns(handle, () => openNetlink("generic")),
   readSysctl: (key) => inNetns(handle, () => readSysctl(key)),
   writeSysctl: (key, value) => inNetns(handle, () => tryWriteSysctl(key, value)),
 });
@@ -74,9 +76,12 @@ function hostIn(
   return {
     net,
     handle,
-    facts: hostFacts({ at4: `192.0.2.${n}`, at6: `2001:db8::${n}` }, (ip) =>
-      /^(192\.0\.2\.|2001:db8::)/.test(ip.text),
-    ),
+    facts: {
+      ...hostFacts({ at4: `192.0.2.${n}`, at6: `2001:db8::${n}` }, (ip) =>
+        /^(192\.0\.2\.|2001:db8::)/.test(ip.text),
+      ),
+      keys: keyPair(n),
+    },
     reconciler: stack.use(openReconciler(testOwner, options)),
     ip: (...lines) => batch(net, lines),
     json: async <T>(...argv: readonly string[]) => JSON.parse((await net.exec(argv)).stdout || "[]") as T,

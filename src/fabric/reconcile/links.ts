@@ -2,7 +2,7 @@
  * The few objects that everything else stands on: links, kernel parameters, addresses. They are compared one by one whenever
  * everything is; a link that is there and fits is taken over, whoever made it.
  */
-import { NetError } from "../../errors.ts";
+import { isNetError, NetError } from "../../errors.ts";
 import { addAddress, listAddresses, removeAddress } from "../../rtnl/address.ts";
 import { changeLinkType, createLink } from "../../rtnl/create-link.ts";
 import { type LinkType, linkTypeOf } from "../../rtnl/kinds.ts";
@@ -73,13 +73,7 @@ function mendLink(
         });
       removeLink(socket, { index: before.index });
     }
-    createLink(socket, {
-      name: want.name,
-      type,
-      mtuBytes: want.mtuBytes,
-      up: true,
-      ...(want.mac ? { mac: want.mac } : {}),
-    });
+    makeLink(socket, want, type);
     addAltName(socket, { name: want.name }, mark);
     notes.changed(name, before === undefined ? "added" : "replaced");
     return getLink(socket, { name: want.name });
@@ -90,6 +84,17 @@ function mendLink(
     notes.changed(name, "adopted");
   } else if (mended) notes.changed(name, "repaired");
   return mended ? getLink(socket, { index: kept.index }) : kept;
+}
+
+function makeLink(socket: Place["socket"], { name, mtuBytes, mac }: FabricLink, type: LinkType): void {
+  try {
+    createLink(socket, { name, type, mtuBytes, up: true, ...(mac ? { mac } : {}) });
+  } catch (e) {
+    if (!isNetError(e, "netlink/refused") || e.detail.errno !== "EOPNOTSUPP") throw e;
+    const feature = `the kind ${type.kind} of links`;
+    const needs = `the kernel's module ${type.kind} (modprobe ${type.kind})`;
+    throw new NetError("feature/missing", { feature, needs }, { cause: e });
+  }
 }
 
 /** The type with the index of the link below, where it is a parameter. */

@@ -17,6 +17,8 @@ export interface Owner {
 /** The kernel of one namespace. */
 export interface Place {
   readonly socket: NetlinkSocket;
+  /** Opens another one, for generic netlink; whoever asks closes it. */
+  readonly openGeneric: () => NetlinkSocket;
   /** The value, or undefined if there is no such parameter. */
   readonly readSysctl: (key: string) => string | undefined;
   /** False if there is no such parameter. */
@@ -26,13 +28,14 @@ export interface Place {
 /** The namespace that this process is in. */
 export const here = (): Place => ({
   socket: openNetlink("route"),
+  openGeneric: () => openNetlink("generic"),
   readSysctl,
   writeSysctl: tryWriteSysctl,
 });
 
 /** The links of the namespace as they were last seen, and which of them are the fabric's. */
 export interface KnownLinks {
-  readonly byName: Map<string, Pick<Link, "index" | "up">>;
+  readonly byName: Map<string, Pick<Link, "index" | "up" | "kind">>;
   /** Names of our links by their indexes. */
   readonly ours: Map<number, string>;
 }

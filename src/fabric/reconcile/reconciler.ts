@@ -4,22 +4,25 @@
  * and when it is asked for. Whatever the kernel refuses is told, and the rest goes on.
  */
 import type { Message } from "../../netlink/message.ts";
+import type { NetlinkSocket } from "../../netlink/socket.ts";
 import { type FabricRoute, type HostState, nothing } from "../host-state.ts";
 import { type Attempts, makeAttempts } from "./attempts.ts";
 import { forwardingKind } from "./forwarding.ts";
 import { linkEvent, type Standing } from "./link-event.ts";
 import { mendAddresses, mendLinks, mendSysctls, removeLinks } from "./links.ts";
 import { neighbourKind } from "./neighbours.ts";
+import { peerKind } from "./peers.ts";
 import { here, type KnownLinks, type Owner, type Place } from "./place.ts";
-import type { ObjectKind, Report } from "./report.ts";
-import { makeRound, nameOf, type Round } from "./round.ts";
+import { LIST, type ObjectKind, type Report } from "./report.ts";
+import { type Batch, makeRound, nameOf, type Round } from "./round.ts";
 import { routeKind } from "./routes.ts";
 import { makeTable, type Table } from "./table.ts";
+import { type KnownTunnels, mendTunnels, noTunnels } from "./tunnels.ts";
 
 export interface Reconciler extends Disposable {
   /**
-   * Brings the kernel to `desired`, as far as it is not, in the order links, kernel parameters, addresses, neighbours,
-   * forwarding entries, routes; what nobody wants is removed after that, in the other order. Two calls with the same
+   * Brings the kernel to `desired`, as far as it is not, in the order links, tunnels, kernel parameters, addresses, neighbours,
+   * forwarding entries, peers, routes; what nobody wants is removed after that, in the other order. Two calls with the same
    * objects in their lists cost what differs. Nothing that the kernel refuses is thrown. `keep`: what nobody wants stays for
    * now; the next call without it removes it.
    */
@@ -35,21 +38,26 @@ export interface ReconcilerOptions {
   readonly place?: Place;
   /** Milliseconds of a clock that nobody sets. */
   readonly now?: () => number;
+  /** Milliseconds since the epoch, by the clock that the kernel has. */
+  readonly today?: () => number;
 }
 
-/** The key of a list that the kernel did not give. */
-const LIST = "(all)";
-const few: readonly ObjectKind[] = ["link", "sysctl", "address"];
-const many = ["neighbours", "forwarding", "routes"] as const;
+const few: readonly ObjectKind[] = ["link", "tunnel", "sysctl", "address"];
+const many = ["neighbours", "forwarding", "peers", "routes"] as const;
 
 /** Names of what is looked at only when everything is. */
 function isFew(name: string): boolean {
   return name.endsWith(` ${LIST}`) || few.some((object) => name.startsWith(`${object} `));
 }
 
-function makeTables({ routeProtocol }: Owner) {
+function makeTables({ routeProtocol }: Owner, tunnels: () => KnownTunnels, today: () => number) {
   const routes: Table<FabricRoute> = makeTable(routeKind(routeProtocol, (dst) => routes.wants(dst)));
-  return { neighbours: makeTable(neighbourKind), forwarding: makeTable(forwardingKind), routes };
+  return {
+    neighbours: makeTable(neighbourKind),
+    forwarding: makeTable(forwardingKind),
+    peers: makeTable(peerKind(tunnels, today)),
+    routes,
+  };
 }
 
 /** All that a reconciler has and remembers. */
@@ -60,8 +68,11 @@ interface Self {
   readonly tables: ReturnType<typeof makeTables>;
   /** Names of links, parameters and addresses that were as they should be. */
   readonly settled: Set<string>;
+  /** Opened with the first tunnel. */
+  generic: NetlinkSocket | undefined;
   desired: HostState;
   links: KnownLinks;
+  tunnels: KnownTunnels;
   /** Links that routes lead over. */
   carriers: Set<string>;
   /** Everything has to be listed. */
@@ -75,10 +86,12 @@ export function openReconciler(owner: Owner, options: ReconcilerOptions = {}): R
     owner,
     place: options.place ?? here(),
     attempts: makeAttempts(options.now ?? (() => performance.now())),
-    tables: makeTables(owner),
+    tables: makeTables(owner, () => self.tunnels, options.today ?? Date.now),
     settled: new Set(),
+    generic: undefined,
     desired: nothing,
     links: { byName: new Map(), ours: new Map() },
+    tunnels: noTunnels,
     carriers: new Set(),
     stale: true,
     isKeeping: false,
@@ -90,9 +103,22 @@ export function openReconciler(owner: Owner, options: ReconcilerOptions = {}): R
     },
     touch: (messages) => touch(self, messages),
     relist: () => void (self.stale = true),
-    [Symbol.dispose]: () => self.place.socket[Symbol.dispose](),
+    [Symbol.dispose]: () => {
+      self.place.socket[Symbol.dispose]();
+      self.generic?.[Symbol.dispose]();
+    },
   };
 }
+
+const genericOf = (self: Self): NetlinkSocket => (self.generic ??= self.place.openGeneric());
+
+/** How requests about objects of one kind are sent. */
+const batchOf =
+  (self: Self, kind: (typeof many)[number]): Batch =>
+  (requests) =>
+    requests.length === 0
+      ? new Map()
+      : (kind === "peers" ? genericOf(self) : self.place.socket).batch(requests);
 
 function want(self: Self, next: HostState): void {
   const { attempts, desired: before, settled } = self;
@@ -103,12 +129,14 @@ function want(self: Self, next: HostState): void {
     });
   update(self.tables.neighbours, before.neighbours, next.neighbours);
   update(self.tables.forwarding, before.forwarding, next.forwarding);
+  update(self.tables.peers, before.peers, next.peers);
   const routes = update(self.tables.routes, before.routes, next.routes);
   for (const { link } of routes) if (link !== undefined) self.carriers.add(link);
   if (changed.size > 0) attempts.forget((name) => changed.has(name));
   self.desired = next;
-  if ((["links", "sysctls", "addresses"] as const).every((kind) => Bun.deepEquals(before[kind], next[kind])))
-    return;
+  const isSame = (kind: "links" | "tunnels" | "sysctls" | "addresses"): boolean =>
+    Bun.deepEquals(before[kind], next[kind]);
+  if (isSame("links") && isSame("tunnels") && isSame("sysctls") && isSame("addresses")) return;
   self.stale = true;
   settled.clear();
   attempts.forget(isFew);
@@ -123,6 +151,7 @@ function reconcile(self: Self, keep: boolean): Report {
     self.stale = false;
     self.carriers = new Set(self.desired.routes.flatMap(({ link }) => link ?? []));
     self.links = mendFew(self, round, keep) ?? self.links;
+    self.tunnels = mendTunnels(() => genericOf(self), self.tunnels, self.links, self.desired.tunnels, round);
     for (const kind of many)
       round.attempt({ object: tables[kind].object, key: LIST }, () => tables[kind].relist(place, self.links));
   }
@@ -130,11 +159,11 @@ function reconcile(self: Self, keep: boolean): Report {
     const table = tables[kind];
     const may = (key: string): boolean =>
       attempts.isClear || attempts.may(nameOf({ object: table.object, key }));
-    return { table, plan: table.plan(self.links, may) };
+    return { table, plan: table.plan(self.links, may), batch: batchOf(self, kind) };
   });
-  for (const { table, plan } of plans) if (round.put(place, table, plan)) self.stale = true;
+  for (const { batch, table, plan } of plans) if (round.put(batch, table, plan)) self.stale = true;
   if (keep) return round.report(full);
-  for (const { table, plan } of plans.toReversed()) round.remove(place, table, plan);
+  for (const { batch, table, plan } of plans.toReversed()) round.remove(batch, table, plan);
   if (full) removeLinks(place, self.links, self.desired.links, round);
   return round.report(full);
 }

@@ -1,13 +1,17 @@
 /** What a reconciliation did, could not do, and left for later. */
 import type { NetError } from "../../errors.ts";
 
-export type ObjectKind = "link" | "sysctl" | "address" | "neighbour" | "forwarding" | "route";
+export type ObjectKind =
+  "link" | "tunnel" | "sysctl" | "address" | "neighbour" | "forwarding" | "peer" | "route";
 
 /** What an object is called in reports: its kind, and within the kind its `key`, as `10.1.2.0/24` of a route. */
 export interface ObjectName {
   readonly object: ObjectKind;
   readonly key: string;
 }
+
+/** The key, or the end of the key, of a list that the kernel did not give. */
+export const LIST = "(all)";
 
 export interface Change extends ObjectName {
   /**

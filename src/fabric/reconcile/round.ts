@@ -1,17 +1,20 @@
 /** One round of a reconciliation: what is tried, what becomes of it, and the report. */
 import { NetError } from "../../errors.ts";
 import type { Request } from "../../netlink/message.ts";
+import type { NetlinkSocket } from "../../netlink/socket.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Notes } from "./links.ts";
-import type { Place } from "./place.ts";
 import type { Change, Failure, ObjectKind, ObjectName, Report } from "./report.ts";
 import type { Plan, Put, Table } from "./table.ts";
+
+/** Sends requests of one kind of objects. */
+export type Batch = NetlinkSocket["batch"];
 
 export interface Round extends Notes {
   refused(name: ObjectName, error: NetError): void;
   /** Sends what the plan adds. Returns true if the kernel was not as it was known, so that it has to be listed. */
-  put(place: Place, table: Table, plan: Plan<unknown>): boolean;
-  remove(place: Place, table: Table, plan: Plan<unknown>): void;
+  put(batch: Batch, table: Table, plan: Plan<unknown>): boolean;
+  remove(batch: Batch, table: Table, plan: Plan<unknown>): void;
   report(full: boolean): Report;
 }
 
@@ -61,12 +64,12 @@ export function makeRound(attempts: Attempts, settled: Set<string>): Round {
       note(name, again ? "repaired" : action);
     },
     waits: () => void waiting++,
-    put(place, table, plan) {
+    put(batch, table, plan) {
       waiting += plan.waiting;
-      return sendPuts(place, table, plan, refused, note);
+      return sendPuts(batch, table, plan, refused, note);
     },
-    remove({ socket }, table, { removals }) {
-      const answers = socket.batch(removals.map(({ request }) => request));
+    remove(batch, table, { removals }) {
+      const answers = batch(removals.map(({ request }) => request));
       removals.forEach(({ key }, i) => {
         const error = answers.get(i);
         const name = { object: table.object, key };
@@ -88,7 +91,7 @@ export function makeRound(attempts: Attempts, settled: Set<string>): Round {
 }
 
 function sendPuts(
-  { socket }: Place,
+  batch: Batch,
   table: Table,
   { puts }: Plan<unknown>,
   refused: Round["refused"],
@@ -103,7 +106,7 @@ function sendPuts(
       sent.push(one);
       requests.push(one.request);
     }
-  const answers = socket.batch(requests);
+  const answers = batch(requests);
   let surprised = false;
   sent.forEach(({ key, built, action }, i) => {
     const error = answers.get(i);

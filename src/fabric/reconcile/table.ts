@@ -9,7 +9,7 @@ import type { KnownLinks, Place } from "./place.ts";
 
 /** How one kind is named, listed and asked for. `W`: as it is wanted; `F`: as the kernel has it. */
 export interface TableKind<W extends object, F> {
-  readonly object: "neighbour" | "forwarding" | "route";
+  readonly object: "neighbour" | "forwarding" | "peer" | "route";
   /** Unique within the kind. */
   readonly keyOf: (wanted: W) => string;
   /** What it should be in the kernel; undefined while its link is not there. */
@@ -22,12 +22,13 @@ export interface TableKind<W extends object, F> {
     links: KnownLinks,
   ) => { readonly found: F; readonly gone: boolean } | undefined;
   readonly keyOfFound: (found: F, links: KnownLinks) => string;
-  readonly fits: (built: F, found: F, links: KnownLinks) => boolean;
+  /** `last`: what was wanted when it was last as it should be, if it ever was. */
+  readonly fits: (built: F, found: F, links: KnownLinks, last: F | undefined) => boolean;
   /** Whether what goes, by an event, is what is known to be there, and not what was there before it. */
   readonly isSame: (gone: F, there: F) => boolean;
   readonly isOurs: (found: F, links: KnownLinks) => boolean;
-  /** The request that puts it there, `instead` of what is in its place; or why it must not be. */
-  readonly put: (built: F, instead: F | undefined) => Request | NetError;
+  /** The request that puts it there, `instead` of what is in its place; or why it must not be. `last` is as of `fits`. */
+  readonly put: (built: F, instead: F | undefined, last: F | undefined) => Request | NetError;
   readonly remove: (found: F) => Request;
   /** What the kernel says if there is nothing to remove. */
   readonly goneErrors: readonly string[];
@@ -52,10 +53,12 @@ export interface Plan<F> {
   readonly waiting: number;
 }
 
-interface Entry<W> {
+interface Entry<W, F> {
   wanted: W;
   /** It was as it should be when it was last looked at. */
   settled: boolean;
+  /** What was wanted when it was last as it should be. */
+  last: F | undefined;
 }
 
 /** A table with its kind and types inside: what the reconciler goes through in order. */
@@ -78,7 +81,7 @@ export interface Table<W extends object = object> {
 
 interface Memory<W extends object, F> {
   readonly kind: TableKind<W, F>;
-  readonly entries: Map<string, Entry<W>>;
+  readonly entries: Map<string, Entry<W, F>>;
   kernel: Map<string, F>;
   /** Keys of what is or may be different. */
   readonly dirty: Set<string>;
@@ -94,8 +97,9 @@ function differs<W extends object, F>(
   const found = kernel.get(key);
   if (entry === undefined) return found !== undefined && kind.isOurs(found, links);
   const built = found === undefined ? undefined : kind.build(entry.wanted, links);
-  if (found === undefined || built === undefined || !kind.fits(built, found, links)) return true;
+  if (found === undefined || built === undefined || !kind.fits(built, found, links, entry.last)) return true;
   entry.settled = true;
+  entry.last = built;
   return false;
 }
 
@@ -106,7 +110,7 @@ function wantOther<W extends object, F>(
   changed: (key: string) => void,
 ): readonly W[] {
   const { removed, added } = delta(before, after);
-  const gone = new Map<string, Entry<W>>();
+  const gone = new Map<string, Entry<W, F>>();
   for (const wanted of removed) {
     const key = kind.keyOf(wanted);
     const entry = entries.get(key);
@@ -118,7 +122,7 @@ function wantOther<W extends object, F>(
     const key = kind.keyOf(wanted);
     const entry = gone.get(key);
     const same = entry !== undefined && Bun.deepEquals(entry.wanted, wanted);
-    entries.set(key, { wanted, settled: same && entry.settled });
+    entries.set(key, { wanted, settled: same && entry.settled, last: entry?.last });
     if (same) gone.delete(key);
     else {
       dirty.add(key);
@@ -155,7 +159,7 @@ function planOf<W extends object, F>(
       if (found !== undefined) removals.push({ key, found, request: kind.remove(found) });
     } else {
       const action = entry?.settled === true ? "repaired" : found === undefined ? "added" : "replaced";
-      puts.push({ key, built, action, request: kind.put(built, found) });
+      puts.push({ key, built, action, request: kind.put(built, found, entry?.last) });
     }
   }
   return { puts, removals, waiting };
@@ -203,7 +207,9 @@ export function makeTable<W extends object, F>(kind: TableKind<W, F>): Table<W> 
       memory.kernel.set(key, built as F);
       dirty.delete(key);
       const entry = entries.get(key);
-      if (entry !== undefined) entry.settled = true;
+      if (entry === undefined) return;
+      entry.settled = true;
+      entry.last = built as F;
     },
     removed(key) {
       memory.kernel.delete(key);

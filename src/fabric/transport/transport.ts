@@ -1,5 +1,6 @@
 /** The form of every transport: a pure function from the view of the cluster to what this host should hold. */
 import type { Family, Ip } from "../../net/ip.ts";
+import type { WireguardKeyPair } from "../../net/wireguard-key.ts";
 import type { HostState } from "../host-state.ts";
 import type { BackendData, FabricNode, Publics, Trouble, View } from "../model.ts";
 
@@ -12,6 +13,8 @@ export interface HostFacts {
    * translation.
    */
   readonly local: Publics;
+  /** Its keys, for a transport that `needsKeys`. */
+  readonly keys?: WireguardKeyPair;
   /** True if the kernel reaches the address over `external` without a gateway. Looked up before; asks nobody. */
   readonly isDirect: (ip: Ip) => boolean;
 }
@@ -23,10 +26,15 @@ export interface Transport {
   readonly families: readonly Family[];
   /** `shared`: several hosts may have one public address, behind a translation. */
   readonly publics: "distinct" | "shared";
+  /** True: the host must have keys before it is announced. */
+  readonly needsKeys?: true;
   /** The MTU of containers, in bytes: what fits over the underlay of every family that the host has. */
   readonly mtuBytes: (host: HostFacts) => number;
-  /** What this host tells the others. `before` is what it told last, so that names and MAC addresses last. */
-  readonly announce: (host: HostFacts, before: FabricNode | undefined) => BackendData;
+  /**
+   * What this host tells the others; undefined as long as it lacks what it needs for that. `before` is what it told last, so that
+   * names and MAC addresses last.
+   */
+  readonly announce: (host: HostFacts, before: FabricNode | undefined) => BackendData | undefined;
   /**
    * What the host's kernel should hold. It is fast for a view that is much like the last one: what it makes of a node is kept
    * for as long as the node and `host` are the same objects.

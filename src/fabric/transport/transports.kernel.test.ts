@@ -4,12 +4,14 @@ import { fabricNode, macOf, subnets } from "../../testing/fabric.ts";
 import { type FabricHost, type FabricLan, fabricLan } from "../../testing/fabric-lan.ts";
 import { plainRows } from "../../testing/kernel-objects.ts";
 import { kernelTest as test, onKernelWith } from "../../testing/needs.ts";
+import { keyPair } from "../../testing/wireguard.ts";
 import type { FabricNode } from "../model.ts";
 import { viewOf } from "../view.ts";
 import { hostGatewayTransport } from "./host-gw.ts";
 import { ipipTransport } from "./ipip.ts";
 import type { HostFacts, Transport } from "./transport.ts";
 import { vxlanTransport } from "./vxlan.ts";
+import { wireguardTransport, type WireguardOptions } from "./wireguard.ts";
 
 const network = subnets({ v4: "10.0.0.0/8", v6: "fd00:10::/32" });
 let drawn = 0;
@@ -28,10 +30,11 @@ const factsFor = ({ facts }: FabricHost, families: Families): HostFacts => ({
 function nodesOf({ hosts }: FabricLan, transport: Transport, families: Families): readonly FabricNode[] {
   return hosts.map((host, i) => {
     const n = i + 1;
+    const backend = transport.announce(factsFor(host, families), undefined);
     return fabricNode(`host${n}`, {
       ...(families.includes(4) ? { v4: `10.0.${n}.0/24`, at4: `192.0.2.${n}` } : {}),
       ...(families.includes(6) ? { v6: `fd00:10:${n}::/64`, at6: `2001:db8::${n}` } : {}),
-      backend: transport.announce(factsFor(host, families), undefined),
+      ...(backend ? { backend } : {}),
     });
   });
 }
@@ -151,6 +154,25 @@ test("by host-gw a host has the same routes as one that was set up by hand", asy
     return plainRows([...four, ...six]);
   };
   expect(await shown(host)).toEqual(await shown(byHand));
+});
+
+onKernelWith(["wireguard"], () => {
+  const usual = { listenPort: 51_820, listenPortV6: 51_821, keepaliveSeconds: 0 } as const;
+  const presharedKey = keyPair(99).privateKey;
+  test.each<[string, WireguardOptions, Families]>([
+    ["over IPv4", { ...usual, mode: "separate" }, [4]],
+    [
+      "with a tunnel for each family, and a preshared key",
+      { ...usual, mode: "separate", presharedKey },
+      [4, 6],
+    ],
+    ["with one tunnel over IPv6", { ...usual, mode: "ipv6" }, [4, 6]],
+    ["with one tunnel over what fits", { ...usual, mode: "auto" }, [6]],
+  ])("containers of three hosts reach one another by wireguard %s", async (_, options, families) => {
+    await using lan = await fabricLan(3);
+    await join(lan, wireguardTransport(options), families);
+    await allToAll(lan, 1420, families);
+  });
 });
 
 onKernelWith(["ipip"], () => {

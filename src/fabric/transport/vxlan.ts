@@ -79,10 +79,12 @@ export function vxlanTransport(options: VxlanOptions, drawMac: () => Mac): Trans
 type Mutable = { -readonly [K in keyof HostState]: HostState[K][number][] };
 const empty = (): Mutable => ({
   links: [],
+  tunnels: [],
   sysctls: [],
   addresses: [],
   neighbours: [],
   forwarding: [],
+  peers: [],
   routes: [],
 });
 

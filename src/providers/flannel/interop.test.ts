@@ -41,8 +41,9 @@ function announced(type: string, at: At, options: Readonly<Record<string, Json>>
   const counting = (bytes: Uint8Array): Uint8Array => bytes.map((_, i) => i + 16);
   const transport =
     type === "udp" ? udpTransport({ port: 8285 }) : kernelTransport({ type, options }, counting);
-  if (transport === undefined) throw new Error(`no ${type}`);
-  return transport.announce(hostFacts(at), undefined);
+  const said = transport?.announce(hostFacts(at), undefined);
+  if (said === undefined) throw new Error(`no ${type}`);
+  return said;
 }
 
 const KEY = { PublicKey: "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=", Port: 51820 };

@@ -52,7 +52,7 @@ describe("the options of vxlan", () => {
 
   test("a hardware address is drawn by chance, or with a beginning that was asked for", () => {
     const announced = (options: object) =>
-      kernelTransport({ type: "vxlan", options: options as never }, counting)?.announce(host, undefined).v4;
+      kernelTransport({ type: "vxlan", options: options as never }, counting)?.announce(host, undefined)?.v4;
     expect(announced({})).toEqual({ VNI: 1, VtepMAC: "12:11:12:13:14:15" });
     expect(announced({ MacPrefix: "0E-2A" })).toEqual({ VNI: 1, VtepMAC: "0e:2a:12:13:14:15" });
   });

@@ -46,16 +46,7 @@ const work: { readonly [J in JobName]: Work } = {
   host: {
     needed: (state) => isRunning(state) && (state.config ?? state.joined) !== undefined,
     atOnce: whenDue,
-    begin: (state) => {
-      const { network } = state.config ?? state.joined ?? {};
-      if (network === undefined) return effect(state);
-      const instead = state.recalled && state.self?.publics;
-      return effect(state, {
-        kind: "look-at-host",
-        whole: network.whole,
-        ...(instead === undefined ? {} : { instead }),
-      });
-    },
+    begin: lookAtHost,
   },
   nodes: {
     needed: (state) => isRunning(state) && state.config !== undefined,
@@ -131,6 +122,17 @@ const work: { readonly [J in JobName]: Work } = {
     },
   },
 };
+
+function lookAtHost(state: AgentState): Begun {
+  const { config, joined, recalled, self } = state;
+  const { network } = config ?? joined ?? {};
+  if (network === undefined) return effect(state);
+  // The kernel goes by the one until there is a subnet by the other.
+  const withKeys = [config, joined].some((one) => one?.network.transport.needsKeys === true);
+  const instead = recalled && self?.publics;
+  const how = { withKeys, ...(instead === undefined ? {} : { instead }) };
+  return effect(state, { kind: "look-at-host", whole: network.whole, ...how });
+}
 
 /** What the next agent is to find: what the store has told while this host had a subnet. Undefined: whatever is there. */
 function toKeep(state: AgentState): AgentState["kept"] {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { parseFlanneld } from "../providers/flannel/options.ts";
 import { cidr, ip } from "../testing/address.ts";
+import { keyPair } from "../testing/wireguard.ts";
 import { hostLooker, type HostSource } from "./host.ts";
 
 const call = parseFlanneld(["--iface=eth0"], {});
@@ -63,6 +64,19 @@ describe("hostLooker", () => {
     const later = look(whole);
     expect(later.key).not.toBe(key);
     expect(later.facts.isDirect(ip("192.0.2.2"))).toBe(false);
+  });
+
+  test("sees another key", () => {
+    const { look } = lan();
+    const keys = [undefined, keyPair(1), keyPair(2), keyPair(1)].map((pair) => look(whole, {}, pair));
+    expect(keys.map(({ facts }) => facts.keys?.publicKey)).toEqual([
+      undefined,
+      keyPair(1).publicKey,
+      keyPair(2).publicKey,
+      keyPair(1).publicKey,
+    ]);
+    expect(new Set(keys.map(({ key }) => key.split(" ")[5])).size).toBe(3);
+    expect(Bun.inspect(keys, { depth: 9 })).not.toContain(keyPair(1).privateKey.reveal().toBase64());
   });
 
   test("announces what it is told instead of what it finds", () => {

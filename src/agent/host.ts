@@ -1,6 +1,7 @@
 /** This host as the agent needs it: the link to the others, its addresses, and who is behind no router. */
 import type { Publics, Subnets } from "../fabric/model.ts";
 import { type Ip, network } from "../net/ip.ts";
+import type { WireguardKeyPair } from "../net/wireguard-key.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { reachesDirectly, readHostNetwork } from "../providers/flannel/external-facts.ts";
 import { chooseExternal, type External, type HostNetwork } from "../providers/flannel/external-interface.ts";
@@ -15,8 +16,8 @@ export interface HostSource {
   readonly isDirect: (link: External["link"], to: Ip) => boolean;
 }
 
-/** Looks at the host, each time anew. `told`: addresses that are announced instead of the host's own. */
-export type LookAtHost = (whole: Subnets, told?: Publics) => Host;
+/** Looks at the host, each time anew. `told`: addresses that are announced instead of the host's own. `keys`: those that it has. */
+export type LookAtHost = (whole: Subnets, told?: Publics, keys?: WireguardKeyPair) => Host;
 
 /**
  * Which hosts are reached directly is asked of the kernel when a transport wants to know it, and again at each look: if one of
@@ -26,12 +27,13 @@ export function hostLooker({ read, isDirect }: HostSource, wish: ExternalWish): 
   let known = new Map<string, { readonly ip: Ip; readonly is: boolean }>();
   let generation = 0;
   let last = "";
-  return (whole, told = {}) => {
+  return (whole, told = {}, keys) => {
     const wanted = { ...wish, publics: { ...wish.publics, ...told } };
     const seen = read(wanted);
     const families = { v4: whole.v4 !== undefined, v6: whole.v6 !== undefined };
     const { link, local, publics } = chooseExternal(seen, wanted, families);
-    const key = `${link.index} ${link.name} ${link.mtuBytes} ${showPublics(local)} ${showPublics(publics)}`;
+    const addresses = `${showPublics(local)} ${showPublics(publics)}`;
+    const key = `${link.index} ${link.name} ${link.mtuBytes} ${addresses} ${keys?.publicKey ?? "-"}`;
     const again = new Map<string, { readonly ip: Ip; readonly is: boolean }>();
     if (key === last) for (const [text, { ip }] of known) again.set(text, { ip, is: isDirect(link, ip) });
     if (key !== last || [...again].some(([text, { is }]) => is !== known.get(text)?.is)) {
@@ -49,6 +51,7 @@ export function hostLooker({ read, isDirect }: HostSource, wish: ExternalWish): 
       facts: {
         external: { name: link.name, mtuBytes: link.mtuBytes },
         local,
+        ...(keys ? { keys } : {}),
         isDirect: (ip) => {
           const before = answers.get(ip.text);
           if (before !== undefined) return before.is;

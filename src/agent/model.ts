@@ -246,6 +246,8 @@ export type Effect =
   | {
       readonly kind: "look-at-host";
       readonly whole: Subnets;
+      /** Its keys are needed, too. */
+      readonly withKeys: boolean;
       /** What it announces if the store, which may say something else, does not answer. */
       readonly instead?: Publics;
     }

@@ -15,6 +15,7 @@ import {
 } from "../providers/flannel/firewall.ts";
 import { partsOf, readNetwork, subnetEnvOf } from "../providers/flannel/provider.ts";
 import { type Previous, readPrevious, writeSubnetEnv } from "../providers/flannel/subnet-env.ts";
+import { keepKeys } from "../providers/flannel/wireguard-keys.ts";
 import { readText, removeIfThere, unlessErrno } from "../sys/files.ts";
 import { openCarrier } from "./carrier.ts";
 import { hasRecord } from "./commands/record.ts";
@@ -79,6 +80,7 @@ export function openHost(
     { dir: memoryDir(stateDir()), name: owner.name },
     { node, store: storeKey(flannel.store) },
   );
+  const keys = keepKeys(flannel.wireguardKeyFile);
   const rules: Rules = {
     readNetwork: (text) => readNetwork(text, { blackholeRoute: flannel.blackholeRoute }),
     viewOf,
@@ -87,7 +89,8 @@ export function openHost(
   return {
     ports: {
       rules,
-      lookAtHost: async (whole, instead) => look(whole, await orElse(told, instead)),
+      lookAtHost: async (whole, { instead, withKeys }) =>
+        look(whole, await orElse(told, instead), withKeys ? keys() : undefined),
       reconcile: async (wanted, { full, keep }) => {
         if (full) reconciler.relist();
         return reconciler.reconcile(wanted, { keep });

@@ -27,8 +27,11 @@ import { begin, step } from "./step.ts";
 export interface Ports {
   readonly rules: Rules;
   readonly registry: Registry;
-  /** `instead`: what it announces if the store may say it and does not answer. */
-  readonly lookAtHost: (whole: Subnets, instead?: Publics) => Promise<Host>;
+  /** `instead`: what it announces if the store may say it and does not answer. `withKeys`: its keys, too. */
+  readonly lookAtHost: (
+    whole: Subnets,
+    how: { readonly instead?: Publics; readonly withKeys: boolean },
+  ) => Promise<Host>;
   /** Changes the kernel until it has what is wanted. `keep`: and takes nothing out of it. */
   readonly reconcile: (
     wanted: HostState,
@@ -124,10 +127,10 @@ function makeHands(
 
   const doers: { readonly [K in Effect["kind"]]: (effect: Of<K>) => void } = {
     "read-config": () => once("config", () => readConfig(registry)),
-    "look-at-host": ({ whole, instead }) =>
+    "look-at-host": ({ whole, ...how }) =>
       once("host", async () => {
         const from = performance.now();
-        const host = await ports.lookAtHost(whole, instead);
+        const host = await ports.lookAtHost(whole, how);
         return { kind: "host-read", host, tookMs: performance.now() - from };
       }),
     "watch-nodes": () => {

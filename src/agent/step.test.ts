@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { agent, CONFIG, hostAt, leaseOf, member, nodeOf, reconciled } from "../testing/agent-core.ts";
 import { ip } from "../testing/address.ts";
+import { keyPair } from "../testing/wireguard.ts";
+import type { Host } from "./model.ts";
 
 describe("an agent that starts", () => {
   test("asks for one thing after another, the file last", () => {
@@ -247,6 +249,33 @@ describe("a member", () => {
     a.pass(10);
     expect(a.find("reconcile")).toBeDefined();
     expect(a.find("protect")?.offer?.network.whole.v4?.text).toBe("10.9.0.0/16");
+  });
+
+  test("asks for its keys while either network needs them, and is announced when it has them", () => {
+    const a = member();
+    const keyed: Host = { ...hostAt("192.0.2.1"), key: "keyed" };
+    const withKeys: Host = { ...keyed, facts: { ...keyed.facts, keys: keyPair(1) } };
+    const looks = (): readonly boolean[] =>
+      a.look().flatMap((e) => (e.kind === "look-at-host" ? [e.withKeys] : []));
+    a.pass(33_000);
+    a.look();
+    a.tell({ kind: "config-read", text: "10.0.0.0/16 wireguard" });
+    expect(looks()).toEqual([true]);
+    a.tell({ kind: "failed", job: "host", why: "/run/flannel/wgkey: is not a key" });
+    expect(a.wanted()).toEqual(["host-unclear"]);
+    a.pass(1_200);
+    expect(looks()).toEqual([true]);
+    a.tell({ kind: "host-read", host: withKeys });
+    expect(a.wanted()).toContain("acquire");
+    a.tell({ kind: "acquired", lease: leaseOf("10.0.1.0/24") });
+    a.tell({ kind: "config-read", text: CONFIG });
+    // The tunnel stays until there is a subnet by the new network.
+    expect(looks()).toEqual([true]);
+    a.tell({ kind: "host-read", host: withKeys });
+    a.tell({ kind: "acquired", lease: leaseOf("10.0.1.0/24") });
+    a.tell({ kind: "kernel-changed", what: "host" });
+    a.pass(5_000);
+    expect(looks()).toEqual([false]);
   });
 
   test("tells who comes, changes and goes, and not itself", () => {

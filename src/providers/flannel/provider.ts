@@ -20,10 +20,11 @@ import {
   udpTransport,
 } from "../../fabric/transport/udp.ts";
 import { bad, good, type Parsed } from "../../net/brand.ts";
-import { defaultRoute, type Ip, network } from "../../net/ip.ts";
+import { defaultRoute, type Family, type Ip, network } from "../../net/ip.ts";
 import { type BackendConfig, parseNetworkConfig } from "./config.ts";
 import { formatSubnetEnv, type Previous } from "./subnet-env.ts";
 import { kernelTransport } from "./transports.ts";
+import { wireguardOf } from "./wireguard-options.ts";
 
 /** flanneld's port of the backend udp. */
 const DEFAULT_PORT = 8285;
@@ -69,13 +70,12 @@ export interface FlannelChoices {
 export function readNetwork(source: string, { blackholeRoute }: FlannelChoices): Parsed<FlannelNetwork> {
   try {
     const { v4, v6, backend, nftables } = parseNetworkConfig(source);
-    const done = doneBy(backend);
+    const families = ([4, 6] as const).filter((family) => (family === 4 ? v4 : v6) !== undefined);
+    const done = doneBy(backend, families);
     if (done === undefined)
       return bad(`Backend.Type: "${backend.type}" is none of this agent's: ${backendTypes.join(", ")}`);
     const { transport, carriage, commands } = done;
-    const missing = ([4, 6] as const).find(
-      (family) => (family === 4 ? v4 : v6) !== undefined && !transport.families.includes(family),
-    );
+    const missing = families.find((family) => !transport.families.includes(family));
     if (missing !== undefined)
       return bad(`Backend.Type: ${backend.type} carries no IPv${missing}, which the network has`);
     return good({
@@ -95,7 +95,7 @@ export function readNetwork(source: string, { blackholeRoute }: FlannelChoices):
 const udpOptions = object({ Port: withDefault(integer({ min: 0, max: 65_535 }), 0) });
 
 /** Every `Backend.Type` that there is a transport for. */
-export const backendTypes = ["alloc", "extension", "host-gw", "ipip", "udp", "vxlan"] as const;
+export const backendTypes = ["alloc", "extension", "host-gw", "ipip", "udp", "vxlan", "wireguard"] as const;
 
 const commandTexts = object({
   PreStartupCommand: text,
@@ -108,7 +108,9 @@ const commandTexts = object({
 /** The transport of a backend, and what a process is to do for it; undefined for one that there is not. */
 function doneBy(
   backend: BackendConfig,
+  families: readonly Family[],
 ): Pick<FlannelNetwork, "transport" | "carriage" | "commands"> | undefined {
+  if (backend.type === "wireguard") return { transport: wireguardOf(backend.options, families) };
   if (backend.type === "udp") {
     const port = udpOptions(backend.options, "Backend").Port || DEFAULT_PORT;
     const transport = udpTransport({ port });

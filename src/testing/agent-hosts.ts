@@ -23,6 +23,8 @@ export interface AgentHost {
   readonly subnetFile: string;
   /** What an agent keeps for the next one. */
   readonly knownFile: string;
+  /** Where its WireGuard key is, if it needs one. */
+  readonly keyFile: string;
   /** Runs an agent, by the words of another program if there are some; it is killed at the end of the block that made the hosts. */
   start(within?: readonly string[]): TestProcess;
   /** What an agent answers, or undefined if none does. */
@@ -83,6 +85,7 @@ export async function agentHosts({ heddle, count, network, agent = {} }: HostsWi
       config: dir.in(`host${n}.json`),
       socket: dir.in(`host${n}.sock`),
       subnet: dir.in(`host${n}.env`),
+      key: dir.in(`host${n}.wgkey`),
       // As hosts have one each; it is short enough for a socket's path.
       run: dir.in(`run${n}`),
       state: dir.in(`state${n}`),
@@ -93,6 +96,7 @@ export async function agentHosts({ heddle, count, network, agent = {} }: HostsWi
       store: { type: "file", dir: storeDir },
       interface: { names: ["eth0"] },
       subnetFile: files.subnet,
+      wireguardKeyFile: files.key,
       api: { socket: files.socket },
       log: { level: "error" },
       ...agent,
@@ -113,6 +117,7 @@ interface Made {
     readonly config: string;
     readonly socket: string;
     readonly subnet: string;
+    readonly key: string;
     readonly run: string;
     readonly state: string;
   };
@@ -154,6 +159,7 @@ function hostOf({ heddle, net, files, stack }: Made): AgentHost {
     net,
     subnetFile: files.subnet,
     knownFile: `${files.state}/agent/flannel.known`,
+    keyFile: files.key,
     start(within = []) {
       const argv = [...inside(net.path), ...within, heddle, "agent", "--config", files.config];
       const process = startProcess(argv, {

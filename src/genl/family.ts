@@ -39,21 +39,23 @@ export const genericAnswer = <T>(m: Pick<Message, "body">, table: Attr<T>): T =>
 
 /** The number of a family. @throws feature/missing if this kernel has none of that name */
 export function findFamily(socket: NetlinkSocket, name: string): number {
-  const request = genericRequest(
-    CONTROL,
-    { number: GET_FAMILY, name: `CTRL_CMD_GETFAMILY ${name}` },
-    familyAttrs,
-    {
-      name,
-    },
-  );
-  const answer = socket.tryRequest(request, "ENOENT");
-  const id =
-    answer === "ENOENT" || answer[0] === undefined ? undefined : genericAnswer(answer[0], familyAttrs).id;
+  const id = familyNumber(socket, name);
   if (id === undefined)
     throw new NetError("feature/missing", {
       feature: `${name} over generic netlink`,
       needs: "a kernel that was built with it",
     });
   return id;
+}
+
+/** True if the kernel has a family of that name; it may load a module for the answer. */
+export const hasFamily = (socket: NetlinkSocket, name: string): boolean =>
+  familyNumber(socket, name) !== undefined;
+
+function familyNumber(socket: NetlinkSocket, name: string): number | undefined {
+  const what = { number: GET_FAMILY, name: `CTRL_CMD_GETFAMILY ${name}` };
+  const answer = socket.tryRequest(genericRequest(CONTROL, what, familyAttrs, { name }), "ENOENT");
+  return answer === "ENOENT" || answer[0] === undefined
+    ? undefined
+    : genericAnswer(answer[0], familyAttrs).id;
 }

@@ -293,6 +293,16 @@ describe("the doctor reports", () => {
     );
   });
 
+  hostTest("kernel-feature where a host has a key for WireGuard and a kernel without it", async () => {
+    await using on = await doctorHost(heddle);
+    on.network("50-pods.conflist", { cniVersion: "1.1.0", name: "pods", plugins: [{ type: "flannel" }] });
+    expect(said(await on.doctor(), "kernel-feature")).toEqual([]);
+    on.put("/run/flannel/wgkey", "", { mode: 0o400 });
+    expect(said(await on.doctor(), "kernel-feature")).toEqual(
+      kernelHas("wireguard") ? [] : ["problem pods: the kernel has no links of kind wireguard"],
+    );
+  });
+
   kernelTestWith("br_netfilter")(
     "bridge-netfilter when frames of a bridge meet a chain that drops, and not before",
     async () => {

@@ -18,7 +18,7 @@ export const catalogue = {
     group: "kernel",
     severities: ["problem"],
     fine: "the kernel has what the configured networks need, as far as it can be asked",
-    why: "An ADD of these networks fails on this kernel.",
+    why: "An ADD of these networks fails on this kernel, or their containers reach no other host.",
   },
   forwarding: {
     group: "forwarding",

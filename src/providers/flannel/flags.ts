@@ -81,12 +81,15 @@ export const isFlagName = (name: string): name is FlagName => Object.hasOwn(flag
 /** The variable that stands for a flag which the command line does not have. */
 export const variableOf = (flag: FlagName): string => `FLANNELD_${flag.toUpperCase().replaceAll("-", "_")}`;
 
+/** Where the private key of WireGuard is unless somebody says otherwise. */
+export const WIREGUARD_KEY_FILE = "/run/flannel/wgkey";
+
 /** Variables that stand for no flag. */
 export const variables = {
   NODE_NAME: { about: "name of this host's node in Kubernetes" },
   POD_NAME: { about: "name of this pod, from which the node's is learnt if NODE_NAME is not set" },
   POD_NAMESPACE: { about: "namespace of this pod" },
-  WIREGUARD_KEY_FILE: { about: "file of the private key of WireGuard; default /run/flannel/wgkey" },
+  WIREGUARD_KEY_FILE: { about: `file of the private key of WireGuard; default ${WIREGUARD_KEY_FILE}` },
   EVENT_QUEUE_DEPTH: {
     about: "length of flanneld's queue of nodes",
     withoutEffect: "there is no queue that could be full: of each node the newest state counts",

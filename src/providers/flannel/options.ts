@@ -1,7 +1,15 @@
 import { NetError } from "../../errors.ts";
 import type { Publics } from "../../fabric/model.ts";
 import { type Family, type Ip, parseIp } from "../../net/ip.ts";
-import { type FlagName, flagNames, flags, isFlagName, variableOf, variables } from "./flags.ts";
+import {
+  flagNames,
+  flags,
+  isFlagName,
+  type FlagName,
+  variableOf,
+  variables,
+  WIREGUARD_KEY_FILE,
+} from "./flags.ts";
 
 /**
  * What flanneld is told on its command line and in its environment, as one value. Flags are read as Go's flag package does:
@@ -155,7 +163,7 @@ function optionsOf(values: Values, env: Env): FlanneldOptions {
     resyncSeconds: numberOf(values, "iptables-resync", 1, 86_400),
     ...(port === 0 ? {} : { health: { host: healthHost(values), port } }),
     verbosity: numberOf(values, "v", -1, 1000),
-    wireguardKeyFile: env["WIREGUARD_KEY_FILE"] || "/run/flannel/wgkey",
+    wireguardKeyFile: env["WIREGUARD_KEY_FILE"] || WIREGUARD_KEY_FILE,
   };
 }
 

@@ -4,9 +4,11 @@
  * module.
  */
 import { missingNftables } from "../../../firewall/nftables-probe.ts";
+import { hasFamily } from "../../../genl/family.ts";
 import { openNetlink } from "../../../netlink/socket.ts";
 import { openRuleSet } from "../../../nft/available.ts";
 import type { PluginType } from "../../../plugins/registry.ts";
+import { WIREGUARD_KEY_FILE } from "../../../providers/flannel/flags.ts";
 import { type AskedKind, knowsLinkKind } from "../../../rtnl/create-link.ts";
 import { knowsQdisc } from "../../../rtnl/qdisc.ts";
 import { statPath } from "../../../sys/files.ts";
@@ -27,7 +29,9 @@ type Feature =
   | { readonly link: AskedKind; readonly module: string }
   | { readonly qdisc: "tbf" }
   | { readonly nftables: "inet" | "bridge" }
-  | { readonly file: string; readonly module: string };
+  | { readonly file: string; readonly module: string }
+  /** A family of generic netlink; asking for it loads its module. */
+  | { readonly family: "wireguard" };
 
 const link = (kind: AskedKind, module: string = kind): Feature => ({ link: kind, module });
 
@@ -49,6 +53,10 @@ const needs: { readonly [T in PluginType]?: readonly Feature[] } = {
 const byNftables = (n: ConfNetwork): boolean =>
   n.markBit === undefined && n.types.some((t) => t === "portmap" || t === "ptp" || t === "bridge");
 
+/** A host whose network goes by WireGuard has a key for it; the networks of containers do not say how they go on. */
+const byWireguard = (n: ConfNetwork): boolean =>
+  n.types.includes("flannel") && statPath(WIREGUARD_KEY_FILE) !== undefined;
+
 const nftables = {
   inet: {
     name: "nftables with NAT in inet tables and fib",
@@ -60,11 +68,13 @@ const nftables = {
 function nameOf(f: Feature): string {
   if ("link" in f) return `links of kind ${f.link}`;
   if ("qdisc" in f) return `the qdisc ${f.qdisc}`;
+  if ("family" in f) return `links of kind ${f.family}`;
   return "file" in f ? f.file : nftables[f.nftables].name;
 }
 
 function modulesOf(f: Feature): readonly string[] {
   if ("qdisc" in f) return [`sch_${f.qdisc}`];
+  if ("family" in f) return [f.family];
   return "nftables" in f ? nftables[f.nftables].modules : [f.module];
 }
 
@@ -80,6 +90,7 @@ export function gatherFeatures(networks: readonly ConfNetwork[]): readonly Featu
       for (const feature of (needs as Readonly<Record<string, readonly Feature[] | undefined>>)[type] ?? [])
         want(feature, network.name);
     if (byNftables(network)) want({ nftables: "inet" }, network.name);
+    if (byWireguard(network)) want({ family: "wireguard" }, network.name);
     if (network.looksAtFrames) want({ nftables: "bridge" }, network.name);
   }
   return [...wanted].map(([name, { feature, networks: names }]) => ({
@@ -98,6 +109,10 @@ function has(feature: Feature): boolean {
   if ("nftables" in feature) {
     using socket = openRuleSet();
     return socket !== undefined && missingNftables(socket, feature.nftables) === undefined;
+  }
+  if ("family" in feature) {
+    using socket = openNetlink("generic");
+    return hasFamily(socket, feature.family);
   }
   using socket = openNetlink("route");
   return "link" in feature

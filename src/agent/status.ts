@@ -131,11 +131,22 @@ export function routesOf(state: AgentState, wanted: HostState): readonly RouteRo
   for (const { id, subnets } of state.view?.peers ?? [])
     for (const subnet of [subnets.v4, subnets.v6]) if (subnet) owners.set(subnet.text, id);
   const problems = new Map(state.kernel.problems.map(({ what, why }) => [what, why]));
-  return wanted.routes.map(({ dst, gateway, link }) => ({
+  const routes = wanted.routes.map(({ dst, gateway, link }) => ({
     to: dst.text,
     node: owners.get(dst.text) ?? null,
     via: gateway?.text ?? null,
     link: link ?? null,
     problem: problems.get(`route ${dst.text}`) ?? null,
   }));
+  // Where one route takes all to a tunnel, its peers say who gets what.
+  const peers = wanted.peers.flatMap(({ allowed, endpoint, link, publicKey }) =>
+    allowed.map(({ text }) => ({
+      to: text,
+      node: owners.get(text) ?? null,
+      via: endpoint.ip.text,
+      link,
+      problem: problems.get(`peer ${publicKey} ${link}`) ?? null,
+    })),
+  );
+  return [...routes, ...peers];
 }

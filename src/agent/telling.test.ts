@@ -7,8 +7,9 @@ import { exposition, gauges, makeCounters, metrics } from "./metrics.ts";
 import { processSamples } from "./process-samples.ts";
 import { nodesOf, routesOf, statusOf } from "./status.ts";
 import { nothing } from "../fabric/host-state.ts";
-import { cidr } from "../testing/address.ts";
+import { cidr, ip } from "../testing/address.ts";
 import { member, nodeOf } from "../testing/agent-core.ts";
+import { keyPair } from "../testing/wireguard.ts";
 import { begin } from "./step.ts";
 import { telling, tellingLevels } from "./tellings.ts";
 
@@ -166,5 +167,23 @@ test("nodes and routes tell who is behind each subnet, and why somebody is left 
   expect(routesOf(state, { ...nothing, routes: [route, { dst: cidr("10.0.1.0/24") }] })).toEqual([
     { to: "10.0.2.0/24", node: "10.0.2.0/24", via: null, link: "fabric0", problem: null },
     { to: "10.0.1.0/24", node: null, via: null, link: null, problem: null },
+  ]);
+});
+
+test("routes tell of whom a tunnel sends to where", () => {
+  const { state } = member("10.0.1.0/24", [nodeOf("10.0.2.0/24", "192.0.2.2")]);
+  const peer = {
+    link: "flannel-wg",
+    publicKey: keyPair(2).publicKey,
+    endpoint: { ip: ip("192.0.2.2"), port: 51_820 },
+    keepaliveSeconds: 0,
+    allowed: [cidr("10.0.2.0/24")],
+  };
+  const routes = [{ dst: cidr("10.0.0.0/16"), link: "flannel-wg" }];
+  const refused = { what: `peer ${peer.publicKey} flannel-wg`, why: "EINVAL" };
+  const troubled = { ...state, kernel: { ...state.kernel, problems: [refused] } };
+  expect(routesOf(troubled, { ...nothing, routes, peers: [peer] })).toEqual([
+    { to: "10.0.0.0/16", node: null, via: null, link: "flannel-wg", problem: null },
+    { to: "10.0.2.0/24", node: "10.0.2.0/24", via: "192.0.2.2", link: "flannel-wg", problem: "EINVAL" },
   ]);
 });

@@ -66,14 +66,15 @@ function readKeys(path: string): WireguardKeyPair | undefined {
   const text = size > MOST_BYTES ? "" : new TextDecoder().decode(readAll(fd.raw, path));
   const key = SecretKey.parse(text.trim());
   return key.ok
-    ? keysOf(key.value)
+    ? keyPairOf(key.value)
     : invalid(
         path,
         `${key.why}; it is left as it is: put the key there, or remove it, and a new one is made`,
       );
 }
 
-function keysOf(privateKey: SecretKey): WireguardKeyPair {
+/** A private key with the public one that belongs to it (X25519, RFC 7748). */
+export function keyPairOf(privateKey: SecretKey): WireguardKeyPair {
   const pkcs8 = Buffer.concat([PKCS8, privateKey.reveal()]);
   const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
   const raw = createPublicKey(key).export({ format: "der", type: "spki" }).subarray(-KEY_BYTES);
@@ -89,7 +90,7 @@ function newKeys(): WireguardKeyPair {
   bytes[31] = ((bytes[31] ?? 0) & 0x7f) | 0x40;
   const privateKey = SecretKey.from(bytes);
   if (privateKey === undefined) throw new TypeError("zero is no key");
-  return keysOf(privateKey);
+  return keyPairOf(privateKey);
 }
 
 /** Whoever is first has made it: the others take the one that is there. */

@@ -6,11 +6,13 @@ import type { BackendData, Json } from "../../fabric/model.ts";
 import { udpTransport } from "../../fabric/transport/udp.ts";
 import { cidr } from "../../testing/address.ts";
 import { fabricNode, hostFacts, publics } from "../../testing/fabric.ts";
+import { keyPair, keyText } from "../../testing/wireguard.ts";
 import { ANNOTATION_PREFIX, annotationNames, readAnnouncement, writtenOf } from "./kube-annotations.ts";
 import { leaseName, leaseValue, parseLeaseName, parseLeaseValue } from "./lease-codec.ts";
 import { readNetwork } from "./provider.ts";
 import { formatSubnetEnv, type Previous } from "./subnet-env.ts";
 import { kernelTransport } from "./transports.ts";
+import { wireguardOf } from "./wireguard-options.ts";
 
 const page = readFileSync(join(import.meta.dir, "../../../docs/providers/flannel.md"), "utf8");
 const leases = [...page.matchAll(/^(\d\S+) +(\{"PublicIP".*\})$/gm)].map(
@@ -40,13 +42,17 @@ type At = { readonly at4?: string; readonly at6?: string };
 function announced(type: string, at: At, options: Readonly<Record<string, Json>> = {}): BackendData {
   const counting = (bytes: Uint8Array): Uint8Array => bytes.map((_, i) => i + 16);
   const transport =
-    type === "udp" ? udpTransport({ port: 8285 }) : kernelTransport({ type, options }, counting);
-  const said = transport?.announce(hostFacts(at), undefined);
+    type === "udp"
+      ? udpTransport({ port: 8285 })
+      : type === "wireguard"
+        ? wireguardOf(options, [4, 6])
+        : kernelTransport({ type, options }, counting);
+  const said = transport?.announce({ ...hostFacts(at), keys: keyPair(1) }, undefined);
   if (said === undefined) throw new Error(`no ${type}`);
   return said;
 }
 
-const KEY = { PublicKey: "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=", Port: 51820 };
+const KEY = { PublicKey: keyText(1), Port: 51820 };
 const KEY6 = { ...KEY, Port: 51821 };
 const MAC = '{"VNI":1,"VtepMAC":"12:11:12:13:14:15"}';
 const KEYTEXT = JSON.stringify(KEY);
@@ -119,21 +125,21 @@ const backends: readonly Row[] = [
   [
     "wireguard",
     AT4,
-    { type: "wireguard", v4: KEY },
+    announced("wireguard", AT4),
     `,"BackendType":"wireguard","BackendData":${KEYTEXT}`,
     ["wireguard", KEYTEXT, AT4.at4, none, none],
   ],
   [
     "wireguard of both families",
     BOTH,
-    { type: "wireguard", v4: KEY, v6: KEY6 },
+    announced("wireguard", BOTH),
     `,"BackendType":"wireguard","BackendData":${KEYTEXT},"BackendV6Data":${KEYTEXT6}`,
     ["wireguard", KEYTEXT, AT4.at4, KEYTEXT6, AT6.at6],
   ],
   [
     "wireguard of IPv6",
     AT6,
-    { type: "wireguard", v6: KEY6 },
+    announced("wireguard", AT6),
     `,"BackendType":"wireguard","BackendV6Data":${KEYTEXT6}`,
     ["wireguard", "null", "0.0.0.0", KEYTEXT6, AT6.at6],
   ],
@@ -229,6 +235,8 @@ describe("a network's configuration means what it means to flanneld:", () => {
     [',"Backend":{"Type":"vxlan","mtu":1400}', "vxlan", 1350],
     [',"Backend":{"Type":"host-gw"}', "host-gw", 1500],
     [',"Backend":{"Type":"ipip","directrouting":true}', "ipip", 1480],
+    [',"Backend":{"Type":"wireguard"}', "wireguard", 1420],
+    [',"Backend":{"Type":"wireguard","mtu":1400}', "wireguard", 1320],
     [',"Backend":{"Type":"alloc"}', "alloc", 1500],
   ])("%s is %s, and FLANNEL_MTU is %d over 1500", (backend, type, mtuBytes) => {
     const { transport } = read(backend);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { type SecretKey, wireguardKeyBytes } from "../net/wireguard-key.ts";
 import { cidr, ip } from "../testing/address.ts";
+import { readGolden } from "../testing/golden.ts";
 import { keyPair, privateBytes } from "../testing/wireguard.ts";
 import { genericAnswer, genericRequest } from "./family.ts";
 import {
@@ -162,5 +163,62 @@ describe("a request", () => {
   test("is read as it was written", () => {
     const { body } = peerSetting(FAMILY, 7, { publicKey: peer.publicKey, allowed: [cidr("10.0.2.0/24")] });
     expect(wireguardAttrs.encode(genericAnswer({ body }, wireguardAttrs))).toEqual(body.slice(4));
+  });
+});
+
+describe("what wg asks and the kernel tells", () => {
+  const [keyed, added, removed, shown] = readGolden(new URL("golden/wireguard.txt", import.meta.url));
+  const body = (capture: typeof keyed): Uint8Array => capture?.bytes ?? new Uint8Array(0);
+  const said = (raw: Uint8Array) => genericAnswer({ body: raw }, wireguardAttrs);
+  /** It names the link, ours its number. */
+  const named = (raw: Uint8Array) => ({ ...said(raw), name: undefined, index: undefined });
+  const full = {
+    publicKey: peer.publicKey,
+    presharedKey,
+    endpoint: { ip: ip("192.0.2.2"), port: 51_820 },
+    keepaliveSeconds: 25,
+    allowed: [cidr("10.0.2.0/24"), cidr("fd00:10:2::/64")],
+  };
+
+  test("is what we ask: a key and a port", () => {
+    const ours = wireguardSetting(FAMILY, 3, { ...own, listenPort: 51_820 });
+    expect(named(ours.body)).toEqual(named(body(keyed)));
+    expect(ours.body.subarray(0, 4)).toEqual(body(keyed).subarray(0, 4));
+  });
+
+  test("is what we ask: a peer", () => {
+    const ours = peerSetting(FAMILY, 3, { ...full, onlyThese: true });
+    expect(named(ours.body)).toEqual(named(body(added)));
+  });
+
+  test("is what we ask: a peer less", () => {
+    expect(named(peerRemoval(FAMILY, 3, other.publicKey).body)).toEqual(named(body(removed)));
+  });
+
+  test("is read: a device with a peer that was heard of and one that was not", () => {
+    expect(decodeWireguard([{ body: body(shown) }])).toEqual({
+      index: 3,
+      publicKey: own.publicKey,
+      listenPort: 51_820,
+      peers: [
+        { ...full, handshakeMs: 1_795_384_363_249 },
+        {
+          publicKey: other.publicKey,
+          endpoint: { ip: ip("2001:db8::3"), port: 51_821 },
+          keepaliveSeconds: 0,
+          allowed: [cidr("10.0.3.0/24")],
+        },
+      ],
+    });
+  });
+
+  test("keeps every attribute when it is read and written again", () => {
+    for (const capture of [keyed, added, removed, shown]) {
+      const value = said(body(capture));
+      const again = wireguardAttrs.encode(value);
+      expect(again).toHaveLength(body(capture).length - 4);
+      expect(wireguardAttrs.decode(again)).toEqual(value);
+      expect(Bun.inspect(value, { depth: 9 })).not.toContain("unknown");
+    }
   });
 });

@@ -84,25 +84,27 @@ export async function joined(lan: FabricLan): Promise<readonly HostState[]> {
   return states;
 }
 
-/** Asks of the kernel of a host, by generic netlink. */
-const ask = <T>(
-  { handle }: FabricHost,
-  work: (socket: ReturnType<typeof openNetlink>, family: number) => T,
-): T =>
-  inNetns(handle, () => {
-    using socket = openNetlink("generic");
-    return work(socket, findFamily(socket, "wireguard"));
-  });
 export const indexOf = ({ handle }: FabricHost, name: string): number =>
   inNetns(handle, () => {
     using socket = openNetlink("route");
     return getLink(socket, { name }).index;
   });
-export const device = (host: FabricHost): WireguardDevice =>
-  ask(host, (socket, family) => getWireguard(socket, family, indexOf(host, LINK)));
+
+/** Asks the kernel of a host about its tunnel, by generic netlink. */
+function ask<T>(
+  host: FabricHost,
+  work: (socket: ReturnType<typeof openNetlink>, family: number, index: number) => T,
+): T {
+  const index = indexOf(host, LINK);
+  return inNetns(host.handle, () => {
+    using socket = openNetlink("generic");
+    return work(socket, findFamily(socket, "wireguard"), index);
+  });
+}
+export const device = (host: FabricHost): WireguardDevice => ask(host, getWireguard);
 /** As somebody else would change it. */
 export const meddle = (host: FabricHost, make: (family: number, index: number) => Request): void =>
-  ask(host, (socket, family) => void socket.request(make(family, indexOf(host, LINK))));
+  ask(host, (socket, family, index) => void socket.request(make(family, index)));
 
 const ECHO = `await Bun.udpSocket({ hostname: process.argv[1], port: 7007, socket: {
   data(socket, bytes, port, from) { socket.send(bytes, port, from); } } });

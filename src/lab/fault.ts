@@ -175,6 +175,11 @@ function between(from: HostPlan, to: HostPlan, family: Ip["family"]): readonly S
 
 const BRIDGE: TableRef = { family: "bridge", table: "lab" };
 const INET: TableRef = { family: "inet", table: "lab" };
+/**
+ * NF_BR_PRI_FILTER_BRIDGED, before br_netfilter: it takes packets of IP out of the bridge's hooks, and chains of priority 0 are
+ * skipped when it gives them back (seen with Linux 6.1, not with 6.18).
+ */
+const PRIORITY = -200;
 
 /** In one transaction, so that nothing passes between the old rules and the new ones. */
 const replaceTable = (table: TableRef, rules: Rules): readonly Request[] => [
@@ -186,7 +191,7 @@ const replaceTable = (table: TableRef, rules: Rules): readonly Request[] => [
         addTable(table),
         addChain(table, {
           name: "forward",
-          base: { type: "filter", hook: "forward", priority: 0, policy: "accept" },
+          base: { type: "filter", hook: "forward", priority: PRIORITY, policy: "accept" },
         }),
         ...rules.map((statements) => addRule(table, "forward", rule(table.family, statements))),
       ]),

@@ -67,7 +67,8 @@ export async function tcpArrives(
 /** How many datagrams are sent in a millisecond at the most. */
 const BURST = 50;
 const COUNTING_CLIENT = `const [host, port, rate, seconds] = process.argv.slice(1).map((w, i) => i === 0 ? w : Number(w));
-const socket = await Bun.udpSocket({ connect: { hostname: host, port } });
+// What answers that nobody listens any more has had its end.
+const socket = await Bun.udpSocket({ connect: { hostname: host, port }, socket: { error: () => process.exit() } });
 const total = rate * seconds, began = performance.now();
 let n = 0;
 console.log("sending");

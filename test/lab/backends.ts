@@ -19,6 +19,12 @@ export const backends: readonly Backend[] = [
   { name: "host-gw", needs: [], overheadBytes: { 4: 0, 6: 0, dual: 0 }, joinsHosts: true },
   { name: "udp", needs: ["tun"], overheadBytes: { 4: 28, 6: 48, dual: 28 }, joinsHosts: true },
   { name: "ipip", needs: ["ipip"], overheadBytes: { 4: 20 }, joinsHosts: true },
+  {
+    name: "wireguard",
+    needs: ["wireguard"],
+    overheadBytes: { 4: 80, 6: 80, dual: 80 },
+    joinsHosts: true,
+  },
   { name: "alloc", needs: [], overheadBytes: { 4: 0, 6: 0, dual: 0 }, joinsHosts: false },
 ];
 

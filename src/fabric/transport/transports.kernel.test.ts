@@ -160,14 +160,12 @@ onKernelWith(["wireguard"], () => {
   const usual = { listenPort: 51_820, listenPortV6: 51_821, keepaliveSeconds: 0 } as const;
   const presharedKey = keyPair(99).privateKey;
   test.each<[string, WireguardOptions, Families]>([
-    ["over IPv4", { ...usual, mode: "separate" }, [4]],
     [
       "with a tunnel for each family, and a preshared key",
       { ...usual, mode: "separate", presharedKey },
       [4, 6],
     ],
     ["with one tunnel over IPv6", { ...usual, mode: "ipv6" }, [4, 6]],
-    ["with one tunnel over what fits", { ...usual, mode: "auto" }, [6]],
   ])("containers of three hosts reach one another by wireguard %s", async (_, options, families) => {
     await using lan = await fabricLan(3);
     await join(lan, wireguardTransport(options), families);

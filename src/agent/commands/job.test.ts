@@ -75,6 +75,48 @@ describe("an agent whose data path commands make", () => {
     expect(b.state.ready).toBe(true);
   });
 
+  test("is ready again, also without another host, when its commands were there before it had its subnet again", () => {
+    const own = leaseOf("10.0.1.0/24", "192.0.2.1", { type: "extension", v4: "said" });
+    const a = agent();
+    a.tell({ kind: "recalled", what: { at: 1, config: EXTENSION, lease: own, nodes: new Map() } });
+    a.tell({ kind: "config-read", text: EXTENSION });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    a.tell({ kind: "nodes", news: { kind: "all", nodes: [] } });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    a.tell(commanded({ said: "said", started: false }));
+    a.tell(reconciled());
+    a.pass(10);
+    expect(wished(a)).toBe("10.0.1.0/24");
+    a.tell(commanded({ said: "said" }));
+    a.tell({ kind: "acquired", lease: own });
+    a.tell({ kind: "protected", mended: [] });
+    a.pass(1_000);
+    a.tell(reconciled());
+    for (const job of ["carrier", "file"] as const) a.tell({ kind: "done", job });
+    expect(a.state.ready).toBe(true);
+  });
+
+  test("is not ready by commands that were run for its subnet of before", () => {
+    const a = beginning();
+    a.tell(commanded({ said: "said", started: false }));
+    join(a);
+    expect(wished(a)).toBe("10.0.1.0/24");
+    a.tell({ kind: "lease", news: { kind: "lost", why: "x" } });
+    const next = leaseOf("10.0.7.0/24", "192.0.2.1", { type: "extension", v4: "said" });
+    a.tell({ kind: "acquired", lease: next });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    a.pass(100);
+    a.tell(reconciled());
+    a.tell({ kind: "protected", mended: [] });
+    a.tell({ kind: "protected", mended: [] });
+    for (const job of ["carrier", "file"] as const) a.tell({ kind: "done", job });
+    a.tell(commanded({ said: "said" }));
+    expect(a.state.ready).toBe(false);
+    expect(wished(a)).toBe("10.0.7.0/24");
+    a.tell(commanded({ said: "said" }));
+    expect(a.state.ready).toBe(true);
+  });
+
   test("wishes anew when a peer comes, changes or goes, and is not asked twice at a time", () => {
     const a = joined();
     a.tell({ kind: "nodes", news: { kind: "put", node: peerAt(3) } });

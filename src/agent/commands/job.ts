@@ -3,6 +3,7 @@ import type { BackendData, View } from "../../fabric/model.ts";
 import {
   type CommandPeer,
   type CommandSet,
+  type CommandValues,
   type CommandWish,
   sameWish,
   valuesOf,
@@ -31,8 +32,8 @@ export interface CommandsState {
   readonly doing?: { readonly wish: CommandWish | undefined };
   /** What a command printed that is to be announced, and the key of the wish that it was for. */
   readonly said?: { readonly key: string; readonly text: string };
-  /** The lease with which all was tried; what could not be done is in `failing`. */
-  readonly triedFor?: string;
+  /** This host with the subnet for which all was tried; what could not be done is in `failing`. */
+  readonly triedFor?: CommandValues;
   /** What fails, as it was told. */
   readonly failing: readonly string[];
 }
@@ -91,9 +92,15 @@ export function announcedByCommands({ commands }: Network, state: AgentState): B
   return commands.telling(commands.set.PreStartupCommand && said.text);
 }
 
-/** Commands are in place, as far as they can be, or there are none. */
-export const commandsTried = ({ joined, lease, commands }: AgentState): boolean =>
-  joined?.network.commands === undefined || commands.triedFor === lease?.node.id;
+/** Commands are in place for the subnet of this host, as far as they can be, or there are none. */
+export function commandsTried({ joined, self, commands: { triedFor } }: AgentState): boolean {
+  if (joined?.network.commands === undefined) return true;
+  return (
+    triedFor !== undefined &&
+    triedFor.SUBNET === (self?.subnets.v4?.text ?? "") &&
+    triedFor.IPV6SUBNET === (self?.subnets.v6?.text ?? "")
+  );
+}
 
 export function foldCommanded(
   state: AgentState,
@@ -103,14 +110,15 @@ export function foldCommanded(
   const { doing, said: _, ...before } = state.commands;
   const wish = doing?.wish;
   const failing = report.failures.map(({ text, node }) => `${node ?? ""} ${text}`);
-  const tried = report.started && !report.more && state.lease !== undefined;
+  // Of what was wished: the subnet may have become this host's, or another one, meanwhile.
+  const tried = report.started && !report.more ? wish?.own?.values : undefined;
   const commands: CommandsState = {
     ...before,
     ...(doing === undefined ? {} : { done: doing }),
     ...(report.said === undefined || wish === undefined
       ? {}
       : { said: { key: wish.key, text: report.said } }),
-    ...(tried ? { triedFor: state.lease.node.id } : {}),
+    ...(tried === undefined ? {} : { triedFor: tried }),
     left: !report.clear,
     failing,
   };

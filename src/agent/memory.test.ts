@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { failureOf } from "../errors.ts";
-import type { FabricNode, UnreadableNode } from "../fabric/model.ts";
+import type { FabricNode, Json, UnreadableNode } from "../fabric/model.ts";
 import { cidr, ip } from "../testing/address.ts";
 import { leaseOf, nodeOf } from "../testing/agent-core.ts";
 import { tempDir } from "../testing/temp-dir.ts";
@@ -56,15 +56,19 @@ describe("what an agent keeps", () => {
 
   test("leaves out what nobody could read, and who says too much", () => {
     const broken = { id: "x", why: "its value is no JSON" };
-    const large = {
+    const says = (id: string, v4: Json): FabricNode => ({
       ...nodeOf("10.0.9.0/24", "192.0.2.9"),
-      backend: { type: "vxlan", v4: "x".repeat(70_000) },
-    };
-    const more = new Map<string, FabricNode | UnreadableNode>([
-      ...known.nodes,
-      ["x", broken],
-      [large.id, large],
-    ]);
+      id,
+      backend: { type: "vxlan", v4 },
+    });
+    const hostile: readonly (FabricNode | UnreadableNode)[] = [
+      broken,
+      says("large", "x".repeat(70_000)),
+      // As deep as an annotation may be: in a lease, it is one deeper.
+      says("deep", JSON.parse(`${"[".repeat(64)}${"]".repeat(64)}`) as Json),
+      { ...says("wide", null), subnets: { v4: cidr("0.0.0.0/0") } },
+    ];
+    const more = new Map([...known.nodes, ...hostile.map((node) => [node.id, node] as const)]);
     expect(memoryText(memoryBody({ ...known, nodes: more }, of), AT)).toBe(text);
   });
 

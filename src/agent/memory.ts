@@ -10,7 +10,7 @@ import type { Known, Recalled } from "./model.ts";
 
 /** Largest text, in bytes: more than a hundred thousand nodes. */
 export const MEMORY_BYTES = 16 * 1024 * 1024;
-/** A node that says more, in characters, is left out, so that nobody makes all of it too large to be read. */
+/** A node that says more, in characters, is left out, as one that could not be read: nobody may make all of it unreadable. */
 const NODE_LENGTH = 64 * 1024;
 const TITLE = "heddle agent 1";
 const WHAT = "what an earlier agent knew";
@@ -25,9 +25,7 @@ export interface MemoryOf {
 /** Without the time at which it was known, so that the same knowledge is the same text. */
 export function memoryBody({ config, lease, nodes }: Known, { node, store }: MemoryOf): string {
   const head = { node, store, config, own: lineOf(lease.node), expires: lease.expires };
-  const others = [...nodes.values()]
-    .flatMap((one) => ("why" in one ? [] : [JSON.stringify(lineOf(one))]))
-    .filter(({ length }) => length <= NODE_LENGTH);
+  const others = [...nodes.values()].flatMap((one) => ("why" in one ? [] : (keptLine(one) ?? [])));
   return `${[JSON.stringify(head), ...others].join("\n")}\n`;
 }
 
@@ -46,6 +44,20 @@ const lineOf = (node: FabricNode) => ({
   name: leaseName(node.subnets),
   value: leaseValue(node),
 });
+
+/** Made once for as long as a node says the same. */
+const lines = new WeakMap<FabricNode, { readonly line: string | undefined }>();
+
+function keptLine(node: FabricNode): string | undefined {
+  const before = lines.get(node);
+  if (before !== undefined) return before.line;
+  const { id, name, value } = lineOf(node);
+  const line = JSON.stringify({ id, name, value });
+  // Not every store gives what a lease of a key can say.
+  const isKept = line.length <= NODE_LENGTH && parseLeaseName(name).ok && parseLeaseValue(value).ok;
+  lines.set(node, { line: isKept ? line : undefined });
+  return isKept ? line : undefined;
+}
 
 const line = object({ id: required(text), name: required(text), value: required(text) });
 const readNode = refined(line, ({ id, name, value }, at): FabricNode => {

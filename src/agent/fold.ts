@@ -276,8 +276,10 @@ function foldReconciled(
   });
   const retried =
     report.retryInMs === undefined ? done : dueAt(done, "kernel", now.at + Math.ceil(report.retryInMs));
-  const { kernel } = state;
+  const { kernel, lease, view } = state;
   const member = kernel.goal === "member";
+  // What it was begun for: the subnet may have become another one meanwhile.
+  const isForLease = member && lease !== undefined && view?.self.id === lease.node.id;
   const problems = report.failures.map((f) => ({ what: nameOf(f), why: f.error.message }));
   const fights = report.fights.map(nameOf);
   const next: AgentState = {
@@ -287,7 +289,7 @@ function foldReconciled(
       fights,
       problems: report.full ? problems : mergedProblems(kernel.problems, problems, report.waiting > 0),
       empty: !member && problems.length === 0 && report.waiting === 0,
-      ...(member && state.lease !== undefined ? { triedFor: state.lease.node.id } : {}),
+      ...(isForLease ? { triedFor: lease.node.id } : {}),
     },
   };
   return { state: next, tellings: tellReport(kernel, next.kernel, report) };

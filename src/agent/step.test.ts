@@ -174,6 +174,24 @@ describe("a member", () => {
     expect(a.state.ready).toBe(true);
   });
 
+  test("offers another subnet when the kernel is done with that one, not with the one before", () => {
+    const a = member("10.0.1.0/24");
+    a.tell({ kind: "kernel-changed", what: "objects" });
+    a.pass(1_000);
+    expect(a.find("reconcile")).toBeDefined();
+    a.tell({ kind: "lease", news: { kind: "lost", why: "taken" } });
+    a.tell({ kind: "acquired", lease: leaseOf("10.0.5.0/24") });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    a.tell({ kind: "protected", mended: [] });
+    a.look();
+    a.tell(reconciled());
+    a.pass(1_000);
+    expect(a.find("reconcile")).toBeDefined();
+    expect(a.find("publish")).toBeUndefined();
+    a.tell(reconciled());
+    expect(a.find("publish")?.offer?.self.id).toBe("10.0.5.0/24");
+  });
+
   test("that gets no subnet instead of a lost one takes the file away, so that nobody is given another's address", () => {
     const a = member();
     a.tell({ kind: "lease", news: { kind: "lost", why: "taken" } });

@@ -23,6 +23,14 @@ async function run(argv: readonly string[], { stdin = "\n", limits = {}, signal 
   );
   return { ran, heard };
 }
+/** Its parent may not have waited for it. */
+function isAlive(pid: string | number): boolean {
+  try {
+    return !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z");
+  } catch {
+    return false;
+  }
+}
 const script = (text: string): readonly string[] => ["/bin/sh", "-c", text];
 
 describe("a command", () => {
@@ -71,15 +79,24 @@ describe("a command", () => {
     const { ran } = await run(argv, { limits: { limitMs: 200 } });
     expect(ran).toEqual({ ok: false, why: "was not done after 200 ms" });
     const pid = readFileSync(dir.in("pid"), "utf8").trim();
-    // Its parent may not have waited for it.
-    const isAlive = (): boolean => {
-      try {
-        return !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z");
-      } catch {
-        return false;
-      }
-    };
-    while (isAlive()) await Bun.sleep(1);
+    while (isAlive(pid)) await Bun.sleep(1);
+  });
+
+  test("that cannot be noted is not left running", async () => {
+    let pid = 0;
+    const running = runCommand({
+      argv: ["sleep", "1000"],
+      env: {},
+      stdin: "",
+      signal: new AbortController().signal,
+      started: (group) => {
+        pid = group.pid;
+        throw new Error("no space left on device");
+      },
+      heard: () => {},
+    });
+    expect(await running.catch(String)).toBe("Error: no space left on device");
+    while (isAlive(pid)) await Bun.sleep(1);
   });
 
   test("that leaves somebody behind with its output has ended", async () => {

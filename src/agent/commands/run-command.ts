@@ -56,7 +56,13 @@ export async function runCommand(run: CommandRun, limits = LIMITS): Promise<Ran>
     return failed(notStarted(run.argv[0] ?? "", e));
   }
   const group = groupOf(child.pid);
-  run.started(group);
+  try {
+    run.started(group);
+  } catch (e) {
+    // Nobody would end it, or read what it prints.
+    endGroup(group);
+    throw e;
+  }
   let ended: string | undefined;
   const end = (why: string): void => {
     if (child.exitCode !== null || child.signalCode !== null) return;

@@ -1,5 +1,6 @@
 /** Holding a lease of a store: renewed, made again, lost, given back. */
 import { describe, expect, setSystemTime, test } from "bun:test";
+import type { Kv } from "../../fabric/store/kv.ts";
 import { ip } from "../../testing/address.ts";
 import { failureOf } from "../../testing/failure.ts";
 import { deaf, type FlannelStore, flannelStore } from "../../testing/flannel-store.ts";
@@ -131,6 +132,30 @@ describe("holding a lease", () => {
     await registry.release(lease);
     await told.end();
     expect(told.news).toEqual([]);
+    expect((await s.kv.list(s.key(""))).entries).toEqual([]);
+  });
+
+  test("that was just being made again is given back, too", async () => {
+    await using s = flannelStore();
+    const store = s.another();
+    const asked = Promise.withResolvers<void>();
+    const may = Promise.withResolvers<void>();
+    let grants = 0;
+    const grant: Kv["grant"] = async (seconds) => {
+      if (++grants === 2) {
+        asked.resolve();
+        await may.promise;
+      }
+      return store.grant(seconds);
+    };
+    const { registry, lease, told } = await held(s, {
+      kv: Object.assign(Object.create(store) as Kv, { grant }),
+    });
+    await s.kv.revoke((await s.kv.get(s.key(lease.node.id)))?.lease ?? "");
+    await asked.promise;
+    await registry.release(lease);
+    may.resolve();
+    await told.end();
     expect((await s.kv.list(s.key(""))).entries).toEqual([]);
   });
 

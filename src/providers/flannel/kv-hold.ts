@@ -142,7 +142,14 @@ async function write(held: Held, options: HoldOptions, when: When): Promise<Leas
   const written = await writeLeased(held, options, when);
   if (written === undefined) return check(held, options);
   Object.assign(held, written);
+  if (held.isReleased) await giveBack(held, options.kv);
   return { kind: "renewed", lease: leaseOf(held) };
+}
+
+/** Takes the key out of the store, and ends its lease; another's key stays. */
+export async function giveBack({ key, revision, lease }: Held, kv: Kv): Promise<void> {
+  await kv.delete(key, { revision });
+  if (lease !== undefined) await kv.revokeUnused(lease);
 }
 
 /** A key and what it is to be. */

@@ -8,7 +8,7 @@ import type { Entry, Kv, Listing, Revision } from "../../fabric/store/kv.ts";
 import { hostPrefix, type IpPrefix } from "../../net/ip.ts";
 import { type AddressPlan, type NetworkConfig, parseNetworkConfig } from "./config.ts";
 import { type Draw, fitsPlan, freeSubnet, isFree, takesPlaces } from "./free-subnet.ts";
-import { type Held, holdLease, isOurs, leaseOf, twinOf, writeLeased } from "./kv-hold.ts";
+import { giveBack, type Held, holdLease, isOurs, leaseOf, twinOf, writeLeased } from "./kv-hold.ts";
 import { followNodes, nodeOf } from "./kv-nodes.ts";
 import { leaseName, leaseValue, parseLeaseName } from "./lease-codec.ts";
 import type { Announcement, Lease, LeaseNews, NodeNews, Registry } from "./registry.ts";
@@ -111,9 +111,9 @@ class KvRegistry implements Registry {
     const held = this.held.get(node.id);
     // A reservation is whoever made it's to take back.
     if (held === undefined || expires === undefined) return;
+    // Who is writing it meanwhile gives it back himself.
     held.isReleased = true;
-    await this.kv.delete(held.key, { revision: held.revision });
-    if (held.lease !== undefined) await this.kv.revokeUnused(held.lease);
+    await giveBack(held, this.kv);
     // Until then it has to be tried again.
     this.held.delete(node.id);
     this.leases.delete(node.id);

@@ -3,7 +3,7 @@ import { constants } from "node:fs";
 import { open, rename } from "node:fs/promises";
 import { NetError } from "../errors.ts";
 import { requireTrusted } from "../netstate/trusted-dir.ts";
-import { dirOf, makeDirs, O, readText, removeIfThere, statLink } from "../sys/files.ts";
+import { makeDirs, O, readText, removeIfThere, statLink } from "../sys/files.ts";
 import { MEMORY_BYTES, memoryBody, type MemoryOf, memoryText, readMemory } from "./memory.ts";
 import type { Known, Recalled } from "./model.ts";
 
@@ -19,7 +19,7 @@ export const memoryDir = (stateDir: string): string => `${stateDir}/agent`;
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants;
 
-/** `dir`: made with mode 0700 below a directory that nobody else can write to, which `HEDDLE_STATE_DIR` may name. */
+/** `dir`: made with mode 0700. Nobody else may write to it, or to the directory above, which `HEDDLE_STATE_DIR` may name. */
 export function memoryFile(
   { dir, name }: { readonly dir: string; readonly name: string },
   of: MemoryOf,
@@ -31,7 +31,7 @@ export function memoryFile(
   let kept: string | undefined;
   return {
     read() {
-      requireTrusted(dirOf(dir), "HEDDLE_STATE_DIR");
+      requireTrusted(dir, "HEDDLE_STATE_DIR");
       const there = statLink(path);
       if (there === undefined) return undefined;
       const why = there.isFile ? `larger than ${MEMORY_BYTES} bytes` : "no file";
@@ -40,7 +40,7 @@ export function memoryFile(
       return readMemory(readText(path, O.NOFOLLOW), of);
     },
     async write(known) {
-      requireTrusted(dirOf(dir), "HEDDLE_STATE_DIR");
+      requireTrusted(dir, "HEDDLE_STATE_DIR");
       if (known === undefined) {
         kept = undefined;
         if (removeIfThere(path)) await sync(dir);

@@ -130,7 +130,7 @@ describe("the file", () => {
 
   test("takes the place of one that a killed agent had not finished", async () => {
     using dir = tempDir("memory");
-    mkdirSync(dir.in("agent"));
+    mkdirSync(dir.in("agent"), 0o755);
     writeFileSync(dir.in("agent/flannel.known.new"), "half");
     await opened(dir.path).write(known);
     expect(opened(dir.path).read()).toEqual({ ...known, at: AT });
@@ -138,13 +138,16 @@ describe("the file", () => {
 
   test("is not believed where others could write it, and no link is followed", async () => {
     using dir = tempDir("memory");
-    mkdirSync(dir.in("agent"));
+    mkdirSync(dir.in("agent"), 0o755);
     writeFileSync(dir.in("elsewhere"), text);
     symlinkSync(dir.in("elsewhere"), dir.in("agent/flannel.known"));
     expect(() => opened(dir.path).read()).toThrow("it is no file");
-    using open = tempDir("memory");
-    chmodSync(open.path, 0o777);
-    expect(() => opened(open.path).read()).toThrow("HEDDLE_STATE_DIR");
-    expect(await failureOf(() => opened(open.path).write(known))).toBeDefined();
+    for (const below of ["", "/agent"]) {
+      using open = tempDir("memory");
+      mkdirSync(open.in("agent"), 0o755);
+      chmodSync(`${open.path}${below}`, 0o777);
+      expect(() => opened(open.path).read()).toThrow("HEDDLE_STATE_DIR");
+      expect(await failureOf(() => opened(open.path).write(known))).toBeDefined();
+    }
   });
 });

@@ -38,6 +38,9 @@ const LOOK_PAUSE_MS = 5_000;
 /** Shortest rest between two times that what is known is written for the next agent. */
 const KEEP_PAUSE_MS = 5_000;
 
+/** What became of it before does not count. */
+const AT_ONCE = { failures: 0, notBefore: 0 } as const;
+
 const only = (state: AgentState, ...tellings: readonly Telling[]): Folded => ({ state, tellings });
 
 const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around: Around) => Folded } = {
@@ -79,7 +82,7 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
         ? "leaves the fabric; it has no subnet"
         : `leaves the fabric and gives back ${showSubnets(state.lease.node.subnets)}`;
     // That nothing is to be found later waits for nothing.
-    const leaving = withJob({ ...state, mode: "draining" }, "memory", { notBefore: 0 });
+    const leaving = withJob({ ...state, mode: "draining" }, "memory", AT_ONCE);
     return only(leaving, telling("draining", text));
   },
   stop: (state, { why }) =>
@@ -437,8 +440,9 @@ function afterFailure(state: AgentState, job: JobName): AgentState {
     return { ...state, commands };
   }
   if (job === "memory") {
-    const { kept: _, keeping: __, ...rest } = state;
-    return rest;
+    const { kept: _, keeping, ...rest } = state;
+    // That something could not be written says nothing about its removal.
+    return state.mode === "draining" && keeping !== "nothing" ? withJob(rest, job, AT_ONCE) : rest;
   }
   return job === "kernel" ? asFull(state) : state;
 }

@@ -272,6 +272,38 @@ describe("what was known", () => {
     expect(a.find("remember")).toEqual({ kind: "remember", known: undefined });
   });
 
+  test.each(["done", "failed"] as const)(
+    "that is just being written, after a failure, is still removed when that is %s",
+    (outcome) => {
+      const a = member();
+      const change = (name: string): void => {
+        a.tell({ kind: "nodes", news: { kind: "put", node: nodeOf("10.0.3.0/24", "192.0.2.3", name) } });
+        a.pass(6_000);
+        expect(a.find("remember")?.known).toBeDefined();
+        a.look();
+      };
+      change("a");
+      a.tell({ kind: "failed", job: "memory", why: "ENOSPC" });
+      change("b");
+      a.tell({ kind: "drain" });
+      for (const job of ["file", "release"] as const) a.tell({ kind: "done", job });
+      a.pass(100);
+      for (let i = 0; i < 2; i++) a.tell(reconciled());
+      a.pass(100);
+      a.tell(reconciled());
+      a.tell({ kind: "done", job: "carrier" });
+      a.tell({ kind: "protected", mended: [] });
+      expect(a.state.mode).toBe("draining");
+      a.look();
+      if (outcome === "done") a.tell({ kind: "done", job: "memory" });
+      else a.tell({ kind: "failed", job: "memory", why: "ENOSPC" });
+      expect(a.find("remember")).toEqual({ kind: "remember", known: undefined });
+      expect(a.state.mode).toBe("draining");
+      a.tell({ kind: "done", job: "memory" });
+      expect(a.state.mode).toBe("drained");
+    },
+  );
+
   test("that cannot be kept is told once and tried again, and keeps nobody from draining", () => {
     const a = agent();
     a.tell({ kind: "failed", job: "memory", why: "the file is damaged" });

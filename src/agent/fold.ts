@@ -16,6 +16,7 @@ import type {
 } from "./model.ts";
 import { appliedNews, differences } from "./nodes.ts";
 import { keyOfOffer } from "./offer.ts";
+import { foldRecalled } from "./recalled.ts";
 import { sameSubnets, showPublics, showSubnets } from "./show.ts";
 import { bounded, type Telling, telling, type TellingCode } from "./tellings.ts";
 import { knownNodes } from "./view.ts";
@@ -45,7 +46,7 @@ const only = (state: AgentState, ...tellings: readonly Telling[]): Folded => ({ 
 
 const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around: Around) => Folded } = {
   time: (state) => only(state),
-  recalled: foldRecalled,
+  recalled: (state, { what }, { now, rules }) => foldRecalled(state, what, now, rules),
   "config-read": readConfig,
   "config-missing": missConfig,
   "host-read": (state, { host, tookMs = 0 }, { now, rules }) => {
@@ -166,22 +167,6 @@ function readConfig(state: AgentState, { text }: Of<"config-read">, { now, rules
       telling("config-loaded", told),
     );
   });
-}
-
-/** What an earlier agent knew: the kernel is repaired by it, and the store's word counts as soon as it says one. */
-function foldRecalled(state: AgentState, { what }: Of<"recalled">, { now, rules }: Around): Folded {
-  if (state.mode !== "running" || state.config !== undefined || state.self !== undefined) return only(state);
-  const { at, config, lease, nodes } = what;
-  const read = rules.readNetwork(config);
-  if (!read.ok)
-    return only(
-      state,
-      telling("memory-failed", `what was known cannot be used: its configuration ${read.why}`),
-    );
-  const recalled = { at, nodes };
-  const next = { ...state, joined: { text: config, network: read.value }, self: lease.node, recalled };
-  const text = `goes by what was known at ${new Date(at).toISOString()} until the store answers: ${showSubnets(lease.node.subnets)} and ${nodes.size} nodes`;
-  return only(dueAt(next, "host", now.at), telling("recalled", text));
 }
 
 function missConfig(state: AgentState, { why }: Of<"config-missing">, { now }: Around): Folded {

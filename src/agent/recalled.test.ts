@@ -235,6 +235,13 @@ describe("what was known", () => {
     expect(a.state.self).toBeUndefined();
   });
 
+  test("is not used if this host's containers were given another subnet since, and that is told", () => {
+    const a = agent("10.0.9.0/24");
+    a.tell({ kind: "recalled", what });
+    expect(a.told()).toEqual(["memory-failed"]);
+    expect(a.state.self).toBeUndefined();
+  });
+
   test("is kept once there is a subnet, and again when something changed, not more often than every five seconds", () => {
     const kept: (Known | undefined)[] = [];
     const a = member("10.0.1.0/24", [peer]);

@@ -43,7 +43,7 @@ async function bench(options: Options): Promise<readonly Verdict[]> {
 }
 
 const argv = process.argv.slice(2);
-if (argv.includes("--help") && argv[0] !== "forwarder") console.log(usage);
+if (argv.includes("--help") && argv[0] !== "forwarder" && argv[0] !== "fabric") console.log(usage);
 else
   try {
     if (argv[0] === "forwarder") await benchForwarder(argv.slice(1));

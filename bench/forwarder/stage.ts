@@ -4,10 +4,9 @@
  */
 import { join } from "node:path";
 import { command } from "../../scripts/command.ts";
-import { unpackDebian } from "../../scripts/debian.ts";
-import { cacheDir } from "../../scripts/paths.ts";
 import { askForwarder, forwarderStatus } from "../../src/forwarder/client.ts";
 import { lineLog } from "../../src/testing/line-log.ts";
+import { type IperfResult, type Meters, prepareMeters } from "../meters.ts";
 import { summarize } from "../stats.ts";
 
 export type Player = "heddle" | "plain";
@@ -17,11 +16,9 @@ export type Underlay = "offloads" | "none";
 export interface Programs {
   readonly heddle: string;
   readonly plain: string;
-  /** The root of the unpacked packages. */
-  readonly tree: string;
+  readonly meters: Meters;
 }
 
-const PACKAGES = ["iperf3", "ethtool", "iputils-ping"];
 const DEVICE = "flannel0";
 const PORT = 8285;
 const TUN_MTU = 1472;
@@ -31,17 +28,27 @@ const RX_PACKETS = `/sys/class/net/${DEVICE}/statistics/rx_packets`;
 export async function preparePrograms(heddle: string, dir: string): Promise<Programs> {
   const plain = join(dir, "plain");
   await command(["cc", "-O2", "-o", plain, join(import.meta.dir, "plain.c")]);
-  const tree = join(cacheDir("bench-forwarder"), "tree");
-  await unpackDebian(tree, "this machine's", (apt) => apt.downloadWithMissing(PACKAGES));
-  return { heddle, plain, tree };
+  return { heddle, plain, meters: await prepareMeters() };
+}
+
+/** What became of datagrams that a program sent as fast as it could; each number is of one second. */
+export interface UdpFlow {
+  /** Those that the far program read. */
+  readonly read: number;
+  /** Those that the far device gave to its kernel. */
+  readonly carried: number;
+  /** Those that waited for the far program in its socket until there was no room: it did not read them in time. */
+  readonly unread: number;
+  /** What the far program took of one processor, in parts of a hundred. */
+  readonly readerBusy: number;
 }
 
 export interface Stage extends AsyncDisposable {
   readonly hosts: number;
   /** Gbit/s of TCP from the first host, all peers together. */
   tcp(seconds: number, streams: number, family: 4 | 6): Promise<number>;
-  /** Datagrams a second of so many bytes of payload that the second host's kernel is given, and that its program reads. */
-  udp(seconds: number, bytes: number): Promise<{ readonly carried: number; readonly read: number }>;
+  /** Datagrams of so many bytes of payload, from the first host to the second. */
+  udp(seconds: number, bytes: number): Promise<UdpFlow>;
   /** Median of the times there and back to the second host, in milliseconds. */
   rtt(pings: number): Promise<number>;
 }
@@ -60,7 +67,7 @@ export async function makeStage(
   const names = Array.from({ length: count }, (_, i) => `${label}-${i + 1}`);
   const wire = `${label}-wire`;
   const controlOf = (n: number): string => join(dir, `${label}-${n}.sock`);
-  const environment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LD_LIBRARY_PATH: libraries(programs) };
+  const { iperf3, ping, env: environment } = programs.meters;
   for (const name of [wire, ...names]) {
     await command(["ip", "netns", "add", name]);
     stack.defer(async () => void (await command(["ip", "netns", "delete", name])));
@@ -102,12 +109,7 @@ export async function makeStage(
     await ip("link", "set", DEVICE, "mtu", String(TUN_MTU), "up");
     await ip("route", "replace", "10.5.0.0/16", "dev", DEVICE, "src", `10.5.${n}.1`);
     await ip("-6", "route", "replace", "fd05::/16", "dev", DEVICE, "src", `fd05:${n}::1`);
-    await start(
-      n,
-      [join(programs.tree, "usr/bin/iperf3"), "-s", "--forceflush"],
-      "Server listening",
-      "stdout",
-    );
+    await start(n, [iperf3, "-s", "--forceflush"], "Server listening", "stdout");
   }
   const run = async (argv: readonly string[]): Promise<string> => {
     const child = Bun.spawn([...inside(1), ...argv], { env: environment, stdout: "pipe", stderr: "pipe" });
@@ -116,12 +118,16 @@ export async function makeStage(
     return out;
   };
   const iperf = async (...words: readonly string[]): Promise<IperfResult> =>
-    JSON.parse(await run([join(programs.tree, "usr/bin/iperf3"), "-J", ...words])) as IperfResult;
+    JSON.parse(await run([iperf3, "-J", ...words])) as IperfResult;
+  const fileOf2 = (path: string): Promise<string> => command([...inside(2), "cat", path]);
   // Of a packet that was joined the device knows nothing, and the forwarder does.
   const carried = async (): Promise<number> =>
     player === "heddle"
       ? (await forwarderStatus(controlOf(2))).received.packets
-      : Number(await command(["ip", "netns", "exec", names[1] ?? "", "cat", RX_PACKETS]));
+      : Number(await fileOf2(RX_PACKETS));
+  // Of the kernel's sockets only that of the tunnel stays; what all others had no room for is the program's.
+  const unread = async (): Promise<number> =>
+    receiveErrors(await fileOf2("/proc/net/snmp")) - dropsAt(PORT, await fileOf2("/proc/net/udp"));
   const owned = stack.move();
   return {
     hosts: count,
@@ -140,31 +146,42 @@ export async function makeStage(
       return all.reduce((sum, { end }) => sum + end.sum_received.bits_per_second, 0) / 1e9;
     },
     async udp(seconds, bytes) {
-      const before = await carried();
+      const before = { carried: await carried(), unread: await unread() };
       const words = ["-c", "10.5.2.1", "-u", "-b", "0", "-l", String(bytes), "-t", String(seconds)];
-      const { sum } = (await iperf(...words)).end;
-      const read = ((sum.packets ?? 0) - (sum.lost_packets ?? 0)) / sum.seconds;
-      return { carried: ((await carried()) - before) / sum.seconds, read };
+      const { sum, cpu_utilization_percent: busy } = (await iperf(...words)).end;
+      return {
+        read: ((sum.packets ?? 0) - (sum.lost_packets ?? 0)) / sum.seconds,
+        carried: ((await carried()) - before.carried) / sum.seconds,
+        unread: ((await unread()) - before.unread) / sum.seconds,
+        readerBusy: busy.remote_total,
+      };
     },
     async rtt(pings) {
-      const ping = join(programs.tree, "bin/ping");
-      const found = (await Bun.file(ping).exists()) ? ping : join(programs.tree, "usr/bin/ping");
-      const out = await run([found, "-c", String(pings), "-i", "0.002", "10.5.2.1"]);
+      const out = await run([ping, "-c", String(pings), "-i", "0.002", "10.5.2.1"]);
       return summarize([...out.matchAll(/time=([\d.]+) ms/g)].map((match) => Number(match[1]))).median;
     },
     [Symbol.asyncDispose]: () => owned[Symbol.asyncDispose](),
   };
 }
 
-interface IperfResult {
-  readonly end: {
-    readonly sum_received: { readonly bits_per_second: number };
-    readonly sum: { readonly packets?: number; readonly lost_packets?: number; readonly seconds: number };
-  };
+/** Datagrams for which a socket had no room: RcvbufErrors of /proc/net/snmp. */
+function receiveErrors(snmp: string): number {
+  const [names = [], values = []] = snmp
+    .split("\n")
+    .filter((line) => line.startsWith("Udp:"))
+    .map((line) => line.split(" "));
+  return Number(values[names.indexOf("RcvbufErrors")]);
 }
 
-const libraries = ({ tree }: Programs): string =>
-  [join(tree, "usr/lib/x86_64-linux-gnu"), join(tree, "usr/lib/aarch64-linux-gnu")].join(":");
+/** The same of the socket at a port alone: the last column of /proc/net/udp. */
+function dropsAt(port: number, sockets: string): number {
+  const end = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const row = sockets
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .find((words) => words[1]?.endsWith(end));
+  return Number(row?.at(-1));
+}
 
 interface Ends {
   readonly name: string;
@@ -189,7 +206,7 @@ async function connect(programs: Programs, underlay: Underlay, ends: Ends): Prom
 }
 
 async function setUp(
-  { tree }: Programs,
+  { meters }: Programs,
   underlay: Underlay,
   name: string,
   n: number,
@@ -198,11 +215,8 @@ async function setUp(
   await command(["ip", "-n", name, "addr", "add", `192.0.2.${n}/24`, "dev", "eth0"]);
   await command(["ip", "-n", name, "link", "set", "eth0", "up"]);
   if (underlay === "offloads") return;
-  const ethtool = [join(tree, "usr/sbin/ethtool"), join(tree, "sbin/ethtool")].find(
-    (path) => Bun.which(path) !== null,
-  );
   const words = ["-K", "eth0", "gso", "off", "tso", "off", "gro", "off", "tx-udp-segmentation", "off"];
-  const child = Bun.spawn(["ip", "netns", "exec", name, ethtool ?? "ethtool", ...words], {
+  const child = Bun.spawn(["ip", "netns", "exec", name, meters.ethtool, ...words], {
     env: { ...environment },
     stderr: "pipe",
   });

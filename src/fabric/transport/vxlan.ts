@@ -30,6 +30,7 @@ const keyOf = (family: Family): "v4" | "v6" => (family === 4 ? "v4" : "v6");
 
 /** What one peer takes in one family. `neighbour` and `forwarding` are absent for one that is reached directly. */
 interface PeerState {
+  readonly node: FabricNode;
   readonly route: FabricRoute;
   readonly neighbour?: FabricNeighbour;
   readonly forwarding?: FabricForwarding;
@@ -137,13 +138,14 @@ function readData(data: Json | undefined): { readonly mac: Mac; readonly vni?: n
 
 function peerState(far: Far, host: HostFacts, options: VxlanOptions, link: string): Made<PeerState> {
   const { node, subnet, publicIp, data } = far;
-  if (options.directRouting && host.isDirect(publicIp)) return made({ route: directRoute(far, host) });
+  if (options.directRouting && host.isDirect(publicIp)) return made({ node, route: directRoute(far, host) });
   const told = readData(data);
   if (typeof told === "string") return trouble("backend-malformed", node, told);
   const { mac, vni = options.vni } = told;
   if (vni !== options.vni)
     return trouble("unreachable", node, `its VXLAN has the number ${vni}, ours ${options.vni}`);
   return made({
+    node,
     route: { dst: subnet, link, gateway: subnet.ip, onLink: true },
     neighbour: { link, ip: subnet.ip, mac },
     forwarding: { link, mac, to: publicIp },
@@ -157,7 +159,7 @@ function addPeers(
   own: Mac | undefined,
   make: (node: FabricNode) => Made<PeerState> | undefined,
 ): void {
-  const states: { readonly node: FabricNode; readonly peer: PeerState }[] = [];
+  const states: PeerState[] = [];
   const macs = new Set<Mac>(own === undefined ? [] : [own]);
   let claims = macs.size;
   for (const node of peers) {
@@ -167,15 +169,14 @@ function addPeers(
       troubles.push(peer.trouble);
       continue;
     }
-    states.push({ node, peer: peer.value });
+    states.push(peer.value);
     if (peer.value.neighbour === undefined) continue;
     macs.add(peer.value.neighbour.mac);
     claims++;
   }
   // Nearly never does one occur twice.
   const holders = claims === macs.size ? undefined : holdersOf(states, own, self);
-  for (const { node, peer } of states) {
-    const { route, neighbour, forwarding } = peer;
+  for (const { node, route, neighbour, forwarding } of states) {
     const holder = neighbour && holders?.get(neighbour.mac);
     if (holder !== undefined && holder !== node) {
       const why = `its hardware address ${neighbour?.mac ?? ""} is also that of ${holder.id}`;
@@ -190,13 +191,13 @@ function addPeers(
 
 /** Whose each hardware address is: ours, or of several nodes that tell the same one, of the one whose `id` comes first. */
 function holdersOf(
-  states: readonly { readonly node: FabricNode; readonly peer: PeerState }[],
+  states: readonly PeerState[],
   own: Mac | undefined,
   self: FabricNode,
 ): ReadonlyMap<Mac, FabricNode> {
   const holders = new Map<Mac, FabricNode>();
-  for (const { node, peer } of states) {
-    const mac = peer.neighbour?.mac;
+  for (const { node, neighbour } of states) {
+    const mac = neighbour?.mac;
     if (mac === undefined) continue;
     const other = holders.get(mac);
     if (other === undefined || node.id < other.id) holders.set(mac, node);

@@ -225,9 +225,10 @@ export const reaches = async (
 ): Promise<boolean> => (await seenFrom(from.path, to.net.path, to.address, 8080)) !== undefined;
 
 const SINK = `const [port] = process.argv.slice(1);
-let next = 0; const gaps = []; let last = 0; let lost = 0;
+let next = 0; const gaps = []; let last = -1; let lost = 0;
 await Bun.udpSocket({ port: Number(port), socket: { data(_, bytes) {
   const n = bytes.readUInt32BE(0);
+  if (last === -1) console.log("receiving");
   if (n !== next) { gaps.push(next + ".." + (n - 1)); lost += n - next; }
   next = n + 1; last = n;
 } } });
@@ -237,17 +238,19 @@ process.on("SIGTERM", () => {
     .map((line) => line.split(" "));
   const dropped = Number(values[names.indexOf("RcvbufErrors")]);
   console.log(JSON.stringify({ last, gaps, lost, dropped })); process.exit(0); });`;
+/** Datagrams still sent when the end is asked for: what happened before has datagrams on both sides of it. */
+const SENT_AFTER = 20;
 const SOURCE = `const [host, port, perSecond] = process.argv.slice(1);
 const socket = await Bun.udpSocket({ connect: { hostname: host, port: Number(port) } });
 const began = performance.now();
-let n = 0;
+let n = 0, end = Infinity;
 const bytes = Buffer.alloc(64);
 setInterval(() => {
-  const due = Math.floor((performance.now() - began) * Number(perSecond) / 1000);
+  const due = Math.min(end, Math.floor((performance.now() - began) * Number(perSecond) / 1000));
   while (n < due) { bytes.writeUInt32BE(n, 0); if (!socket.send(bytes)) break; n++; }
+  if (n === end) { console.log(n); process.exit(0); }
 }, 1);
-process.on("SIGTERM", () => { console.log(n); process.exit(0); });
-console.log("sending");`;
+process.on("SIGTERM", () => { end = n + ${SENT_AFTER}; });`;
 
 /** Datagrams with numbers from one namespace to an address in another, until they are counted. */
 export interface NumberedLoad extends AsyncDisposable {
@@ -283,7 +286,7 @@ export async function numberedLoad(
     stdout: "pipe",
   });
   const sent = linesOf(source.stdout);
-  await sent.next();
+  await lines.next();
   return {
     async count() {
       source.kill("SIGTERM");

@@ -10,9 +10,11 @@ const SERVER = `const [host, port] = process.argv.slice(1);
 const server = Bun.listen({ hostname: host, port: Number(port), socket: {
   open: (s) => { s.end(s.remoteAddress + "\\n"); }, data: () => {} } });
 console.log("listening on " + server.port);`;
-const CLIENT = `const [host, port] = process.argv.slice(1);
+/** After how long, in milliseconds, a connection without an answer counts as one that nothing passes. */
+const SILENCE_MS = patience(1_500, 2_500);
+const CLIENT = `const [host, port, silenceMs] = process.argv.slice(1);
 let text = "";
-const late = setTimeout(() => { console.error("no answer"); process.exit(1); }, ${patience(1_500, 2_500)});
+const late = setTimeout(() => { console.error("no answer"); process.exit(1); }, Number(silenceMs));
 await new Promise((done, failed) => Bun.connect({ hostname: host, port: Number(port), socket: {
   data: (_, bytes) => { text += bytes.toString(); }, close: done, error: (_, e) => failed(e),
   connectError: (_, e) => failed(e) } }).catch(failed));
@@ -44,8 +46,13 @@ export async function serveIn(netns: string, address: string, port: number): Pro
 }
 
 /** Connects from the namespace at `netns`; what the server saw as the client's address is the output. */
-export const connectFrom = (netns: string, address: string, port: number): Promise<Outcome> =>
-  run([...inside(netns), process.execPath, "-e", CLIENT, address, String(port)], {
+export const connectFrom = (
+  netns: string,
+  address: string,
+  port: number,
+  silenceMs = SILENCE_MS,
+): Promise<Outcome> =>
+  run([...inside(netns), process.execPath, "-e", CLIENT, address, String(port), String(silenceMs)], {
     env: plainEnv,
     mustSucceed: false,
   });
@@ -60,9 +67,10 @@ export async function seenFrom(
   address: string,
   port: number,
   listen: { readonly address: string; readonly port: number } = { address, port },
+  silenceMs = SILENCE_MS,
 ): Promise<string | undefined> {
   await using _server = await serveIn(server, listen.address, listen.port);
-  const { code, stdout } = await connectFrom(client, address, port);
+  const { code, stdout } = await connectFrom(client, address, port, silenceMs);
   return code === 0 ? stdout.trim() : undefined;
 }
 

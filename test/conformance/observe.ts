@@ -57,12 +57,16 @@ export function confsOf(
   });
 }
 
-/** Attaches, looks, checks if the version has CHECK, detaches twice, and looks again. */
+/**
+ * Attaches, looks, checks if the version has CHECK, detaches twice, and looks again. `silenceMs` says after how long nothing
+ * passes, other than usually.
+ */
 export async function observe(
   player: Player,
   network: Network,
   kind: Families,
   version: Version,
+  silenceMs?: number,
 ): Promise<Observation> {
   await using container = await testNetns();
   await using outside = await outsideOf(player.host);
@@ -89,7 +93,7 @@ export async function observe(
   const traffic =
     kind === "no addresses" || network.silent
       ? []
-      : await trafficOf(place, result ?? {}, mappingsOf(network));
+      : await trafficOf(place, result ?? {}, mappingsOf(network), silenceMs);
   const every = async (command: Verb, list: readonly Json[], prev: Json | undefined): Promise<number[]> => {
     const codes: number[] = [];
     for (const conf of list) codes.push((await call(command, conf, prev)).code);

@@ -45,6 +45,9 @@ async function settled(places: readonly string[]): Promise<void> {
       await Bun.sleep(50);
 }
 
+/** What a line says of a connection without an answer. */
+export const NOTHING_PASSES = "nothing passes";
+
 interface Place {
   readonly host: string;
   readonly container: string;
@@ -56,11 +59,15 @@ interface Mapping {
   readonly protocol: string;
 }
 
-/** Connections in all directions, each to a server of its own on a port of its own. */
+/**
+ * Connections in all directions, each to a server of its own on a port of its own; `silenceMs` says after how long nothing
+ * passes.
+ */
 export async function trafficOf(
   on: Place,
   result: Json,
   mappings: readonly Mapping[],
+  silenceMs: number | undefined,
 ): Promise<readonly string[]> {
   const addresses = ((result["ips"] ?? []) as readonly Json[]).map(
     ({ address }) => String(address).split("/")[0] ?? "",
@@ -69,22 +76,28 @@ export async function trafficOf(
   const lines = addresses.map(async (address, i): Promise<readonly string[]> => {
     const family = address.includes(":") ? "v6" : "v4";
     const port = 8000 + i * 10;
-    const listen = (p: number) => ({ address, port: p });
+    const seen = (
+      from: string,
+      by: string,
+      asked: string,
+      at: number,
+      listen = { address: asked, port: at },
+    ) => seenFrom(from, by, asked, at, listen, silenceMs);
     const tcp = mappings.filter((m) => m.protocol === "tcp");
     const probes: readonly (readonly [string, Promise<string | undefined>])[] = [
-      ["host to container", seenFrom(on.host, on.container, address, port)],
-      ["outside to container", seenFrom(on.outside, on.container, address, port + 1)],
-      ["container to outside", seenFrom(on.container, on.outside, neighbour[family], port + 2)],
+      ["host to container", seen(on.host, on.container, address, port)],
+      ["outside to container", seen(on.outside, on.container, address, port + 1)],
+      ["container to outside", seen(on.container, on.outside, neighbour[family], port + 2)],
       ...tcp.map(
         ({ hostPort, containerPort }) =>
           [
             `outside to host port ${hostPort}`,
-            seenFrom(on.outside, on.container, self[family], hostPort, listen(containerPort)),
+            seen(on.outside, on.container, self[family], hostPort, { address, port: containerPort }),
           ] as const,
       ),
     ];
     return Promise.all(
-      probes.map(async ([what, seen]) => `${what}, ${family}: ${(await seen) ?? "nothing passes"}`),
+      probes.map(async ([what, who]) => `${what}, ${family}: ${(await who) ?? NOTHING_PASSES}`),
     );
   });
   return (await Promise.all(lines)).flat();

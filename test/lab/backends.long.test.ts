@@ -7,19 +7,13 @@ import { describeLab } from "./suite.ts";
 
 const heddle = heddleOfFile();
 const etcd = await etcdTree();
-const situations = situationsFor({ hasEtcd: etcd !== undefined });
 
-for (const backend of backends) {
-  const underlays = underlaysOf(backend);
-  for (const ip of underlays)
+for (const backend of backends)
+  for (const ip of underlaysOf(backend))
     describeLab({
       heddle,
       backend,
       ip,
       etcd,
-      situations: situations.filter(
-        ({ joined, once }) =>
-          (joined !== true || backend.joinsHosts) && (once !== true || ip === underlays.at(-1)),
-      ),
+      situations: situationsFor(backend, ip, { hasEtcd: etcd !== undefined }),
     });
-}

@@ -9,7 +9,7 @@ import { type TestLab, testLab } from "../../src/testing/lab.ts";
 import type { Inhabitant } from "../../src/testing/loads.ts";
 import { plainEnv } from "../../src/testing/run.ts";
 import { patience } from "../../src/testing/slowdown.ts";
-import type { Backend, IpChoice } from "./backends.ts";
+import { type Backend, choiceOf, type IpChoice } from "./backends.ts";
 
 export const HOSTS = ["host1", "host2", "host3"] as const;
 export const CONTAINER = "c1";
@@ -39,7 +39,16 @@ export async function makeFabric(
   const PATH = [...(etcd === undefined ? [] : [join(etcd, "usr/bin")]), plainEnv["PATH"]].join(":");
   const env = { ...plainEnv, PATH };
   const store = etcd === undefined ? "file" : "etcd";
-  const words = ["--provider", "flannel", "--backend", backend.name, "--store", store, "--ip", String(ip)];
+  const words = [
+    "--provider",
+    "flannel",
+    "--backend",
+    choiceOf(backend),
+    "--store",
+    store,
+    "--ip",
+    String(ip),
+  ];
   const lab = await testLab({ heddle, env }, "--hosts", String(HOSTS.length), ...words);
   return {
     lab,

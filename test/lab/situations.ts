@@ -8,6 +8,7 @@ import { OUTSIDE, ROUTER } from "../../src/lab/underlay.ts";
 import { countDatagrams, tcpArrives } from "../../src/testing/loads.ts";
 import { slowdown } from "../../src/testing/slowdown.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
+import { type Backend, type IpChoice, underlaysOf } from "./backends.ts";
 import {
   addressOf,
   CONTAINER,
@@ -29,6 +30,8 @@ export interface Situation {
   readonly title: string;
   /** Not for backends that leave packets between hosts to somebody else. */
   readonly joined?: true;
+  /** Not for backends that put nothing back. */
+  readonly repaired?: true;
   /** It takes a while: one underlay is enough. */
   readonly once?: true;
   readonly limitMs: number;
@@ -248,18 +251,31 @@ const storeAway: Situation = {
   },
 };
 
+/** Between the first host and the others. */
+const across = (from: string, to: string): boolean =>
+  to !== "outside" && (hostOf(from) === "host1") !== (hostOf(to) === "host1");
+
 const partition: Situation = {
-  title: "a partition parts its two sides and nobody else, and heals; a cable that was pulled, too",
+  title: "a partition parts its two sides and nobody else, and heals",
   joined: true,
   once: true,
-  limitMs: 90_000,
+  limitMs: 60_000,
   run: async (fabric) => {
-    const across = (from: string, to: string): boolean =>
-      to !== "outside" && (hostOf(from) === "host1") !== (hostOf(to) === "host1");
     await fabric.fault("partition", "host1", "host2,host3");
     await expectReached(fabric, across);
     await fabric.fault("heal");
     await expectReached(fabric);
+    await untilPeers(fabric, HOSTS, HOSTS.length - 1);
+  },
+};
+
+const pulled: Situation = {
+  title: "a host whose cable was pulled is cut off from everybody, and back when it is put in again",
+  joined: true,
+  repaired: true,
+  once: true,
+  limitMs: 60_000,
+  run: async (fabric) => {
     await fabric.fault("cut", "host1");
     await expectReached(
       fabric,
@@ -274,6 +290,7 @@ const partition: Situation = {
 const moved: Situation = {
   title: "a host that gets another address is found there by the others",
   joined: true,
+  repaired: true,
   once: true,
   limitMs: 90_000,
   run: async (fabric) => {
@@ -289,7 +306,20 @@ const moved: Situation = {
 
 /** Those that are over in a moment, and then all; etcd has to be there for some. */
 export const quick: readonly Situation[] = [everyone, transfer(8), pathMtu, senders];
-export const situationsFor = ({ hasEtcd }: { readonly hasEtcd: boolean }): readonly Situation[] => [
-  ...[everyone, transfer(64), pathMtu, senders, rejoin, killed, partition, moved],
+const situationsWith = (hasEtcd: boolean): readonly Situation[] => [
+  ...[everyone, transfer(64), pathMtu, senders, rejoin, killed, partition, pulled, moved],
   ...(hasEtcd ? [storeAway] : []),
 ];
+
+/** What a backend has to stand on an underlay. */
+export const situationsFor = (
+  backend: Backend,
+  ip: IpChoice,
+  { hasEtcd }: { readonly hasEtcd: boolean },
+): readonly Situation[] =>
+  situationsWith(hasEtcd).filter(
+    ({ joined, repaired, once }) =>
+      (joined !== true || backend.joinsHosts) &&
+      (repaired !== true || backend.repairs !== false) &&
+      (once !== true || ip === underlaysOf(backend).at(-1)),
+  );

@@ -1,8 +1,9 @@
 /**
- * The executables that are compared, held still for the whole run: ours is copied, since a build beside the benchmark
- * replaces `dist/heddle`, and the empty program is compiled with the same options as ours.
+ * The executables that are compared, held still for the whole run: copies, since a build beside the benchmark replaces
+ * `dist/heddle`, and since what was just written lies otherwise in memory than what was read piece by piece as it ran.
+ * The empty program is compiled with the same options as ours.
  */
-import { copyFileSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { compileOptions, ensureBuilt } from "../scripts/build.ts";
 import { command } from "../scripts/command.ts";
@@ -21,7 +22,8 @@ export async function preparePrograms(dir: string): Promise<(name: CaseName, pla
   const empty = join(dir, "empty");
   writeFileSync(`${empty}.ts`, "process.exitCode = 0;\n");
   await command([process.execPath, "build", ...compileOptions, `${empty}.ts`, `--outfile=${empty}`]);
-  const reference = await peerDir();
+  const reference = join(dir, "reference");
+  cpSync(await peerDir(), reference, { recursive: true });
   return (name, player) => {
     const confDir = join(dir, "conf", `${name}-${player}`);
     mkdirSync(confDir, { recursive: true });

@@ -19,3 +19,23 @@ describe("help", () => {
     expect(wide).toEqual([]);
   });
 });
+
+describe("a word too many", () => {
+  const refusalOf = (...words: readonly string[]): Promise<string> =>
+    makeProgram("heddle")
+      .parseAsync(words, { from: "user" })
+      .then(
+        () => "",
+        (e: unknown) => (e as Error).message,
+      );
+
+  test("behind heddle agent is refused with the words that there are", async () => {
+    expect(await refusalOf("agent", "nope")).toBe(
+      'heddle agent has no command "nope"; there are status, nodes, routes, events, drain',
+    );
+  });
+
+  test("behind one of its questions is refused", async () => {
+    expect(await refusalOf("agent", "status", "nope")).toContain("too many arguments for 'status'");
+  });
+});

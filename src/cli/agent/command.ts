@@ -23,6 +23,8 @@ export function addAgentCommand(program: Command): void {
   const agent = program
     .command("agent")
     .description("Join this host to a network of hosts, and ask the agent that does")
+    // A word that is no command of it is refused below, by name.
+    .allowExcessArguments()
     .option("--config <file>", "Run an agent with this configuration, until it is told to end")
     .addHelpText(
       "after",
@@ -43,6 +45,7 @@ export function addAgentCommand(program: Command): void {
     const command = agent
       .command(ask)
       .description(about[ask])
+      .allowExcessArguments(false)
       .option("--socket <file>", "Where the agent listens", DEFAULT_SOCKET)
       .option("--json", ask === "events" ? "Print a JSON object a line" : "Print JSON");
     if (ask === "events") command.option("-f, --follow", "Go on until interrupted");

@@ -50,15 +50,16 @@ kernelTest(
     await using netns = await testNetns();
     using inside = openNetns(netns.path);
     const atFirst = await socketsIn(netns);
-    const before = openDescriptors().size;
     {
       using _open = inNetns(inside, boundSocket);
       expect(await socketsIn(netns)).toBe(atFirst + 1);
     }
+    // The engine may still close what it has of programs that ended before; nothing may have come.
+    const before = openDescriptors();
     inNetns(inside, () => {
       for (let i = 0; i < TIMES; i++) closeInBackground(boundSocket());
     });
-    expect(openDescriptors().size).toBe(before);
+    expect([...openDescriptors()].filter(([fd, target]) => before.get(fd) !== target)).toEqual([]);
     expect(await untilSocketsIn(netns, atFirst)).toBe(atFirst);
   },
 );

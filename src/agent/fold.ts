@@ -16,7 +16,7 @@ import type {
 } from "./model.ts";
 import { appliedNews, differences } from "./nodes.ts";
 import { keyOfOffer } from "./offer.ts";
-import { foldRecalled } from "./recalled.ts";
+import { foldRecalled, withoutWaiting } from "./recalled.ts";
 import { sameSubnets, showPublics, showSubnets } from "./show.ts";
 import { bounded, type Telling, telling, type TellingCode } from "./tellings.ts";
 import { knownNodes } from "./view.ts";
@@ -83,7 +83,7 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
         ? "leaves the fabric; it has no subnet"
         : `leaves the fabric and gives back ${showSubnets(state.lease.node.subnets)}`;
     // That nothing is to be found later waits for nothing.
-    const leaving = withJob({ ...state, mode: "draining" }, "memory", AT_ONCE);
+    const leaving = withJob({ ...withoutWaiting(state), mode: "draining" }, "memory", AT_ONCE);
     return only(leaving, telling("draining", text));
   },
   stop: (state, { why }) =>
@@ -134,7 +134,10 @@ function storeUp(state: AgentState, part: StorePart, now: Now): Folded {
 function storeDown(state: AgentState, part: StorePart, why: string, now: Now): Folded {
   const { store } = state;
   if (!store.up) return only({ ...state, store: { ...store, why, by: part === "lease" ? part : store.by } });
-  const next: AgentState = { ...state, store: { up: false, why, since: now.at, by: part } };
+  const next: AgentState = {
+    ...withoutWaiting(state),
+    store: { up: false, why, since: now.at, by: part },
+  };
   const text = `the store does not answer: ${why}; the data plane stays as it is`;
   return only(next, telling("store-unreachable", text));
 }
@@ -188,7 +191,7 @@ function foldNodes(state: AgentState, news: NodeNews, now: Now): Folded {
     const listed = telling("nodes-listed", `the store has ${nodes.size} nodes`);
     if (up.recalled === undefined) return only(next, listed, ...came);
     // A view of nodes that were known before is none; and what the host announces was not asked of the store until now.
-    const { view: _, ...fresh } = withJob(next, "host", { due: now.at, notBefore: 0 });
+    const { view: _, ...fresh } = withJob(withoutWaiting(next), "host", { due: now.at, notBefore: 0 });
     return only(fresh, listed, ...came);
   });
 }

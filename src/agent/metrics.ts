@@ -2,7 +2,7 @@
 import type { Report } from "../fabric/reconcile/report.ts";
 import type { AgentState } from "./model.ts";
 import type { RecordedEvent } from "./event-log.ts";
-import { knownNodes } from "./view.ts";
+import { knownNodes, reachedPeers } from "./view.ts";
 
 interface Metric {
   readonly type: "gauge" | "counter";
@@ -83,7 +83,7 @@ export function makeCounters(): Counters {
 
 /** What can be read off the agent at this moment. */
 export function gauges(state: AgentState): readonly Sample[] {
-  const { lease, view, troubles, kernel, deaf, store } = state;
+  const { lease, troubles, kernel, deaf, store } = state;
   const byCode = new Map<string, number>();
   for (const { code } of troubles) byCode.set(code, (byCode.get(code) ?? 0) + 1);
   return [
@@ -93,7 +93,7 @@ export function gauges(state: AgentState): readonly Sample[] {
     { name: "heddle_agent_config_refused", value: Number(state.refusedConfig !== undefined) },
     { name: "heddle_agent_lease_expires_seconds", value: Math.round((lease?.expires ?? 0) / 1000) },
     { name: "heddle_agent_nodes", labels: ["known"], value: knownNodes(state)?.size ?? 0 },
-    { name: "heddle_agent_nodes", labels: ["peer"], value: view?.peers.length ?? 0 },
+    { name: "heddle_agent_nodes", labels: ["peer"], value: reachedPeers(state) },
     ...[...byCode].map(
       ([code, value]) => ({ name: "heddle_agent_troubles", labels: [code], value }) as const,
     ),

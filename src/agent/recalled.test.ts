@@ -134,6 +134,46 @@ describe("an agent that knows what was before, while the store is away", () => {
   });
 });
 
+describe("an agent that knows what was before, while nobody knows yet whether the store is there", () => {
+  const waiting = () => {
+    const a = agent("10.0.1.0/24");
+    a.tell({ kind: "recalled", what });
+    a.tell({ kind: "time" });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    return a;
+  };
+
+  test("leaves the kernel as it is: it may have later news than what was known, and the store's are next", () => {
+    const a = waiting();
+    a.tell({ kind: "config-read", text: CONFIG });
+    a.tell({ kind: "kernel-changed", what: "objects" });
+    a.pass(1_000);
+    expect(a.find("reconcile")).toBeUndefined();
+    a.tell({ kind: "nodes", news: { kind: "all", nodes: [nodeOf("10.0.3.0/24", "192.0.2.3")] } });
+    expect(a.find("reconcile")?.wanted.routes.map((r) => r.dst.text)).toEqual(["10.0.3.0/24"]);
+  });
+
+  test("repairs the kernel when the store has said nothing for two seconds", () => {
+    const a = waiting();
+    a.pass(1_900);
+    expect(a.find("reconcile")).toBeUndefined();
+    a.pass(200);
+    expect(a.find("reconcile")?.keep).toBe(true);
+  });
+
+  test("repairs the kernel as soon as the store has failed", () => {
+    const a = waiting();
+    a.tell({ kind: "failed", job: "config", why: "connection refused" });
+    expect(a.find("reconcile")?.keep).toBe(true);
+  });
+
+  test("leaves at once when it is told to", () => {
+    const a = waiting();
+    a.tell({ kind: "drain" });
+    expect(a.find("reconcile")?.wanted.routes).toEqual([]);
+  });
+});
+
 describe("when the store answers", () => {
   test("its nodes count, its lease is taken, and nothing of before is left", () => {
     const a = recalling();

@@ -1,6 +1,6 @@
 /** What an earlier agent knew, as the core takes it up. Pure. */
 import type { IpPrefix } from "../net/ip.ts";
-import { dueAt } from "./jobs.ts";
+import { dueAt, withJob } from "./jobs.ts";
 import type { AgentState, Now, Recalled, Rules } from "./model.ts";
 import { showSubnets } from "./show.ts";
 import { type Telling, telling } from "./tellings.ts";
@@ -10,7 +10,13 @@ interface Folded {
   readonly tellings: readonly Telling[];
 }
 
-/** The kernel is repaired by it, and the store's word counts as soon as it says one. */
+/** How long, in milliseconds, the store may take to answer before the kernel is repaired by what was known. */
+const STORE_MS = 2_000;
+
+/**
+ * The kernel is repaired by it once the store has failed, or has said nothing for a while: until then the kernel has what the last
+ * agent gave it, which may be newer. The store's word counts as soon as it says one.
+ */
 export function foldRecalled(state: AgentState, what: Recalled, now: Now, rules: Rules): Folded {
   if (state.mode !== "running" || state.config !== undefined || state.self !== undefined)
     return { state, tellings: [] };
@@ -27,10 +33,15 @@ export function foldRecalled(state: AgentState, what: Recalled, now: Now, rules:
   if (isOther(before.v4, subnets.v4) || isOther(before.v6, subnets.v6))
     return refused(`this host had ${showSubnets(subnets)}, and ${showSubnets(before)} since`);
   const recalled = { at, nodes };
-  const next = { ...state, joined: { text: config, network: read.value }, self: lease.node, recalled };
+  const known = { ...state, joined: { text: config, network: read.value }, self: lease.node, recalled };
+  const next = withJob(known, "kernel", { notBefore: now.at + STORE_MS });
   const text = `goes by what was known at ${new Date(at).toISOString()} until the store answers: ${showSubnets(subnets)} and ${nodes.size} nodes`;
   return { state: dueAt(next, "host", now.at), tellings: [telling("recalled", text)] };
 }
+
+/** What was known is all there is for now, or is of no more use: nothing is waited for. */
+export const withoutWaiting = (state: AgentState): AgentState =>
+  state.recalled === undefined ? state : withJob(state, "kernel", { notBefore: 0 });
 
 const isOther = (before: IpPrefix | undefined, known: IpPrefix | undefined): boolean =>
   before !== undefined && before.text !== known?.text;

@@ -2,7 +2,7 @@
 import type { HostState } from "../fabric/host-state.ts";
 import type { AgentState, KernelNews } from "./model.ts";
 import { showPublics, showSubnets } from "./show.ts";
-import { knownNodes } from "./view.ts";
+import { knownNodes, reachedPeers } from "./view.ts";
 
 export interface Status {
   /** True: new containers can be attached. */
@@ -28,6 +28,7 @@ export interface Status {
   readonly failing: readonly { readonly job: string; readonly why: string }[];
   /** Why the configuration in the store is not used; null: it is. */
   readonly configRefused: string | null;
+  /** `peers`: those that packets go to. */
   readonly nodes: { readonly known: number; readonly peers: number; readonly troubled: number };
   readonly kernel: {
     readonly problems: readonly { readonly what: string; readonly why: string }[];
@@ -75,7 +76,7 @@ export function statusOf(state: AgentState, about: About): Status {
     configRefused: state.refusedConfig?.why ?? null,
     nodes: {
       known: knownNodes(state)?.size ?? 0,
-      peers: state.view?.peers.length ?? 0,
+      peers: reachedPeers(state),
       troubled: new Set(state.troubles.map(({ node }) => node)).size,
     },
     kernel: { problems: state.kernel.problems, fights: state.kernel.fights, deaf: deafOf(state) },

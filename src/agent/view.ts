@@ -16,6 +16,12 @@ export interface Made {
 /** The nodes by the store, or by what was known before until it has told them. */
 export const knownNodes = ({ nodes, recalled }: AgentState): AgentState["nodes"] => nodes ?? recalled?.nodes;
 
+/** How many peers packets go to: with a process that carries them, those that it was told of. */
+export function reachedPeers({ view, carriage, carried }: AgentState): number {
+  const peers = view?.peers.length ?? 0;
+  return carriage?.wish === undefined ? peers : Math.min(peers, carried?.wish?.peers.length ?? 0);
+}
+
 /** Undefined as long as something is not known that it is made of. */
 export function makeView(state: AgentState, rules: Rules): Made | undefined {
   const { joined, host, self } = state;

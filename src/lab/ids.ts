@@ -3,36 +3,20 @@
  * by descriptors, so that nobody else is ever met.
  */
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { processStat } from "../sys/process-stat.ts";
 import { openProcess, type SignalName, signalProcess } from "../sys/processes.ts";
 import type { ProcessId } from "./model.ts";
 import type { LabPaths } from "./paths.ts";
 
-/** R, S, D, T, Z, … (proc_pid_stat(5)). */
-interface Stat {
-  readonly state: string;
-  readonly start: string;
-}
-
-function statOf(pid: number | "self"): Stat | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The name in parentheses may have blanks and parentheses itself.
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return { state: fields[0] ?? "", start: fields[19] ?? "" };
-  } catch {
-    return undefined; // It has ended.
-  }
-}
-
 /** This process. */
-export const self = (): ProcessId => ({ pid: process.pid, start: statOf("self")?.start ?? "" });
+export const self = (): ProcessId => ({ pid: process.pid, start: processStat("self")?.start ?? "" });
 
 /** A process that was started just now. */
-export const processId = (pid: number): ProcessId => ({ pid, start: statOf(pid)?.start ?? "" });
+export const processId = (pid: number): ProcessId => ({ pid, start: processStat(pid)?.start ?? "" });
 
 /** What it does: undefined if it has ended, also if its parent does not know yet. */
 export function stateOf({ pid, start }: ProcessId): "running" | "stopped" | undefined {
-  const found = statOf(pid);
+  const found = processStat(pid);
   if (found === undefined || found.start !== start || found.state === "Z" || found.state === "X")
     return undefined;
   return found.state === "T" || found.state === "t" ? "stopped" : "running";
@@ -88,7 +72,7 @@ export function processesIn(namespaces: ReadonlyMap<NamespaceName, string>): rea
   return pids.flatMap((name) => {
     const pid = Number(name);
     const host = hostOf(pid, namespaces);
-    const start = host === undefined || pid === process.pid ? undefined : statOf(pid)?.start;
+    const start = host === undefined || pid === process.pid ? undefined : processStat(pid)?.start;
     return host === undefined || start === undefined
       ? []
       : [{ id: { pid, start }, host, program: programOf(pid) }];

@@ -28,7 +28,7 @@ export const crossTargets = Object.keys(outputs).filter(
 export const compileOptions: readonly string[] = [
   ...["--compile", "--bytecode", "--format=esm", "--minify", "--splitting", "--sourcemap"],
   // A plugin process runs most of its code once: compiling that costs more than it saves (1.3 ms and 2 MB of a loopback
-  // ADD). A long-running command sets it back with Bun.unsafe.setJITPolicy(1).
+  // ADD), and the agent on a large fabric gains nothing by it. The forwarder sets it back with Bun.unsafe.setJITPolicy(1).
   "--compile-jit-policy=10",
   // Otherwise the program runs code that it finds in its working directory (`preload` of a bunfig.toml).
   ...["--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"],

@@ -17,6 +17,8 @@ export interface ForwarderStatus {
   readonly peers: number;
   /** How long it has run. */
   readonly seconds: number;
+  /** How many threads move packets: 1 while little moves. */
+  readonly workers: 1 | 2;
   readonly sent: Readonly<Record<Counter, number>>;
   readonly received: Readonly<Record<Counter, number>>;
 }

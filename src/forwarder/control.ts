@@ -57,6 +57,7 @@ export function openControl(setup: ControlSetup): () => Conversation {
     port,
     peers: book.peers.length,
     seconds: Math.floor((Date.now() - started) / 1000),
+    workers: engine.isShared ? 2 : 1,
     sent: engine.sent.read(),
     received: engine.received.read(),
   });

@@ -1,6 +1,6 @@
 /**
- * What each worker counts, in memory that the main thread reads while they run. Each number has one writer; the reader
- * sees one a moment old.
+ * What each worker counts, in memory that the main thread reads while they run. Each number has one writer at a time; the
+ * reader sees one a moment old.
  */
 
 /** Packets are those of containers; datagrams are what goes over the underlay; calls are what the kernel was asked for. */
@@ -33,6 +33,9 @@ export class Counters {
   add(counter: Counter, n: number): void {
     const place = places[counter];
     this.#numbers[place] = (this.#numbers[place] ?? 0) + n;
+  }
+  get(counter: Counter): number {
+    return this.#numbers[places[counter]] ?? 0;
   }
   read(): Readonly<Record<Counter, number>> {
     return Object.fromEntries(COUNTERS.map((name, i) => [name, this.#numbers[i] ?? 0])) as Record<

@@ -5,12 +5,15 @@
 import { type Fd } from "../sys/fd.ts";
 import { openWaker, wake } from "../sys/packet-io.ts";
 import { COUNTER_BYTES, Counters } from "./counters.ts";
+import { Duty, DUTY_BYTES } from "./duty.ts";
 import type { PeerTable } from "./peers.ts";
 import type { Direction, Notice, Request, WorkerSetup } from "./worker-protocol.ts";
 
 export interface Engine {
   readonly sent: Counters;
   readonly received: Counters;
+  /** Both workers move packets now; else so little moves that one does both directions. */
+  readonly isShared: boolean;
   /** Settles with the reason when a worker can go no further, for example since the device is gone. */
   readonly failed: Promise<string>;
   setPeers(peers: PeerTable): Promise<void>;
@@ -20,7 +23,9 @@ export interface Engine {
   end(): Promise<void>;
 }
 
-export type EngineSetup = Omit<WorkerSetup, "direction" | "waker" | "counters" | "posted">;
+type OfBoth = "duty" | "counters";
+type OfOne = "direction" | "waker" | "otherWaker" | "posted";
+export type EngineSetup = Omit<WorkerSetup, OfBoth | OfOne>;
 
 /** Workers that have started and know nothing yet. */
 export interface Crew {
@@ -54,17 +59,28 @@ export async function hireCrew(entry: string = Bun.main): Promise<Crew> {
 
 /** Gives a crew its work, paused. It is ended by `end` from then on. */
 export async function startEngine({ sender, receiver, failed }: Crew, setup: EngineSetup): Promise<Engine> {
-  await Promise.all([sender.begin(setup), receiver.begin(setup)]);
+  const counters = {
+    send: new SharedArrayBuffer(COUNTER_BYTES),
+    receive: new SharedArrayBuffer(COUNTER_BYTES),
+  };
+  const shared = { ...setup, counters, duty: new SharedArrayBuffer(DUTY_BYTES) };
+  const duty = new Duty(shared.duty, "send", () => {});
+  await Promise.all([
+    sender.begin({ ...shared, otherWaker: receiver.waker }),
+    receiver.begin({ ...shared, otherWaker: sender.waker }),
+  ]);
   let ended = false;
   const both = async (request: Request): Promise<void> => {
     await Promise.all([sender.ask(request), receiver.ask(request)]);
   };
   return {
-    sent: sender.counters,
-    received: receiver.counters,
+    sent: new Counters(counters.send),
+    received: new Counters(counters.receive),
+    get isShared() {
+      return duty.isMine;
+    },
     failed,
-    // Who receives needs no peers.
-    setPeers: (peers) => sender.ask({ kind: "peers", peers }),
+    setPeers: (peers) => both({ kind: "peers", peers }),
     run: () => both({ kind: "run" }),
     pause: () => both({ kind: "pause" }),
     async end() {
@@ -78,15 +94,14 @@ export async function startEngine({ sender, receiver, failed }: Crew, setup: Eng
 }
 
 interface Hand {
-  readonly counters: Counters;
-  begin(setup: EngineSetup): Promise<void>;
+  readonly waker: number;
+  begin(setup: Omit<WorkerSetup, Exclude<OfOne, "otherWaker">>): Promise<void>;
   ask(request: Request): Promise<void>;
   end(): void;
 }
 
 async function startWorker(entry: string, direction: Direction, fail: (why: string) => void): Promise<Hand> {
   const waker: Fd = openWaker();
-  const counters = new SharedArrayBuffer(COUNTER_BYTES);
   const posted = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
   const worker = new Worker(entry);
   let dead = false;
@@ -116,9 +131,8 @@ async function startWorker(entry: string, direction: Direction, fail: (why: stri
   };
   await ask({ kind: "warm", direction });
   return {
-    counters: new Counters(counters),
-    begin: (setup) =>
-      ask({ kind: "begin", setup: { ...setup, direction, waker: waker.raw, counters, posted } }),
+    waker: waker.raw,
+    begin: (setup) => ask({ kind: "begin", setup: { ...setup, direction, waker: waker.raw, posted } }),
     ask,
     end() {
       worker.terminate();

@@ -16,9 +16,14 @@ export interface WorkerSetup {
   /** The kernel takes several UDP datagrams as one packet. */
   readonly joinsUdp: boolean;
   readonly waker: number;
+  /** That of the other worker. */
+  readonly otherWaker: number;
+  /** Who reads the device (`duty.ts`). */
+  readonly duty: SharedArrayBuffer;
   readonly own: { readonly v4?: Uint8Array; readonly v6?: Uint8Array };
   readonly peers: PeerTable;
-  readonly counters: SharedArrayBuffer;
+  /** Of both directions; each is counted by who works in it. */
+  readonly counters: Readonly<Record<Direction, SharedArrayBuffer>>;
   /** One number: how many requests were sent. */
   readonly posted: SharedArrayBuffer;
 }

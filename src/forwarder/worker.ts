@@ -1,19 +1,32 @@
 /**
- * A worker: one direction of the data path in a thread of its own, which blocks in the kernel while there is nothing to
- * move. It can be stopped at any time: its waker ends the wait, and a step of the loop is short.
+ * A worker: a thread of its own, which blocks in the kernel while there is nothing to move. One receives, the other sends; while
+ * little moves, the one that receives does both (`duty.ts`). Either can be stopped at any time: its waker ends the wait, and a step
+ * of the loop is short.
  */
-import { SOCKADDR_BYTES } from "../sys/messages.ts";
-import { calm, ERRNO, failureName, type PacketIo, packetIo, POLL, POLL_BYTES } from "../sys/packet-io.ts";
-import { type Pinned, pin } from "../sys/pinned.ts";
-import { pathPayload, setFragmenting } from "../sys/tunnel-socket.ts";
+import { availableParallelism } from "node:os";
+import {
+  calm,
+  ERRNO,
+  failureName,
+  isReady,
+  packetIo,
+  POLL,
+  POLL_BYTES,
+  POLLFD_BYTES,
+  setWish,
+  wake,
+} from "../sys/packet-io.ts";
+import { pin } from "../sys/pinned.ts";
 import { Counters } from "./counters.ts";
+import { Calm, Duty, Meter, type Moved, Pressure } from "./duty.ts";
+import { Eagerness, LOOK_MS } from "./eagerness.ts";
+import { openIncoming } from "./incoming.ts";
+import { openOutgoing } from "./outgoing.ts";
 import type { PeerTable } from "./peers.ts";
-import { Receiver, RECEIVER_BYTES } from "./receiver.ts";
-import { type PinnedPeers, Sender, SENDER_BYTES } from "./sender.ts";
 import { warmUp } from "./warm-up.ts";
 import type { Notice, Request, WorkerSetup } from "./worker-protocol.ts";
 
-/** One direction, bound to its descriptors. */
+/** What a worker does, bound to its descriptors. */
 interface Work {
   /** Moves packets until the number of requests is another one. Returns why it cannot go on, if so. */
   run(posted: Int32Array, heard: number): string | undefined;
@@ -59,118 +72,123 @@ export function serveAsWorker(): void {
   say({ kind: "listening" });
 }
 
+/** Passed over by `poll`. */
+const NO_DESCRIPTOR = -1;
+/** How long a worker that sends waits for a packet until it counts that there was none. */
+const CALM_MS = 50;
+
+const cannotRead = (errno: number): string => `reading from the device: ${failureName(-errno)}`;
+
+/** Sends while it has the device, else waits until it gets it. */
 function sending(setup: WorkerSetup): Work {
-  const { device, socket, family, waker } = setup;
+  const { device, waker } = setup;
   const io = packetIo();
-  const memory = pin(SENDER_BYTES + POLL_BYTES + 16);
-  const pollAt = SENDER_BYTES;
-  const answerVector = SENDER_BYTES + POLL_BYTES;
-  const counters = new Counters(setup.counters);
-  let peers = pinnedPeers(setup.peers);
-  const mayAnswer = answerLimit();
-  const sender = new Sender(
-    memory,
-    family === 4 ? 16 : 28,
-    {
-      read: (place, bytes) => io.read(device, memory, place, bytes),
-      send: (messages, count) => io.sendmmsg(socket, memory, messages, count),
-      waitForRoom: () => void io.wait(memory, pollAt, socket, POLL.out, -1, ROOM_MS),
-      answer(place, bytes) {
-        memory.point(answerVector, place);
-        memory.view.setInt32(answerVector + 8, bytes, true);
-        io.writev(device, memory, answerVector, 1);
-      },
-      mayAnswer,
-      sendFragmented(messages) {
-        setFragmenting(socket, family, true);
-        const sent = io.sendmmsg(socket, memory, messages, 1);
-        setFragmenting(socket, family, false);
-        return sent === 1;
-      },
-      pathBytes: (peer) => pathBytesOf(peers, peer, family),
-      now: () => performance.now(),
-    },
-    setup.own,
-    peers,
-    counters,
-  );
+  const memory = pin(POLL_BYTES);
+  const sent = new Counters(setup.counters.send);
+  const outgoing = openOutgoing(setup, sent);
+  const duty = new Duty(setup.duty, "send", () => wake(setup.otherWaker));
+  const meter = new Meter(sent);
+  const quiet = new Calm();
+  const wait = (fd: number, timeoutMs: number): void => {
+    if (io.wait(memory, 0, fd, POLL.in, waker, timeoutMs)) calm(waker);
+  };
   return {
     run(posted, heard) {
       while (Atomics.load(posted, 0) === heard) {
-        const ended = sender.step();
+        if (!duty.isMine) {
+          wait(NO_DESCRIPTOR, -1);
+          continue;
+        }
+        const ended = outgoing.step();
+        if (ended !== 0 && ended !== ERRNO.EAGAIN) return cannotRead(ended);
+        const isCalm = quiet.note(meter.moved(), duty.muchReceived);
         if (ended === 0) continue;
-        if (ended !== ERRNO.EAGAIN) return `reading from the device: ${failureName(-ended)}`;
-        if (io.wait(memory, pollAt, device, POLL.in, waker, -1)) calm(waker);
+        if (isCalm) duty.give();
+        else wait(device, CALM_MS);
       }
       return undefined;
     },
-    setPeers(table) {
-      const before = peers;
-      peers = pinnedPeers(table);
-      sender.setPeers(peers);
-      before.addresses[Symbol.dispose]();
-    },
+    setPeers: (peers) => outgoing.setPeers(peers),
   };
 }
 
+/** Receives; and sends while it has the device. */
 function receiving(setup: WorkerSetup): Work {
-  const { device, socket, waker } = setup;
-  const io: PacketIo = packetIo();
-  const memory = pin(RECEIVER_BYTES + POLL_BYTES);
-  const receiver = new Receiver(
-    memory,
-    {
-      receive: (messages, count) => io.recvmmsg(socket, memory, messages, count),
-      write: (vectors, count) => io.writev(device, memory, vectors, count),
-    },
-    setup.joinsUdp,
-    new Counters(setup.counters),
-  );
+  const received = new Counters(setup.counters.receive);
+  const sent = new Counters(setup.counters.send);
+  const incoming = openIncoming(setup, received);
+  const outgoing = openOutgoing(setup, sent);
+  const duty = new Duty(setup.duty, "receive", () => wake(setup.otherWaker));
+  const inMeter = new Meter(received);
+  const outMeter = new Meter(sent);
+  const pressure = new Pressure();
+  const wait = openWait(setup);
   return {
     run(posted, heard) {
+      let ready = BOTH;
       while (Atomics.load(posted, 0) === heard) {
-        const ended = receiver.step();
-        if (ended === ERRNO.EBADF) return `receiving from the socket: ${failureName(-ended)}`;
-        // An error that was waiting at the socket is gone with its report.
-        if (ended !== 0 && io.wait(memory, RECEIVER_BYTES, socket, POLL.in, waker, -1)) calm(waker);
+        const hasDevice = duty.isMine;
+        let more = false;
+        if ((ready & SOCKET) !== 0) {
+          const ended = incoming.step();
+          if (ended === ERRNO.EBADF) return `receiving from the socket: ${failureName(-ended)}`;
+          // Another error that was waiting at the socket is gone with its report.
+          more = ended === 0;
+        }
+        const came = inMeter.moved();
+        if (came === "much") duty.noteMuchReceived();
+        let went: Moved = "nothing";
+        // What came may have been answered at once.
+        if (hasDevice && ((ready & DEVICE) !== 0 || came !== "nothing")) {
+          const ended = outgoing.step();
+          if (ended !== 0 && ended !== ERRNO.EAGAIN) return cannotRead(ended);
+          more ||= ended === 0;
+          went = outMeter.moved();
+        }
+        if (hasDevice && pressure.note(more || came === "much" || went === "much")) duty.give();
+        ready = more ? BOTH : wait(duty.isMine, came, went);
       }
       return undefined;
     },
-    setPeers: () => {},
+    setPeers: (peers) => outgoing.setPeers(peers),
   };
 }
 
-/** How long a worker waits for a socket that is full; a batch does so a few times. */
-const ROOM_MS = 10;
+/** What has something to be read. */
+const SOCKET = 1;
+const DEVICE = 2;
+const BOTH = SOCKET | DEVICE;
 
-function pinnedPeers(table: PeerTable): PinnedPeers {
-  const addresses: Pinned = pin(table.addresses.length);
-  addresses.bytes.set(table.addresses);
-  return { table, addresses };
-}
-
-function pathBytesOf({ addresses }: PinnedPeers, peer: number, family: 4 | 6): number {
-  const at = peer * SOCKADDR_BYTES;
-  const address = addresses.bytes.subarray(at, at + (family === 4 ? 16 : 28));
-  // The mapped form of an IPv4 address has ones before it.
-  const isV4 = family === 4 || addresses.view.getUint16(at + 18) === 0xffff;
-  return pathPayload(address, isV4 ? 4 : 6) ?? 0;
-}
-
-/** Answers a second, and how many may come at once. */
-const ANSWERS = 100;
-const BURST = 50;
-
-/** A bucket of answers that fills with time. */
-export function answerLimit(now: () => number = () => performance.now()): () => boolean {
-  let left = BURST;
-  let last = now();
-  return () => {
-    const time = now();
-    left = Math.min(BURST, left + ((time - last) / 1000) * ANSWERS);
-    last = time;
-    if (left < 1) return false;
-    left--;
-    return true;
+/**
+ * Waits for the socket and, of who has it, for the device. Returns which of them to look at. What the last round has moved tells
+ * whether it is worth looking for a moment before going to sleep.
+ */
+function openWait({ device, socket, waker }: WorkerSetup) {
+  const io = packetIo();
+  const deviceAt = POLLFD_BYTES;
+  const wakerAt = 2 * POLLFD_BYTES;
+  const memory = pin(3 * POLLFD_BYTES);
+  setWish(memory, 0, socket, POLL.in);
+  setWish(memory, wakerAt, waker, POLL.in);
+  const eager = new Eagerness(availableParallelism());
+  const look = (): number => {
+    const end = performance.now() + LOOK_MS;
+    for (;;) {
+      const found = io.poll(memory, 0, 3, 0);
+      if (found !== 0 || performance.now() >= end) return found;
+    }
+  };
+  return (hasDevice: boolean, came: Moved, went: Moved): number => {
+    setWish(memory, deviceAt, hasDevice ? device : NO_DESCRIPTOR, POLL.in);
+    const kind = (came === "nothing" ? 0 : SOCKET) | (went === "nothing" ? 0 : DEVICE);
+    let found = 0;
+    if (hasDevice && kind !== 0 && eager.looks(kind)) eager.learn(kind, (found = look()) !== 0);
+    if (found === 0) found = io.poll(memory, 0, 3, -1);
+    if (found <= 0) return 0;
+    const ready = (isReady(memory, 0) ? SOCKET : 0) | (isReady(memory, deviceAt) ? DEVICE : 0);
+    if (!isReady(memory, wakerAt)) return ready;
+    calm(waker);
+    // It may have got the device just now.
+    return ready | DEVICE;
   };
 }

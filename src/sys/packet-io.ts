@@ -40,9 +40,19 @@ export const POLL = { in: 1, out: 4 } as const;
 /** MSG_DONTWAIT and MSG_NOSIGNAL; MSG_DONTWAIT and MSG_CMSG_CLOEXEC. */
 const SEND_FLAGS = 0x4040;
 const RECEIVE_FLAGS = 0x4000_0040;
-const POLLFD_BYTES = 8;
+/** `struct pollfd`. */
+export const POLLFD_BYTES = 8;
 /** A descriptor and a wish in each of two `struct pollfd`. */
 export const POLL_BYTES = 2 * POLLFD_BYTES;
+
+/** Writes a `struct pollfd` at `at`: what is wished (`POLL`) of a descriptor. One below zero is passed over. */
+export function setWish(memory: Pinned, at: number, fd: number, wish: number): void {
+  memory.view.setInt32(at, fd, true);
+  memory.view.setInt32(at + 4, wish, true);
+}
+
+/** After `poll` has returned more than zero: whether the descriptor can do what was wished, or has an error. */
+export const isReady = (memory: Pinned, at: number): boolean => memory.view.getInt16(at + 6, true) !== 0;
 
 export interface PacketIo {
   read(fd: number, memory: Pinned, place: number, bytes: number): number;
@@ -50,6 +60,11 @@ export interface PacketIo {
   /** Sends messages, as many as can be sent at once. */
   sendmmsg(fd: number, memory: Pinned, messages: number, count: number): number;
   recvmmsg(fd: number, memory: Pinned, messages: number, count: number): number;
+  /**
+   * Waits as poll(2) does for one of `count` structures at `place`, `timeoutMs`, for ever if that is negative. Returns how many
+   * are ready; a signal ends the wait early with none.
+   */
+  poll(memory: Pinned, place: number, count: number, timeoutMs: number): number;
   /**
    * Waits until `fd` can do what is wished (`POLL`), or has an error, or `other` can be read (none if negative), or for
    * `timeoutMs`, for ever if negative. The structures are written at `place`. Returns true if `other` can be read.
@@ -113,15 +128,15 @@ export function packetIo(): PacketIo {
         if (failed !== again) return failed;
       }
     },
+    poll(memory, place, count, timeoutMs) {
+      return calls.poll(memory.address + place, count, timeoutMs);
+    },
     wait(memory, place, fd, wish, other, timeoutMs) {
-      const { view } = memory;
-      view.setInt32(place, fd, true);
-      view.setInt32(place + 4, wish, true);
-      view.setInt32(place + POLLFD_BYTES, other, true);
-      view.setInt32(place + POLLFD_BYTES + 4, POLL.in, true);
+      setWish(memory, place, fd, wish);
+      setWish(memory, place + POLLFD_BYTES, other, POLL.in);
       // A signal ends the wait early, which its caller cannot tell from a packet that somebody else took.
       const ready = calls.poll(memory.address + place, 2, timeoutMs);
-      return ready > 0 && view.getInt16(place + POLLFD_BYTES + 6, true) !== 0;
+      return ready > 0 && isReady(memory, place + POLLFD_BYTES);
     },
   };
 }

@@ -21,7 +21,10 @@ export const metrics = {
   heddle_agent_lease_expires_seconds: gauge(
     "When the lease ends, in seconds since 1970; 0: never, or there is none",
   ),
-  heddle_agent_nodes: gauge("Nodes in the store, and those of them that are peers", "state"),
+  heddle_agent_nodes: gauge(
+    "Nodes in the store, and its peers: with a forwarder those that it was told of",
+    "state",
+  ),
   heddle_agent_troubles: gauge("What is wrong with nodes in the store", "code"),
   heddle_agent_kernel_problems: gauge("Objects that the kernel refused"),
   heddle_agent_kernel_fights: gauge("Objects that somebody else changes again and again"),

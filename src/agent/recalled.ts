@@ -10,11 +10,11 @@ interface Folded {
   readonly tellings: readonly Telling[];
 }
 
-/** How long, in milliseconds, the store may take to answer before the kernel is repaired by what was known. */
+/** How long, in milliseconds, the store may take to tell its nodes before the kernel is repaired by what was known. */
 const STORE_MS = 2_000;
 
 /**
- * The kernel is repaired by it once the store has failed, or has said nothing for a while: until then the kernel has what the last
+ * The kernel is repaired by it once the store has failed, or has not told its nodes for a while: until then the kernel has what the last
  * agent gave it, which may be newer. The store's word counts as soon as it says one.
  */
 export function foldRecalled(state: AgentState, what: Recalled, now: Now, rules: Rules): Folded {

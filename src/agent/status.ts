@@ -28,7 +28,7 @@ export interface Status {
   readonly failing: readonly { readonly job: string; readonly why: string }[];
   /** Why the configuration in the store is not used; null: it is. */
   readonly configRefused: string | null;
-  /** `peers`: those that packets go to. */
+  /** `peers`: with a process that carries packets, those that it was told of, and none after it has failed until it was told again. */
   readonly nodes: { readonly known: number; readonly peers: number; readonly troubled: number };
   readonly kernel: {
     readonly problems: readonly { readonly what: string; readonly why: string }[];

@@ -16,7 +16,7 @@ export interface Made {
 /** The nodes by the store, or by what was known before until it has told them. */
 export const knownNodes = ({ nodes, recalled }: AgentState): AgentState["nodes"] => nodes ?? recalled?.nodes;
 
-/** How many peers packets go to: with a process that carries them, those that it was told of. */
+/** How many peers there are: with a process that carries packets, those that it was told of. */
 export function reachedPeers({ view, carriage, carried }: AgentState): number {
   const peers = view?.peers.length ?? 0;
   return carriage?.wish === undefined ? peers : Math.min(peers, carried?.wish?.peers.length ?? 0);

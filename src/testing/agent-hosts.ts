@@ -252,6 +252,9 @@ setInterval(() => {
 }, 1);
 process.on("SIGTERM", () => { end = n + ${SENT_AFTER}; });`;
 
+/** How long the first datagram may take, in milliseconds. */
+const FIRST_MS = 20_000;
+
 /** Datagrams with numbers from one namespace to an address in another, until they are counted. */
 export interface NumberedLoad extends AsyncDisposable {
   /** Ends it. */
@@ -286,7 +289,10 @@ export async function numberedLoad(
     stdout: "pipe",
   });
   const sent = linesOf(source.stdout);
-  await lines.next();
+  if ((await Promise.race([lines.next(), Bun.sleep(patience(FIRST_MS))])) === undefined) {
+    for (const child of [source, sink]) child.kill("SIGKILL");
+    throw new Error(`of the datagrams to ${to.address} none has come`);
+  }
   return {
     async count() {
       source.kill("SIGTERM");

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { createSecureContext } from "node:tls";
 import {
   isSameSecret,
   parseWireguardKey,
@@ -9,6 +10,13 @@ import {
 
 const bytes = Uint8Array.from({ length: 32 }, (_, i) => i + 1);
 const text = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+
+test("a key is read also right after a certificate that is damaged", () => {
+  const damaged = (kind: string): string => `-----BEGIN ${kind}-----\nAAAA\n-----END ${kind}-----\n`;
+  const options = { cert: damaged("CERTIFICATE"), key: damaged("PRIVATE KEY") };
+  expect(() => createSecureContext(options)).toThrow();
+  expect(SecretKey.from(bytes)).toBeDefined();
+});
 
 describe("a public key", () => {
   test("is read and written in one way", () => {

@@ -32,7 +32,8 @@ let naming: Uint8Array<ArrayBuffer> | undefined;
 
 function nameOf(bytes: Uint8Array): string {
   naming ??= crypto.getRandomValues(new Uint8Array(KEY_BYTES));
-  return new Bun.CryptoHasher("sha256", naming).update(bytes).digest("hex").slice(0, 32);
+  // Not the engine's HMAC: it fails once after somebody has read a certificate or a key that is damaged (Bun 1.4.5).
+  return new Bun.CryptoHasher("sha256").update(naming).update(bytes).digest("hex").slice(0, 32);
 }
 
 /**

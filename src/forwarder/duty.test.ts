@@ -41,6 +41,16 @@ describe("a round", () => {
   });
 });
 
+test.each(["dropUnknown", "dropMulticast", "dropExpired", "dropMalformed"] as const)(
+  "a round in which all was dropped has moved much too: %s",
+  (counter) => {
+    const counters = new Counters(new ArrayBuffer(COUNTER_BYTES));
+    const meter = new Meter(counters);
+    counters.add(counter, 100);
+    expect(meter.moved()).toBe("much");
+  },
+);
+
 describe("two share the work", () => {
   const pressure = (isMuch: (round: number) => boolean): number | undefined => {
     const it = new Pressure();

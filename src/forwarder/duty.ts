@@ -52,15 +52,18 @@ const PACKET_BYTES = 2048;
 /** More than this in one round is much: one large packet, or a handful. */
 const MUCH_BYTES = 16_384;
 
+/** What was read and is not among the packets: it was work all the same. */
+const DROPPED_AT_ONCE = ["dropMalformed", "dropUnknown", "dropMulticast", "dropExpired"] as const;
+
 /** What a round of a worker has moved. */
 export type Moved = "nothing" | "little" | "much";
 
 /** Tells it from what is counted. */
 export class Meter {
-  readonly #counters: readonly Counters[];
+  readonly #counters: Counters;
   #before = 0;
 
-  constructor(...counters: readonly Counters[]) {
+  constructor(counters: Counters) {
     this.#counters = counters;
     this.#before = this.#sum();
   }
@@ -74,10 +77,9 @@ export class Meter {
   }
 
   #sum(): number {
-    let sum = 0;
-    for (const counters of this.#counters)
-      sum += counters.get("bytes") + PACKET_BYTES * counters.get("packets");
-    return sum;
+    let packets = this.#counters.get("packets");
+    for (const dropped of DROPPED_AT_ONCE) packets += this.#counters.get(dropped);
+    return this.#counters.get("bytes") + PACKET_BYTES * packets;
   }
 }
 
@@ -99,7 +101,7 @@ export class Pressure {
 
 /** So many rounds in a row with little in both directions, and one does both again. */
 const CALM_ROUNDS = 64;
-/** What a round counts for that had nothing: the wait before it has ended by itself. */
+/** What a round counts for that had nothing: nearly always the wait before it has ended by itself. */
 const IDLE_ROUNDS = 16;
 
 /** When the sender should give the device back: it hears of each round in which it has it. */

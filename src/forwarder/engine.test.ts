@@ -1,6 +1,7 @@
 /** The workers with real threads and sockets; pairs of sockets stand for the devices of two hosts. */
 import { expect, test } from "bun:test";
 import { join } from "node:path";
+import type { Fd } from "../sys/fd.ts";
 import { setVector } from "../sys/messages.ts";
 import { packetIo, POLL, POLL_BYTES } from "../sys/packet-io.ts";
 import { pin } from "../sys/pinned.ts";
@@ -17,16 +18,21 @@ const DATA = 1024;
 
 /** The kernel's end of a device. */
 interface Kernel {
-  /** Gives the device a packet with its header. */
+  /** Gives the device a packet with its header; false if it has no room. */
+  offer(bytes: Uint8Array): boolean;
+  /** As `offer`, where there is room. */
   put(bytes: Uint8Array): void;
   /** The next packet that was written to the device, or undefined if none came in time. */
   take(timeoutMs?: number): Uint8Array | undefined;
 }
 const kernel = (fd: number): Kernel => ({
-  put(bytes) {
+  offer(bytes) {
     memory.bytes.set(bytes, DATA);
     setVector(memory, POLL_BYTES, DATA, bytes.length);
-    expect(io.writev(fd, memory, POLL_BYTES, 1)).toBe(bytes.length);
+    return io.writev(fd, memory, POLL_BYTES, 1) === bytes.length;
+  },
+  put(bytes) {
+    expect(this.offer(bytes)).toBeTrue();
   },
   take(timeoutMs = 10_000) {
     io.wait(memory, 0, fd, POLL.in, -1, timeoutMs);
@@ -47,6 +53,7 @@ interface Host extends AsyncDisposable {
   readonly kernel: Kernel;
   readonly engine: Engine;
   readonly port: number;
+  readonly device: Fd;
 }
 async function host(stack: DisposableStack): Promise<Host> {
   const crew = await hireCrew(join(import.meta.dir, "../main.ts"));
@@ -66,6 +73,7 @@ async function host(stack: DisposableStack): Promise<Host> {
     kernel: kernel(ours.raw),
     engine,
     port: socket.port,
+    device,
     [Symbol.asyncDispose]: () => engine.end(),
   };
 }
@@ -121,44 +129,116 @@ test("packets cross, peers change while they do, and the workers pause and end a
   expect([packets, dropRefused, dropMalformed]).toEqual([12_042, 0, 0]);
 }, 60_000);
 
+/** So many large packets may be on their way at once: they all have room in one device. */
+const WINDOW = 10;
+const LARGE = 17_000;
+
+/** Sends packets with numbers from one host to the other and checks their order. */
+function stream(a: Host, b: Host) {
+  let put = 0;
+  let taken = 0;
+  const take = (): void => {
+    const got = b.kernel.take();
+    if (got !== undefined) taken++;
+    // The identification of IPv4, which is the packet's number.
+    expect([got?.[VIRTIO_BYTES + 4], got?.[VIRTIO_BYTES + 5]]).toEqual([(taken >> 8) & 0xff, taken & 0xff]);
+  };
+  return {
+    /** Gives the device a large packet where there is room, else takes one that has arrived. */
+    push(): void {
+      const next = given(numbered((put + 1) & 0xffff, LARGE), 1400);
+      if (put - taken < WINDOW && a.kernel.offer(next)) put++;
+      else take();
+    },
+    put(): void {
+      a.kernel.put(given(numbered(++put & 0xffff)));
+    },
+    /** All that is on its way arrives. */
+    drain(): void {
+      while (taken < put) take();
+    },
+  };
+}
+
+/** Large packets, as many as there is room for, until `done`. */
+function flood(streams: readonly ReturnType<typeof stream>[], done: () => boolean): void {
+  for (let i = 0; i < 100_000 && !done(); i++) for (const packets of streams) packets.push();
+  expect(done()).toBeTrue();
+}
+
+/** Two hosts that are each other's peer. */
+async function twoHosts(stack: DisposableStack) {
+  const [a, b] = [await host(stack), await host(stack)];
+  await a.engine.setPeers(peerTable([peerAt(b.port, "10.0.2.0/24")], 4));
+  await b.engine.setPeers(peerTable([peerAt(a.port, "10.0.2.0/24")], 4));
+  return { a, b, [Symbol.asyncDispose]: () => Promise.all([a.engine.end(), b.engine.end()]).then(() => {}) };
+}
+
 test("packets keep their order while one worker and both of them take turns", async () => {
   using stack = new DisposableStack();
-  await using a = await host(stack);
-  await using b = await host(stack);
-  await a.engine.setPeers(peerTable([peerAt(b.port, "10.0.2.0/24")], 4));
-  const until = async (what: () => boolean): Promise<void> => {
-    while (!what()) await Bun.sleep(1);
-  };
-  let next = 0;
-  let expected = 0;
-  const cross = (count: number, bytes: number): void => {
-    const size = bytes > 1400 ? 1400 : 0;
-    for (let i = 0; i < count; i++) a.kernel.put(given(numbered(++next, bytes), size));
-    for (let i = 0; i < count; i++) {
-      const got = b.kernel.take();
-      // The identification of IPv4, which is the packet's number.
-      if (got !== undefined) expected++;
-      expect([got?.[VIRTIO_BYTES + 4], got?.[VIRTIO_BYTES + 5]]).toEqual([expected >> 8, expected & 0xff]);
-    }
-  };
-  for (let round = 0; round < 3; round++) {
+  await using hosts = await twoHosts(stack);
+  const { a, b } = hosts;
+  const streams = [stream(a, b), stream(b, a)];
+  for (let round = 0; round < 4; round++) {
     expect([a.engine.isShared, b.engine.isShared]).toEqual([false, false]);
-    // Large ones, until two share the work of sending and those of the other host that of receiving.
-    for (let i = 0; i < 1000 && !(a.engine.isShared && b.engine.isShared); i++) cross(4, 40_000);
-    expect([a.engine.isShared, b.engine.isShared]).toEqual([true, true]);
-    // Small ones, until one does both again, whatever is on its way at that moment.
-    for (let i = 0; i < 10_000 && (a.engine.isShared || b.engine.isShared); i++) cross(2, 10);
-    await until(() => !a.engine.isShared && !b.engine.isShared);
-    cross(8, 100);
+    flood(streams, () => a.engine.isShared && b.engine.isShared);
+    for (let i = 0; i < 200; i++) for (const packets of streams) packets.push();
+    for (const packets of streams) packets.drain();
+    // Small ones now and then, until one does both again, whatever is on its way at that moment.
+    for (let i = 0; i < 10_000 && (a.engine.isShared || b.engine.isShared); i++) {
+      for (const packets of streams) {
+        packets.put();
+        packets.put();
+        packets.drain();
+      }
+    }
+    while (a.engine.isShared || b.engine.isShared) await Bun.sleep(1);
   }
-  await Promise.all([a.engine.end(), b.engine.end()]);
 }, 60_000);
 
-test("a device that is gone is told", async () => {
+test("peers change, and the workers pause and run, while both of them work", async () => {
   using stack = new DisposableStack();
-  await using a = await host(stack);
-  stack.dispose();
-  await a.engine.pause();
-  await a.engine.run();
-  expect(await a.engine.failed).toMatch(/EBADF$/);
-});
+  await using hosts = await twoHosts(stack);
+  const { a, b } = hosts;
+  const packets = stream(a, b);
+  for (let round = 0; round < 5; round++) {
+    flood([packets], () => a.engine.isShared);
+    await a.engine.setPeers(peerTable([peerAt(b.port, "10.0.0.0/14"), peerAt(9, "10.9.0.0/16")], 4));
+    await a.engine.pause();
+    packets.drain();
+    for (let i = 0; i < 10; i++) packets.put();
+    expect(b.kernel.take(20)).toBeUndefined();
+    await a.engine.run();
+    packets.drain();
+    // Whoever reads the device then has the peers of now too.
+    await a.engine.setPeers(peerTable([peerAt(b.port, "10.0.2.0/24")], 4));
+    while (a.engine.isShared) await Bun.sleep(1);
+    packets.put();
+    packets.drain();
+  }
+}, 60_000);
+
+test.each([
+  ["one worker moves", false, "receive"],
+  ["both workers move", true, "send"],
+] as const)(
+  "a device that is gone is told where %s packets",
+  async (_, shared, who) => {
+    using stack = new DisposableStack();
+    await using hosts = await twoHosts(stack);
+    const { a, b } = hosts;
+    const packets = stream(a, b);
+    if (shared) flood([packets], () => a.engine.isShared);
+    await a.engine.pause();
+    // The sender may have given the device back before it heard of the pause.
+    while (a.engine.isShared !== shared) {
+      await a.engine.run();
+      flood([packets], () => a.engine.isShared);
+      await a.engine.pause();
+    }
+    a.device[Symbol.dispose]();
+    await a.engine.run();
+    expect(await a.engine.failed).toBe(`${who}: reading from the device: EBADF`);
+  },
+  60_000,
+);

@@ -1,6 +1,13 @@
 /** The forwarder as a program, on hosts that are namespaces: what crosses, what is answered, and how it comes and goes. */
 import { describe, expect } from "bun:test";
-import { fabricHosts, type FabricHost, forwardPlainly, heddleHosts } from "../testing/forwarder-lab.ts";
+import {
+  DEVICE,
+  fabricHosts,
+  type FabricHost,
+  forwardPlainly,
+  heddleHosts,
+  PORT,
+} from "../testing/forwarder-lab.ts";
 import { countDatagrams, tcpArrives } from "../testing/loads.ts";
 import { heddleOfFile } from "../testing/executable.ts";
 import { kernelTest } from "../testing/needs.ts";
@@ -34,6 +41,14 @@ async function ask(from: FabricHost, address: string, ttl = 0, bytes = 10): Prom
     String(bytes),
   ]);
   return stdout.trim();
+}
+
+/** The ports of UDP that somebody listens at in the host's namespace (proc_net(5)). */
+async function listening({ netns }: FabricHost): Promise<readonly number[]> {
+  const { stdout } = await netns.exec(["cat", "/proc/net/udp", "/proc/net/udp6"]);
+  return [...stdout.matchAll(/^ *\d+: [0-9A-F]+:([0-9A-F]{4}) /gm)].map(([, port = ""]) =>
+    parseInt(port, 16),
+  );
 }
 
 const failure = async (work: Promise<unknown>): Promise<string> => {
@@ -168,6 +183,47 @@ describe("the program", () => {
       expect([seen, sent]).toEqual([10_000, 10_000]);
       expect(gapMs).toBeLessThan(patience(1000));
       expect((await a.status()).peers).toBe(1);
+    },
+    patience(30_000),
+  );
+
+  kernelTest.each([
+    ["another port", 9000, "0.0.0.0"],
+    ["both families and the same port", PORT, "::"],
+    ["both families and another port", 9000, "::"],
+  ] as const)(
+    "is followed by one with %s and another MTU, which has them",
+    async (_, port, listen) => {
+      await using stack = new AsyncDisposableStack();
+      const [a, b] = await network(stack, 2);
+      const becomes = async (words: readonly string[], at: number, mtu: number): Promise<void> => {
+        for (const host of [a, b]) {
+          const before = host.running;
+          await host.forward("--take-over", ...words, "--mtu", `${mtu}`);
+          expect(await before?.exited).toBe(0);
+        }
+        await a.setPeers({ ...b.peer(true), port: at });
+        await b.setPeers({ ...a.peer(true), port: at });
+        expect((await a.status()).port).toBe(at);
+        expect((await a.netns.exec(["ip", "link", "show", DEVICE])).stdout).toContain(`mtu ${mtu} `);
+        expect(await tcpArrives(a, b.netns, b.v4, 1)).toBe("same");
+        expect(await listening(a)).toEqual([at]);
+      };
+      await becomes(["--port", `${port}`, "--listen", listen], port, 1400);
+      await becomes(["--port", `${PORT}`, "--listen", "0.0.0.0"], PORT, 1472);
+    },
+    patience(30_000),
+  );
+
+  kernelTest(
+    "stays when its successor cannot have the port that it is to have",
+    async () => {
+      await using stack = new AsyncDisposableStack();
+      const [a, b] = await network(stack, 2);
+      const taker = 'await Bun.udpSocket({ hostname: "0.0.0.0", port: 9000 }); console.log("bound");';
+      await stack.use(a.netns.start([process.execPath, "-e", taker])).printed("bound");
+      expect(await failure(a.forward("--take-over", "--port", "9000"))).toContain("EADDRINUSE");
+      expect(await tcpArrives(a, b.netns, b.v4, 1)).toBe("same");
     },
     patience(30_000),
   );

@@ -7,9 +7,10 @@ import type { Ip } from "../net/ip.ts";
 import { openNetlink } from "../netlink/socket.ts";
 import { setInetParameters } from "../rtnl/link-inet.ts";
 import { setLink } from "../rtnl/link.ts";
+import type { Fd } from "../sys/fd.ts";
 import { removeIfThere, statLink } from "../sys/files.ts";
 import { openTunQueue } from "../sys/tun.ts";
-import { openTunnelSocket } from "../sys/tunnel-socket.ts";
+import { boundAddress, openTunnelSocket } from "../sys/tunnel-socket.ts";
 import { adoptListener } from "../sys/unix-listener.ts";
 import { converseInLines } from "../sys/unix-lines.ts";
 import { openListener, serveCallers } from "../sys/unix-service.ts";
@@ -34,7 +35,7 @@ export interface ForwarderOptions {
   readonly control: string;
   /** Where the peers are kept. */
   readonly state: string;
-  /** Goes on with device and socket of the forwarder that runs, if one does. */
+  /** Goes on with the device of the forwarder that runs, if one does, and with its socket if that has this address and port. */
   readonly takeOver: boolean;
   /** Of the UDP socket, each direction, in bytes. */
   readonly bufferBytes: number;
@@ -111,9 +112,14 @@ const ENDING_MS = 500;
 async function standOn(options: ForwarderOptions): Promise<Ground> {
   const before = options.takeOver ? requestHandOver(options.control) : undefined;
   if (before !== undefined) {
+    const { device, joinsUdp } = before.ground;
+    const socket = socketOf(options, before.ground.socket);
+    setUp(options);
     const ino = statLink(options.control)?.ino;
     return {
-      ...before.ground,
+      device,
+      joinsUdp,
+      socket,
       listener: adoptListener(before.listener.release()),
       before,
       forget: () => {
@@ -128,10 +134,18 @@ async function standOn(options: ForwarderOptions): Promise<Ground> {
   const { fd: device, joinsUdp } = openTunQueue(options.device);
   stack.use(device);
   setUp(options);
-  const { listen: ip, port, bufferBytes } = options;
-  const socket = openTunnelSocket({ ip, port, bufferBytes }, socketAddress({ ip, port }, ip.family));
+  const socket = socketOf(options);
   stack.move();
   return { device, joinsUdp, socket, listener, forget: remove };
+}
+
+/** The socket of the one before if it is bound to what is wanted now, else one instead of it. */
+function socketOf({ listen: ip, port, bufferBytes }: ForwarderOptions, before?: Fd): Fd {
+  const address = socketAddress({ ip, port }, ip.family);
+  if (before === undefined) return openTunnelSocket({ ip, port, bufferBytes }, address);
+  if (Buffer.compare(boundAddress(before), address) === 0) return before;
+  using former = before;
+  return openTunnelSocket({ ip, port, bufferBytes }, address, former);
 }
 
 /** What waits at the device while nobody reads: most of a second at 5,000 packets a second, where the kernel's 500 are a tenth. */

@@ -12,7 +12,7 @@ import { MOST_LINE_BYTES, parsePeers } from "./requests.ts";
 export interface Taken {
   readonly ground: { readonly device: Fd; readonly socket: Fd; readonly joinsUdp: boolean };
   readonly listener: Fd;
-  /** Whom the other knew at its end. */
+  /** Whom the other knew at its end, and a socket of this family reaches. */
   peers(family: 4 | 6): readonly Peer[];
   /** The other may end. */
   taken(): void;
@@ -38,7 +38,7 @@ export function requestHandOver(path: string): Taken | undefined {
     listener,
     peers(family) {
       stream.send(lineOf("peers"));
-      return parsePeers(checked(lines.next(), path)["peers"], family);
+      return parsePeers(checked(lines.next(), path)["peers"], 6).filter(({ ip }) => ip.family <= family);
     },
     taken() {
       stream.send(lineOf("taken"));

@@ -3,7 +3,7 @@ import { NetError } from "../errors.ts";
 import { viewOf } from "../wire/fixed.ts";
 import type { Fd } from "./fd.ts";
 import { O, openFile } from "./files.ts";
-import { tryCall } from "./libc.ts";
+import { inLibc, tryCall } from "./libc.ts";
 
 /**
  * Taps and TUN devices: links whose other end is a file that a program holds, with frames or with packets. They are made by
@@ -39,8 +39,12 @@ const IFREQ_FLAGS = 16;
  */
 const openIoctl = () => {
   const number = FFIType.i64_fast;
-  const byStruct = dlopen("libc.so.6", { ioctl: { args: ["i32", number, "buffer"], returns: "i32" } });
-  const byNumber = dlopen("libc.so.6", { ioctl: { args: ["i32", number, number], returns: "i32" } });
+  const byStruct = inLibc((file) =>
+    dlopen(file, { ioctl: { args: ["i32", number, "buffer"], returns: "i32" } }),
+  );
+  const byNumber = inLibc((file) =>
+    dlopen(file, { ioctl: { args: ["i32", number, number], returns: "i32" } }),
+  );
   return { withStruct: byStruct.symbols.ioctl, withNumber: byNumber.symbols.ioctl };
 };
 

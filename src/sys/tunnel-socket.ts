@@ -2,10 +2,11 @@
  * The UDP socket of a tunnel: large buffers, runs of datagrams in one message where the kernel puts them together, and no
  * datagram cut on its way unless that is asked for.
  */
+import { dlopen } from "bun:ffi";
 import { NetError } from "../errors.ts";
 import type { Ip } from "../net/ip.ts";
 import { Fd } from "./fd.ts";
-import { call, tryCall } from "./libc.ts";
+import { call, inLibc, tryCall } from "./libc.ts";
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -16,7 +17,7 @@ const SOL_SOCKET = 1;
 const SOL_UDP = 17;
 const SOL_IPV6 = 41;
 /** asm-generic/socket.h. */
-const SO = { sndbuf: 7, rcvbuf: 8, sndbufForce: 32, rcvbufForce: 33 } as const;
+const SO = { reuseAddr: 2, sndbuf: 7, rcvbuf: 8, sndbufForce: 32, rcvbufForce: 33 } as const;
 /** linux/in.h, linux/in6.h. */
 const IP_MTU_DISCOVER = 10;
 const IP_MTU = 14;
@@ -38,21 +39,23 @@ export interface TunnelSocketOptions {
 }
 
 /**
- * Opens the socket in the namespace that this thread is in.
- * @throws sys/call EADDRINUSE if somebody has the port, EADDRNOTAVAIL if the address is not there
+ * Opens the socket in the namespace that this thread is in. One that it comes `instead` of may have the same port; both hear of it
+ * until that one is closed.
+ * @throws sys/call EADDRINUSE if somebody else has the port, EADDRNOTAVAIL if the address is not there
  */
-export function openTunnelSocket({ ip, port, bufferBytes }: TunnelSocketOptions, address: Uint8Array): Fd {
+export function openTunnelSocket(
+  { ip, port, bufferBytes }: TunnelSocketOptions,
+  address: Uint8Array,
+  instead?: Fd,
+): Fd {
   const on = `udp ${ip.text} port ${port}`;
   using stack = new DisposableStack();
   const family = ip.family === 4 ? AF_INET : AF_INET6;
   const fd = stack.use(
     new Fd(call("socket", on, (libc) => libc.socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0))),
   );
-  const set = (level: number, option: number, value: number): string | undefined => {
-    const bytes = Int32Array.of(value);
-    const failed = tryCall((libc) => libc.setsockopt(fd.raw, level, option, bytes, bytes));
-    return typeof failed === "string" ? failed : undefined;
-  };
+  const set = (level: number, option: number, value: number): string | undefined =>
+    setOption(fd, level, option, value);
   // Beyond what the host lets everybody have only with the right to configure networks.
   if (set(SOL_SOCKET, SO.sndbufForce, bufferBytes)) set(SOL_SOCKET, SO.sndbuf, bufferBytes);
   if (set(SOL_SOCKET, SO.rcvbufForce, bufferBytes)) set(SOL_SOCKET, SO.rcvbuf, bufferBytes);
@@ -61,9 +64,33 @@ export function openTunnelSocket({ ip, port, bufferBytes }: TunnelSocketOptions,
   if (ip.family === 6) set(SOL_IPV6, IPV6_V6ONLY, 0);
   setFragmenting(fd.raw, ip.family, false);
   const bytes = Uint8Array.from(address);
-  call("bind", on, (libc) => libc.bind(fd.raw, bytes, bytes));
+  const bind = (): number => call("bind", on, (libc) => libc.bind(fd.raw, bytes, bytes));
+  if (instead === undefined) bind();
+  else {
+    for (const each of [instead, fd]) setOption(each, SOL_SOCKET, SO.reuseAddr, 1);
+    bind();
+    // A third one may not.
+    for (const each of [instead, fd]) setOption(each, SOL_SOCKET, SO.reuseAddr, 0);
+  }
   stack.move();
   return fd;
+}
+
+function setOption(fd: Fd, level: number, option: number, value: number): string | undefined {
+  const bytes = Int32Array.of(value);
+  const failed = tryCall((libc) => libc.setsockopt(fd.raw, level, option, bytes, bytes));
+  return typeof failed === "string" ? failed : undefined;
+}
+
+/** The address that a socket is bound to (`struct sockaddr`), as bind(2) takes it. */
+export function boundAddress(socket: Fd): Uint8Array {
+  const { getsockname } = inLibc((file) =>
+    dlopen(file, { getsockname: { args: ["i32", "buffer", "buffer"], returns: "i32" } }),
+  ).symbols;
+  const address = new Uint8Array(new ArrayBuffer(28));
+  const size = Uint32Array.of(address.length);
+  call("getsockname", "udp", () => getsockname(socket.raw, address, size));
+  return address.subarray(0, size[0]);
 }
 
 /** Whether datagrams that are too large for a path are cut; otherwise sending them fails with EMSGSIZE. */

@@ -38,8 +38,8 @@ export interface Detail {
   "plugin/failed": { type: string; command: string; code: number; msg: string; details: string };
   /** A previous result is missing or does not fit this attachment. */
   "prev-result/invalid": { why: string };
-  /** The attachment exists and is alive; ADD would harm it. */
-  "attachment/live": { containerId: string; ifname: string; network: string };
+  /** The attachment exists and is alive; ADD would harm it. `type`: the plugin that found it, if others had run before it. */
+  "attachment/live": { containerId: string; ifname: string; network: string; type?: string };
   /** Something that ADD has to create exists already and belongs to somebody else. */
   "resource/exists": { what: string; where: string };
   /** CHECK found the kernel different from what ADD made. */
@@ -92,7 +92,10 @@ const sentence: { [C in ErrorCode]: (d: Detail[C]) => string } = {
   "plugin/failed": (d) => `plugin ${d.type} failed (${d.command}): ${d.msg}`,
   "prev-result/invalid": (d) => `prevResult: ${d.why}`,
   "attachment/live": (d) =>
-    `container ${d.containerId} is already attached to network ${d.network} by ${d.ifname}`,
+    `container ${d.containerId} is already attached to network ${d.network} by ${d.ifname}` +
+    (d.type === undefined
+      ? ""
+      : `; if the list has ${d.type} twice, join the two entries: a plugin runs once for an interface`),
   "resource/exists": (d) => `${d.what} already exists in ${d.where}`,
   "check/differs": (d) => `${d.what}: want ${d.wanted}, found ${d.found}`,
   "ipam/exhausted": (d) => `no IP addresses available in range set: ${d.pool}`,

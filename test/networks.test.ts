@@ -332,6 +332,7 @@ describe("CHECK", () => {
       on.host.exec(["ip", "address", "delete", "10.94.0.1/24", "dev", "net0"]),
     "a MAC address that nobody announced": (_, a) =>
       a.exec(["ip", "link", "set", "eth0", "address", "02:00:00:00:00:77"]),
+    "an MTU that nobody announced": (_, a) => a.exec(["ip", "link", "set", "eth0", "mtu", "1300"]),
     "masquerading that was removed": (on) =>
       on.host.exec(["nft", "flush", "map", "inet", "heddle", "masquerade4"]),
     "a rule set that was flushed": (on) => on.host.exec(["nft", "flush", "ruleset"]),
@@ -350,6 +351,7 @@ describe("CHECK", () => {
     await using on = await site();
     const a = await on.container();
     const conf = bridge(on, {
+      mtu: 1400,
       ipMasq: true,
       hairpinMode: true,
       portIsolation: true,
@@ -370,13 +372,13 @@ describe("CHECK", () => {
   kernel("accepts what a later plugin changed and said", async () => {
     await using on = await site();
     const a = await on.container();
-    const conf = bridge(on, { ipMasq: true });
+    const conf = bridge(on, { ipMasq: true, mtu: 1400 });
     const added = await resultOf(on.call("ADD", a, conf));
-    await a.exec(["ip", "link", "set", "eth0", "address", "02:00:00:00:00:55"]);
+    await a.exec(["ip", "link", "set", "eth0", "address", "02:00:00:00:00:55", "mtu", "1300"]);
     await a.exec(["ip", "address", "add", "10.200.0.1/32", "dev", "eth0"]);
     await a.exec(["ip", "route", "add", "10.201.0.0/16", "via", "10.94.0.1"]);
     const interfaces = listOf(added, "interfaces").map((i) =>
-      i["sandbox"] ? { ...i, mac: "02:00:00:00:00:55" } : i,
+      i["sandbox"] ? { ...i, mac: "02:00:00:00:00:55", mtu: 1300 } : i,
     );
     demand("CHECK", await on.call("CHECK", a, conf, { prevResult: { ...added, interfaces } }));
   });

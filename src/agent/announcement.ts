@@ -32,10 +32,14 @@ export function announcementKey(state: AgentState): string | undefined {
 export const announcementInputs = ({ config, host, commands: { said } }: AgentState): string =>
   `${config?.text ?? ""}\n${host?.key ?? ""}\n${said?.text ?? ""}`;
 
-/** What an earlier agent of this host has told, so that names and hardware addresses last. */
-function ownEntry({ nodes }: AgentState, { publics }: Host): FabricNode | undefined {
+/**
+ * What an earlier agent of this host has told, so that names and hardware addresses last. With a name the host is known by
+ * that alone: what is announced as its address may be another one, and several nodes may be behind the same.
+ */
+function ownEntry({ nodes }: AgentState, { id, publics }: Host): FabricNode | undefined {
   const own = showPublics(publics);
   for (const node of nodes?.values() ?? [])
-    if (!("why" in node) && showPublics(node.publics) === own) return node;
+    if (!("why" in node) && (id === undefined ? showPublics(node.publics) === own : node.id === id))
+      return node;
   return undefined;
 }

@@ -21,6 +21,7 @@ export const readFirewallTask = object({
       ...families,
       masquerade: object({ fullyRandom: required(flag) }),
       acceptForwarded: required(flag),
+      fabric: text,
     }),
   ),
   before: object(families),
@@ -34,11 +35,11 @@ export function readFirewallAnswer(value: unknown, at: string): FirewallAnswer {
 }
 
 export function encodeFirewallTask({ verb, kind, wish, before }: FirewallTask): string {
-  const { masquerade, acceptForwarded } = wish;
+  const { masquerade, acceptForwarded, fabric } = wish;
   return JSON.stringify({
     verb,
     kind,
-    wish: { ...encodeSubnets(wish), masquerade, acceptForwarded },
+    wish: { ...encodeSubnets(wish), masquerade, acceptForwarded, fabric },
     before: before && encodeSubnets(before),
   });
 }

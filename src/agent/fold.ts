@@ -16,7 +16,8 @@ import type {
 } from "./model.ts";
 import { appliedNews, differences } from "./nodes.ts";
 import { keyOfOffer } from "./offer.ts";
-import { foldRecalled, withoutWaiting } from "./recalled.ts";
+import { askFirewall, foldProtected, LOOK_PAUSE_MS } from "./protected.ts";
+import { foldRecalled, waitingAnew, withoutWaiting } from "./recalled.ts";
 import { sameSubnets, showPublics, showSubnets } from "./show.ts";
 import { bounded, type Telling, telling, type TellingCode } from "./tellings.ts";
 import { knownNodes } from "./view.ts";
@@ -34,8 +35,6 @@ interface Around {
 
 /** Events of the kernel come in flocks: so long one waits for the others. */
 const GATHER_MS = 30;
-/** Longest rest between two looks at the host, or at its firewall. */
-const LOOK_PAUSE_MS = 5_000;
 /** Shortest rest between two times that what is known is written for the next agent. */
 const KEEP_PAUSE_MS = 5_000;
 
@@ -64,7 +63,12 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
   nodes: (state, { news }, { now }) => foldNodes(state, news, now),
   acquired: (state, { lease }, { now }) => foldAcquired(state, lease, now),
   lease: (state, { news }, { now }) => foldLease(state, news, now),
-  "kernel-changed": (state, { what }, { now }) => only(dueAt(state, jobFor[what], now.at + GATHER_MS)),
+  "kernel-changed": (state, { what }, { now }) =>
+    only(
+      what === "rules"
+        ? askFirewall(state, now.at + GATHER_MS)
+        : dueAt(state, jobFor[what], now.at + GATHER_MS),
+    ),
   listened: foldListened,
   "carrier-lost": (state, _, { now }) => {
     if (state.carriage?.wish === undefined) return only(state);
@@ -90,7 +94,7 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
     only({ ...state, mode: "stopping" }, telling("stopping", `ends because of ${why}; the data plane stays`)),
 };
 
-const jobFor = { objects: "kernel", host: "host", rules: "firewall" } as const;
+const jobFor = { objects: "kernel", host: "host" } as const;
 
 const showHeard = { objects: "links, addresses and routes", rules: "firewall rules" } as const;
 
@@ -106,7 +110,7 @@ function foldListened(state: AgentState, { to, why }: Of<"listened">, { now }: A
   const heard = { ...state, deaf: others };
   const asked =
     to === "rules"
-      ? dueAt(heard, "firewall", now.at)
+      ? askFirewall(heard, now.at)
       : dueAt(dueAt(asFull(heard), "kernel", now.at), "host", now.at);
   return only(asked, telling("kernel-heard", `the kernel tells of ${showHeard[to]} again`));
 }
@@ -122,10 +126,10 @@ const asFull = (state: AgentState): AgentState => ({ ...state, kernel: { ...stat
 /** The kernel is to be brought in line with what is known now. */
 const viewChanged = (state: AgentState, now: Now): AgentState => dueAt(state, "kernel", now.at);
 
-/** Who could not write is believed when something was written, whatever else answers meanwhile. */
+/** Who could not write is believed when something was written, whatever else answers meanwhile; the nodes speak for themselves. */
 function storeUp(state: AgentState, part: StorePart, now: Now): Folded {
   const { store } = state;
-  if (store.up || (part !== "lease" && part !== store.by)) return only(state);
+  if (store.up || (part !== store.by && (part !== "lease" || store.by === "nodes"))) return only(state);
   const seconds = Math.round((now.at - store.since) / 1000);
   const next: AgentState = { ...state, store: { up: true, since: now.at } };
   return only(next, telling("store-back", `the store answers again after ${seconds} s`));
@@ -164,9 +168,10 @@ function readConfig(state: AgentState, { text }: Of<"config-read">, { now, rules
     }
     const { refusedConfig: _, ...rest } = up;
     const network = read.value;
+    const waiting = state.store.up ? waitingAnew(rest, now) : rest;
     const told = `network ${showSubnets(network.whole)} over ${network.transport.type}`;
     return only(
-      dueAt({ ...rest, config: { text, network } }, "host", now.at),
+      dueAt({ ...waiting, config: { text, network } }, "host", now.at),
       telling("config-loaded", told),
     );
   });
@@ -182,7 +187,12 @@ function missConfig(state: AgentState, { why }: Of<"config-missing">, { now }: A
 }
 
 function foldNodes(state: AgentState, news: NodeNews, now: Now): Folded {
-  return then(storeUp(withJob(state, "nodes", { failures: 0 }), "nodes", now), (up) => {
+  if (news.kind === "failing") return storeDown(state, "nodes", news.why, now);
+  if (news.kind === "back") return storeUp(state, "nodes", now);
+  const heard = withJob(state, "nodes", { failures: 0 });
+  const isUnwatched = news.kind === "all" && news.unwatched !== undefined;
+  const asked = isUnwatched ? storeDown(heard, "nodes", news.unwatched, now) : storeUp(heard, "nodes", now);
+  return then(asked, (up) => {
     const before = knownNodes(up);
     const nodes = appliedNews(before, news);
     const next = viewChanged({ ...up, nodes }, now);
@@ -271,6 +281,8 @@ function foldReconciled(
   const member = kernel.goal === "member";
   // What it was begun for: the subnet may have become another one meanwhile.
   const isForLease = member && lease !== undefined && view?.self.id === lease.node.id;
+  // What is held is not tried, and a look at what changed alone does not come by it.
+  const someWait = report.waiting > 0 || (!report.full && report.retryInMs !== undefined);
   const problems = report.failures.map((f) => ({ what: nameOf(f), why: f.error.message }));
   const fights = report.fights.map(nameOf);
   const next: AgentState = {
@@ -278,7 +290,7 @@ function foldReconciled(
     kernel: {
       ...retried.kernel,
       fights,
-      problems: report.full ? problems : mergedProblems(kernel.problems, problems, report.waiting > 0),
+      problems: mergedProblems(kernel.problems, problems, someWait),
       empty: !member && problems.length === 0 && report.waiting === 0,
       ...(isForLease ? { triedFor: lease.node.id } : {}),
     },
@@ -362,27 +374,6 @@ function foldDone(state: AgentState, { job }: Of<"done">, { now, rules }: Around
     return only(known, telling("file-removed", "new containers find no subnet on this host"));
   const subnets = state.lease === undefined ? "its subnet" : showSubnets(state.lease.node.subnets);
   return only(known, telling("file-written", `new containers get addresses of ${subnets}`));
-}
-
-function foldProtected(
-  state: AgentState,
-  { mended, tookMs = 0 }: Of<"protected">,
-  { now, rules }: Around,
-): Folded {
-  const { firewall: done, ...doing } = state.doing;
-  // Others may change their own rules all the time, and with many of them each look costs a processor a while.
-  const notBefore = now.at + Math.min(LOOK_PAUSE_MS, tookMs * 4);
-  const right = withJob(succeeded(state, "firewall", now, rules.periods.firewall), "firewall", { notBefore });
-  const next = { ...right, doing };
-  const known = done === undefined ? next : { ...next, protected: done };
-  if (state.complaints.firewall !== undefined)
-    return only(known, telling("firewall-right", "the firewall has its rules"));
-  // What is put for the first time is no repair.
-  if (done === undefined || done !== state.protected) return only(known);
-  const told = mended.map((what) =>
-    telling("firewall-repaired", `${what} was changed or removed, and is right again`),
-  );
-  return { state: known, tellings: bounded(told, "rules") };
 }
 
 const failing: { readonly [J in Exclude<JobName, "config" | "nodes" | "hold" | "release">]: TellingCode } = {

@@ -84,4 +84,16 @@ describe("hostLooker", () => {
     const { publics, facts } = look(whole, { v4: ip("198.51.100.1") });
     expect([publics.v4?.text, facts.local.v4?.text]).toEqual(["198.51.100.1", "192.0.2.1"]);
   });
+
+  test("forgets the answers about nodes that have gone when there are very many", () => {
+    const { now, look } = lan();
+    const { facts, key } = look(whole);
+    for (let i = 0; i < 32_769; i++) facts.isDirect(ip(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`));
+    const after = look(whole);
+    expect(after.key).not.toBe(key);
+    after.facts.isDirect(ip("192.0.2.2"));
+    now.asked = 0;
+    expect(look(whole).key).toBe(after.key);
+    expect(now.asked).toBe(1);
+  });
 });

@@ -19,6 +19,9 @@ export interface HostSource {
 /** Looks at the host, each time anew. `told`: addresses that are announced instead of the host's own. `keys`: those that it has. */
 export type LookAtHost = (whole: Subnets, told?: Publics, keys?: WireguardKeyPair) => Host;
 
+/** Of more answers than this, most are of nodes that have gone: all are asked for anew. */
+const MOST_ANSWERS = 32_768;
+
 /**
  * Which hosts are reached directly is asked of the kernel when a transport wants to know it, and again at each look: if one of
  * the answers changed, the host has changed.
@@ -35,8 +38,10 @@ export function hostLooker({ read, isDirect }: HostSource, wish: ExternalWish): 
     const addresses = `${showPublics(local)} ${showPublics(publics)}`;
     const key = `${link.index} ${link.name} ${link.mtuBytes} ${addresses} ${keys?.publicKey ?? "-"}`;
     const again = new Map<string, { readonly ip: Ip; readonly is: boolean }>();
-    if (key === last) for (const [text, { ip }] of known) again.set(text, { ip, is: isDirect(link, ip) });
-    if (key !== last || [...again].some(([text, { is }]) => is !== known.get(text)?.is)) {
+    const isFull = known.size > MOST_ANSWERS;
+    if (key === last && !isFull)
+      for (const [text, { ip }] of known) again.set(text, { ip, is: isDirect(link, ip) });
+    if (key !== last || isFull || [...again].some(([text, { is }]) => is !== known.get(text)?.is)) {
       known = again;
       generation++;
     }

@@ -2,7 +2,8 @@
 import type { Report } from "../fabric/reconcile/report.ts";
 import type { AgentState } from "./model.ts";
 import type { RecordedEvent } from "./event-log.ts";
-import { knownNodes, reachedPeers } from "./view.ts";
+import { firewallFights } from "./protected.ts";
+import { knownNodes, toldPeers } from "./view.ts";
 
 interface Metric {
   readonly type: "gauge" | "counter";
@@ -96,12 +97,12 @@ export function gauges(state: AgentState): readonly Sample[] {
     { name: "heddle_agent_config_refused", value: Number(state.refusedConfig !== undefined) },
     { name: "heddle_agent_lease_expires_seconds", value: Math.round((lease?.expires ?? 0) / 1000) },
     { name: "heddle_agent_nodes", labels: ["known"], value: knownNodes(state)?.size ?? 0 },
-    { name: "heddle_agent_nodes", labels: ["peer"], value: reachedPeers(state) },
+    { name: "heddle_agent_nodes", labels: ["peer"], value: toldPeers(state) },
     ...[...byCode].map(
       ([code, value]) => ({ name: "heddle_agent_troubles", labels: [code], value }) as const,
     ),
     { name: "heddle_agent_kernel_problems", value: kernel.problems.length },
-    { name: "heddle_agent_kernel_fights", value: kernel.fights.length },
+    { name: "heddle_agent_kernel_fights", value: kernel.fights.length + firewallFights(state).length },
     { name: "heddle_agent_kernel_deaf", value: Object.keys(deaf).length },
   ];
 }

@@ -60,6 +60,8 @@ export interface Host {
   readonly facts: HostFacts;
   /** The addresses under which it announces itself. */
   readonly publics: Publics;
+  /** Its node in the store, where a node has a name of its own; absent: it is known by its addresses. */
+  readonly id?: string;
   /** The networks of the addresses on its links. */
   readonly locals: readonly { readonly link: string; readonly prefix: IpPrefix }[];
   /** Two looks with the same key saw the same. */
@@ -142,10 +144,21 @@ export interface AgentState {
   /** The file that containers' addresses are made of, and the firewall's rules, as they stand: keys of offers. */
   readonly published?: string;
   readonly protected?: string;
+  readonly repairs: FirewallRepairs;
   /** What the running jobs will have done: the announcement, the file, the rules. */
   readonly doing: Readonly<Partial<Record<"lease" | "file" | "firewall", string>>>;
   readonly store: StoreState;
   readonly ready: boolean;
+}
+
+/** How often the firewall's rules had to be put right of late. */
+export interface FirewallRepairs {
+  /** When, within the last minute. */
+  readonly at: readonly number[];
+  /** How many times in a row of a fight. */
+  readonly level: number;
+  /** What others change is not looked at before. */
+  readonly heldUntil: number;
 }
 
 /** What is kept for an agent that starts while the store is away. */

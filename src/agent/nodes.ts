@@ -4,10 +4,13 @@ import type { NodeNews } from "../providers/flannel/registry.ts";
 import { showPublics, showSubnets } from "./show.ts";
 import { bounded, type Telling, telling } from "./tellings.ts";
 
+/** What the store says of the nodes themselves. */
+export type NodeChange = Exclude<NodeNews, { readonly kind: "failing" | "back" }>;
+
 /** All nodes after the news. */
 export function appliedNews(
   before: ReadonlyMap<string, FabricNode | UnreadableNode> | undefined,
-  news: NodeNews,
+  news: NodeChange,
 ): ReadonlyMap<string, FabricNode | UnreadableNode> {
   // What is made of a node is kept for as long as it is the same object.
   const known = (node: FabricNode | UnreadableNode): FabricNode | UnreadableNode => {
@@ -25,7 +28,7 @@ export function appliedNews(
 export function differences(
   before: ReadonlyMap<string, FabricNode | UnreadableNode>,
   after: ReadonlyMap<string, FabricNode | UnreadableNode>,
-  news: NodeNews,
+  news: NodeChange,
   own: string | undefined,
 ): readonly Telling[] {
   const ids =

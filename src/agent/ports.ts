@@ -4,7 +4,7 @@ import { isNetError, NetError } from "../errors.ts";
 import type { FabricNode, Publics, Subnets } from "../fabric/model.ts";
 import { openReconciler } from "../fabric/reconcile/reconciler.ts";
 import { viewOf } from "../fabric/view.ts";
-import { UDP_DEVICE } from "../fabric/transport/udp.ts";
+import { furtherUdpDevice, UDP_DEVICE } from "../fabric/transport/udp.ts";
 import { openNetlink } from "../netlink/socket.ts";
 import { runDir } from "../netstate/record.ts";
 import {
@@ -27,7 +27,7 @@ import { memoryDir, type MemoryFile, memoryFile } from "./memory-file.ts";
 import type { AgentEvent, KernelNews, Network, Rules } from "./model.ts";
 import { keyOfOffer } from "./offer.ts";
 import type { OpenedRegistry } from "./registry-of.ts";
-import type { AgentSettings } from "./settings.ts";
+import { type AgentSettings, DEFAULT_OWNER } from "./settings.ts";
 import type { Ports } from "./shell.ts";
 
 /** How often is looked at what nobody tells of, in milliseconds. */
@@ -62,14 +62,18 @@ export interface OpenedHost extends AsyncDisposable {
 export function openHost(
   { flannel, owner, node }: AgentSettings,
   before: Previous | undefined,
-  told: OpenedRegistry["told"],
+  { told, ownId }: Pick<OpenedRegistry, "told" | "ownId">,
   program: readonly string[],
   heard: (heard: Heard) => void,
 ): OpenedHost {
   const stack = new AsyncDisposableStack();
+  /** Names of what there is once on a host are flanneld's for its first fabric, and another fabric's own. */
+  const further = owner.name === DEFAULT_OWNER.name ? undefined : owner.name;
+  const udpDevice = further === undefined ? UDP_DEVICE : furtherUdpDevice(further);
   let carrierLost = (): void => {};
+  // By the device's name the forwarder is found: what it is told, and its end, are never for another fabric's.
   const carrier = stack.use(
-    openCarrier({ program, dir: `${runDir()}/forwarder`, device: UDP_DEVICE, lost: () => carrierLost() }),
+    openCarrier({ program, dir: `${runDir()}/forwarder`, device: udpDevice, lost: () => carrierLost() }),
   );
   const commandsDir = `${runDir()}/commands/${owner.name}`;
   const commands = stack.use(openCommandRunner({ dir: commandsDir, heard }));
@@ -82,15 +86,18 @@ export function openHost(
   );
   const keys = keepKeys(flannel.wireguardKeyFile);
   const rules: Rules = {
-    readNetwork: (text) => readNetwork(text, { blackholeRoute: flannel.blackholeRoute }),
+    readNetwork: (text) => readNetwork(text, { blackholeRoute: flannel.blackholeRoute, udpDevice }),
     viewOf,
     periods: { ...PERIODS, firewall: flannel.resyncSeconds * 1_000 },
   };
   return {
     ports: {
       rules,
-      lookAtHost: async (whole, { instead, withKeys }) =>
-        look(whole, await orElse(told, instead), withKeys ? keys() : undefined),
+      lookAtHost: async (whole, { instead, withKeys }) => {
+        const seen = look(whole, await orElse(told, instead), withKeys ? keys() : undefined);
+        const id = ownId?.();
+        return id === undefined ? seen : { ...seen, id };
+      },
       reconcile: async (wanted, { full, keep }) => {
         if (full) reconciler.relist();
         return reconciler.reconcile(wanted, { keep });
@@ -105,7 +112,7 @@ export function openHost(
         const text = subnetEnvOf(network, self, { mtuBytes, ipMasq: flannel.masquerade !== undefined });
         if (unlessErrno(["ENOENT"], () => readText(path)) !== text) writeSubnetEnv(path, text);
       },
-      protect: protector(flannel, before, firewall.perform),
+      protect: protector({ ...flannel, fabric: further }, before, firewall.perform),
       remember: (known) => memory.write(known),
     },
     found: () => recall(memory),
@@ -152,16 +159,17 @@ function storeKey(store: AgentSettings["flannel"]["store"]): string {
 
 /** Keeps the firewall as the last offer wants it. */
 function protector(
-  { masquerade, acceptForwarded }: AgentSettings["flannel"],
+  { masquerade, acceptForwarded, fabric }: AgentSettings["flannel"] & { readonly fabric: string | undefined },
   before: Previous | undefined,
   perform: PerformTask,
 ): HostPorts["protect"] {
   let former = before;
+  const named = fabric === undefined ? {} : { fabric };
   const options = () => ({ perform, ...(former ? { before: former } : {}) });
   let now: { readonly key: string; readonly keeper: FirewallKeeper } | undefined;
   const keeperOf = (network: Network, self: FabricNode): FirewallKeeper => {
     const parts = partsOf(network, self);
-    const wish = { ...parts, acceptForwarded, ...(masquerade ? { masquerade } : {}) };
+    const wish = { ...parts, acceptForwarded, ...named, ...(masquerade ? { masquerade } : {}) };
     const keeper = keepFirewall(wish, firewallKind(network.nftables, parts), options());
     former = parts;
     return keeper;
@@ -169,7 +177,7 @@ function protector(
   return async (offer) => {
     const key = keyOfOffer(offer);
     if (offer === undefined) {
-      const nobody = keepFirewall({ acceptForwarded: false }, "nftables", options());
+      const nobody = keepFirewall({ acceptForwarded: false, ...named }, "nftables", options());
       await (now?.keeper ?? nobody).remove();
       now = undefined;
       return [];

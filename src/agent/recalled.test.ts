@@ -161,6 +161,16 @@ describe("an agent that knows what was before, while nobody knows yet whether th
     expect(a.find("reconcile")?.keep).toBe(true);
   });
 
+  test("gives a store that has told its configuration two more seconds for its nodes", () => {
+    const a = waiting();
+    a.pass(1_500);
+    a.tell({ kind: "config-read", text: CONFIG });
+    a.pass(1_900);
+    expect(a.find("reconcile")).toBeUndefined();
+    a.pass(200);
+    expect(a.find("reconcile")?.keep).toBe(true);
+  });
+
   test("repairs the kernel as soon as the store has failed", () => {
     const a = waiting();
     a.tell({ kind: "failed", job: "config", why: "connection refused" });

@@ -39,6 +39,12 @@ export function foldRecalled(state: AgentState, what: Recalled, now: Now, rules:
   return { state: dueAt(next, "host", now.at), tellings: [telling("recalled", text)] };
 }
 
+/** The store, of which no failure is known, has begun to answer: its nodes are next, and have as long again. */
+export const waitingAnew = (state: AgentState, now: Now): AgentState =>
+  state.recalled !== undefined && state.nodes === undefined && state.jobs.kernel.notBefore > now.at
+    ? withJob(state, "kernel", { notBefore: now.at + STORE_MS })
+    : state;
+
 /** What was known is all there is for now, or is of no more use: nothing is waited for. */
 export const withoutWaiting = (state: AgentState): AgentState =>
   state.recalled === undefined ? state : withJob(state, "kernel", { notBefore: 0 });

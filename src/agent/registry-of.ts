@@ -7,6 +7,8 @@ export interface OpenedRegistry {
   readonly registry: Registry;
   /** What somebody has written into the store for this host to announce, in place of what it finds. */
   readonly told?: () => Promise<Publics>;
+  /** The id of this host's node, where that is known before it has a subnet; undefined: not yet. */
+  readonly ownId?: () => string | undefined;
 }
 
 export interface RegistryNeeds {
@@ -25,7 +27,7 @@ export async function openRegistry(
     case "kubernetes": {
       const { kubeRegistryOf } = await import("../providers/flannel/kube-registry.ts");
       const registry = kubeRegistryOf(store, env, ready);
-      return { registry, told: () => registry.nodePublics() };
+      return { registry, told: () => registry.nodePublics(), ownId: () => registry.nodeName };
     }
     case "etcd": {
       const { etcdRegistryOf } = await import("../providers/flannel/etcd-registry.ts");

@@ -1,8 +1,9 @@
 /** What the agent says of itself when it is asked. Plain data for JSON: its form is the API's, and versioned with it. */
 import type { HostState } from "../fabric/host-state.ts";
 import type { AgentState, KernelNews } from "./model.ts";
+import { firewallFights } from "./protected.ts";
 import { showPublics, showSubnets } from "./show.ts";
-import { knownNodes, reachedPeers } from "./view.ts";
+import { knownNodes, toldPeers } from "./view.ts";
 
 export interface Status {
   /** True: new containers can be attached. */
@@ -76,10 +77,14 @@ export function statusOf(state: AgentState, about: About): Status {
     configRefused: state.refusedConfig?.why ?? null,
     nodes: {
       known: knownNodes(state)?.size ?? 0,
-      peers: reachedPeers(state),
+      peers: toldPeers(state),
       troubled: new Set(state.troubles.map(({ node }) => node)).size,
     },
-    kernel: { problems: state.kernel.problems, fights: state.kernel.fights, deaf: deafOf(state) },
+    kernel: {
+      problems: state.kernel.problems,
+      fights: [...state.kernel.fights, ...firewallFights(state)],
+      deaf: deafOf(state),
+    },
   };
 }
 

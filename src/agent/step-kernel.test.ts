@@ -66,6 +66,30 @@ describe("the kernel", () => {
     expect(look({})).toEqual(["kernel-peace"]);
   });
 
+  test("has a firewall that somebody else mends too, with the same patience", () => {
+    const a = member();
+    const repair = (): readonly string[] => {
+      a.tell({ kind: "kernel-changed", what: "rules" });
+      a.pass(100);
+      if (a.find("protect") === undefined) return ["waits"];
+      a.look();
+      a.tell({ kind: "protected", mended: ["rules of iptables"] });
+      return a.told();
+    };
+    for (let i = 0; i < 5; i++) expect(repair()).toEqual(["firewall-repaired"]);
+    expect(repair()).toEqual(["firewall-repaired", "kernel-fight"]);
+    expect(
+      statusOf(a.state, { node: "a", provider: "flannel", version: "1", pid: 1, startedAt: 0 }).kernel.fights,
+    ).toEqual(["rules of the firewall"]);
+    let repairs = 0;
+    for (let i = 0; i < 300; i++) if (repair().includes("firewall-repaired")) repairs++;
+    expect(repairs).toBeLessThanOrEqual(6);
+    a.pass(66_000);
+    a.look();
+    a.tell({ kind: "protected", mended: [] });
+    expect(a.told()).toContain("kernel-peace");
+  });
+
   test("has a firewall whose repair is told, and not that it was put there", () => {
     const a = member();
     const rule = "nftables chain flannel_10.0.0.0/16";
@@ -105,6 +129,17 @@ describe("the kernel", () => {
     a.look();
     a.tell(reconciled({ full: false, waiting: 1 }));
     expect(a.state.kernel.problems).toHaveLength(1);
+    // Neither a look at something else nor one at everything while it is held says that it is right.
+    for (const report of [
+      { full: false, retryInMs: 900 },
+      { full: true, waiting: 1, retryInMs: 900 },
+    ]) {
+      a.tell({ kind: "kernel-changed", what: "objects" });
+      a.pass(1_000);
+      a.look();
+      a.tell(reconciled(report));
+    }
+    expect([...a.told(), a.state.kernel.problems.length]).toEqual([1]);
     a.tell({ kind: "kernel-changed", what: "objects" });
     a.pass(1_000);
     a.look();

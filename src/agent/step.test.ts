@@ -54,6 +54,19 @@ describe("an agent that starts", () => {
     expect(a.find("acquire")?.wanted.backend).toEqual({ type: "vxlan", v4: { name: "mine" } });
   });
 
+  test("finds what it told before by its node's name, where that has another address", () => {
+    const a = agent();
+    a.tell({ kind: "time" });
+    a.tell({ kind: "config-read", text: CONFIG });
+    a.tell({ kind: "host-read", host: { ...hostAt("192.0.2.1"), id: "host1" } });
+    const nodes = [
+      { ...nodeOf("10.0.9.0/24", "192.0.2.1", "another's"), id: "host9" },
+      { ...nodeOf("10.0.1.0/24", "203.0.113.1", "mine"), id: "host1" },
+    ];
+    a.tell({ kind: "nodes", news: { kind: "all", nodes } });
+    expect(a.find("acquire")?.wanted.backend).toEqual({ type: "vxlan", v4: { name: "mine" } });
+  });
+
   test("with a broken configuration tries again, tells it once, and joins when it is mended", () => {
     const a = agent();
     a.tell({ kind: "time" });
@@ -124,6 +137,33 @@ describe("a member", () => {
     a.tell({ kind: "kernel-changed", what: "objects" });
     a.pass(100);
     expect(a.find("reconcile")?.wanted.routes.map((r) => r.dst.text)).toEqual(["10.0.2.0/24"]);
+  });
+
+  test("tells why the nodes cannot be had, also before it has a subnet", () => {
+    const a = agent();
+    a.tell({ kind: "time" });
+    a.tell({ kind: "config-read", text: CONFIG });
+    a.look();
+    for (let i = 0; i < 3; i++) a.tell({ kind: "nodes", news: { kind: "failing", why: "no list" } });
+    expect(a.told()).toEqual(["store-unreachable"]);
+    expect(a.state.store).toMatchObject({ up: false, why: "no list" });
+    a.tell({ kind: "nodes", news: { kind: "all", nodes: [] } });
+    expect(a.state.store.up).toBe(true);
+  });
+
+  test("goes by the nodes that are listed again and again, and says so until changes are told", () => {
+    const a = member();
+    a.look();
+    const nodes = [nodeOf("10.0.2.0/24", "192.0.2.2")];
+    for (let i = 0; i < 3; i++)
+      a.tell({ kind: "nodes", news: { kind: "all", nodes, unwatched: "the watch is cut" } });
+    a.tell({ kind: "config-read", text: CONFIG });
+    expect(a.told()).toEqual(["store-unreachable", "node-joined"]);
+    a.pass(1_000);
+    expect(a.find("reconcile")?.wanted.routes.map((r) => r.dst.text)).toEqual(["10.0.2.0/24"]);
+    a.look();
+    a.tell({ kind: "nodes", news: { kind: "back" } });
+    expect(a.told()).toEqual(["store-back"]);
   });
 
   test("whose lease cannot be written hears of it once, though the configuration can be read all the time", () => {

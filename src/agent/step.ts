@@ -25,6 +25,7 @@ export const begin = (at: number, before?: Subnets, commandsLeft = false): Agent
     fights: [],
   },
   commands: { left: commandsLeft, failing: [] },
+  repairs: { at: [], level: 0, heldUntil: 0 },
   deaf: {},
   doing: {},
   store: { up: true, since: at },

@@ -17,7 +17,7 @@ export interface Made {
 export const knownNodes = ({ nodes, recalled }: AgentState): AgentState["nodes"] => nodes ?? recalled?.nodes;
 
 /** How many peers there are: with a process that carries packets, those that it was told of. */
-export function reachedPeers({ view, carriage, carried }: AgentState): number {
+export function toldPeers({ view, carriage, carried }: AgentState): number {
   const peers = view?.peers.length ?? 0;
   return carriage?.wish === undefined ? peers : Math.min(peers, carried?.wish?.peers.length ?? 0);
 }

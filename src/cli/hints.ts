@@ -4,6 +4,14 @@
  */
 import type { ErrorCode } from "../errors.ts";
 
+/** What a call's errno says that its code alone does not. */
+export const hintOfErrno: Readonly<Record<string, string>> = {
+  EADDRINUSE: "another program has this address and port: end it, or choose another port",
+  EADDRNOTAVAIL: "this host does not have that address: choose one of its own",
+  EROFS: "the file system can only be read there: name another place",
+  ENOSPC: "there is no space left, or no memory that may be locked or watched: make room",
+};
+
 export const hint = {
   "sys/call": "the operating system refused; is this running as root, and is there space and permission?",
   "netlink/refused": "the kernel refused a network change; its own words are in brackets, if it gave any",
@@ -23,7 +31,8 @@ export const hint = {
   "plugin/not-found": "set CNI_PATH to the directories of the plugins, or run: heddle install",
   "plugin/failed": "the plugin's own message says why",
   "prev-result/invalid": "detach the container and attach it again",
-  "attachment/live": "detach it first, or give another interface name (-i)",
+  "attachment/live":
+    "detach it first, or give another interface name (-i); a list must not have a plugin twice",
   "resource/exists": "remove what is in the way, or choose another name",
   "check/differs":
     "something changed the network since ADD; heddle reload restores rules, attaching again everything",

@@ -34,6 +34,15 @@ describe("describeFailure", () => {
     expect(describeFailure("heddle", error, { debug: false }).text).toContain("\n  hint: start one\n");
   });
 
+  test("a call that failed says what its errno means, where that tells more than its code", () => {
+    const failed = (errno: string) =>
+      describeFailure("heddle", new NetError("sys/call", { call: "bind", on: "udp port 8285", errno }), {
+        debug: false,
+      }).text;
+    expect(failed("EADDRINUSE")).toContain("hint: another program has this address and port");
+    expect(failed("EIO")).toContain("hint: the operating system refused");
+  });
+
   test("an error that nobody expected asks for a report", () => {
     const { exitCode, text } = describeFailure("heddle", new TypeError("undefined is not a function"), {
       debug: false,

@@ -5,7 +5,7 @@
 import { errorText } from "../cni/errors.ts";
 import { whyDenied } from "../cni/rights.ts";
 import { type ErrorCode, NetError } from "../errors.ts";
-import { hint, manualOf } from "./hints.ts";
+import { hint, hintOfErrno, manualOf } from "./hints.ts";
 
 export interface Failure {
   /** 1, or 2 for a command line that cannot be understood. */
@@ -38,7 +38,10 @@ export function describeFailure(program: string, error: unknown, options: Report
 }
 
 /** What the error itself says can be done, where that depends on more than its code. */
-const nextOf = ({ detail }: NetError): string | undefined => ("next" in detail ? detail.next : undefined);
+function nextOf(error: NetError): string | undefined {
+  if (error.is("sys/call")) return hintOfErrno[error.detail.errno];
+  return "next" in error.detail ? error.detail.next : undefined;
+}
 
 /** What a person can act on: of a plugin of ours that failed, its own code, with which its details begin. */
 function codeOf(error: NetError): ErrorCode {

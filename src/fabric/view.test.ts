@@ -193,6 +193,42 @@ describe("a public address of two nodes", () => {
   });
 });
 
+describe("a network that holds the hosts' own addresses", () => {
+  const inside = fabricNode("m", { v4: "10.0.1.0/24", at4: "10.1.0.1" });
+  const b = fabricNode("b", { v4: "10.0.2.0/24", at4: "10.1.0.2" });
+
+  test("is as good as any if no subnet has one of them", () => {
+    expect(look([b], { self: inside })).toMatchObject({ peers: ["b 10.0.2.0/24"], troubles: [] });
+  });
+
+  test("leaves out a subnet that has one of another node or of this host", () => {
+    const wide = fabricNode("x", { v4: "10.1.0.0/24", at4: "192.0.2.7" });
+    expect(look([b, wide], { self: inside })).toMatchObject({
+      peers: ["b 10.0.2.0/24"],
+      troubles: ["x: subnet-overlap: its subnet 10.1.0.0/24 holds 10.1.0.2, the public address of b"],
+    });
+    expect(look([wide], { self: inside })).toMatchObject({
+      peers: [],
+      troubles: ["x: subnet-overlap: its subnet 10.1.0.0/24 holds 10.1.0.1, the public address of m"],
+    });
+  });
+
+  test("leaves out a node whose address is in the subnet of one before it, whatever the lengths are", () => {
+    const thief = fabricNode("x", { v4: "10.3.0.0/16", at4: "10.0.2.9" });
+    expect(look([thief, b], { self: inside })).toMatchObject({
+      peers: ["b 10.0.2.0/24"],
+      troubles: ["x: subnet-overlap: its public address 10.0.2.9 is in 10.0.2.0/24, the subnet of b"],
+    });
+    const own = fabricNode("a", { v4: "10.4.0.0/24", at4: "10.0.1.9" });
+    expect(look([own], { self: inside }).peers).toEqual([]);
+  });
+
+  test("keeps what such a node has of the other family", () => {
+    const wide = fabricNode("x", { v4: "10.1.0.0/24", v6: "fd00:10:9::/64", at4: "192.0.2.7" });
+    expect(look([b, wide], { self: inside }).peers).toEqual(["b 10.0.2.0/24", "x fd00:10:9::/64"]);
+  });
+});
+
 test("five thousand nodes are looked through, and each is the object that was given", () => {
   const nodes = Array.from({ length: 5000 }, (_, i) => numbered(i + 2, [4, 6]));
   const { view, troubles } = viewOf({
@@ -232,6 +268,10 @@ describe("a cluster that is much like the last one", () => {
     ["where one is at the address of this host", [...nodes, { ...more, publics: own.publics }]],
     ["where one has a smaller subnet", [...nodes, { ...more, subnets: subnets({ v4: "10.129.9.0/25" }) }]],
     ["where one is outside", [...nodes, { ...more, subnets: subnets({ v4: "10.9.9.0/24" }) }]],
+    [
+      "where one is at an address of the network",
+      [...nodes, { ...more, publics: publics({ at4: "10.128.3.3" }) }],
+    ],
     ["where one cannot be read", [...nodes, { id: "bad", why: "it is no JSON" }]],
     ["with none", []],
   ])("%s is seen as it would be alone", (_, list) => {

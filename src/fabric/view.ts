@@ -13,7 +13,9 @@ import {
   prefix,
 } from "../net/ip.ts";
 import { delta } from "./reconcile/delta.ts";
+import { type Holders, resolved } from "./contradictions.ts";
 import type { FabricNode, Publics, Subnets, Trouble, UnreadableNode, View } from "./model.ts";
+import { isInNetwork, withoutUnderlay } from "./underlay.ts";
 
 export interface Cluster {
   readonly network: Subnets;
@@ -54,13 +56,14 @@ export function viewOf(cluster: Cluster): Checked {
       if (usable !== undefined) readable.push(usable);
     }
   }
-  const claims = claimsOf(self, readable, publics);
+  const claims = claimsOf(cluster, readable);
   if (claims !== undefined) {
     if (troubles.length === 0) last = { cluster, claims };
     return { view: { network: whole, self, peers: readable }, troubles };
   }
   const reachable = publics === "shared" ? readable : withoutTwins(self, readable, troubles);
-  return { view: { network: whole, self, peers: withoutOverlaps(self, reachable, troubles) }, troubles };
+  const apart = withoutOverlaps(self, reachable, troubles);
+  return { view: { network: whole, self, peers: withoutUnderlay(whole, self, apart, troubles) }, troubles };
 }
 
 /** The node with the subnets that are the network's; undefined if none is left. */
@@ -151,19 +154,16 @@ interface Claims {
 }
 
 /**
- * The claims of all if nobody contradicts anybody at first sight: no address and no subnet occurs twice, and subnets of a family
- * have one length. So it is nearly always.
+ * The claims of all if nobody contradicts anybody at first sight: no address and no subnet occurs twice, subnets of a family have
+ * one length, and no public address is one of the network. So it is nearly always.
  */
-function claimsOf(
-  self: FabricNode,
-  nodes: readonly FabricNode[],
-  publics: Cluster["publics"],
-): Claims | undefined {
+function claimsOf(cluster: Cluster, nodes: readonly FabricNode[]): Claims | undefined {
+  const { self } = cluster;
   const bitsIn = (key: Key): number | undefined =>
     self.subnets[key]?.bits ?? nodes.find((node) => node.subnets[key])?.subnets[key]?.bits;
   const claims: Claims = { texts: new Set(), bits: { v4: bitsIn("v4"), v6: bitsIn("v6") } };
-  if (!claim(claims, self, publics)) return undefined;
-  for (const node of nodes) if (!claim(claims, node, publics)) return undefined;
+  if (!claim(claims, self, cluster)) return undefined;
+  for (const node of nodes) if (!claim(claims, node, cluster)) return undefined;
   return claims;
 }
 
@@ -171,9 +171,10 @@ function claimsOf(
 function claim(
   { texts, bits }: Claims,
   { subnets, publics: at }: FabricNode,
-  publics: Cluster["publics"],
+  { network: whole, publics }: Cluster,
 ): boolean {
   const { v4, v6 } = subnets;
+  if (isInNetwork(whole, at)) return false;
   if ((v4 !== undefined && v4.bits !== bits.v4) || (v6 !== undefined && v6.bits !== bits.v6)) return false;
   let expected = texts.size;
   const note = (text: string): void => {
@@ -209,7 +210,7 @@ function fromLast(cluster: Cluster): Checked | undefined {
         if (one !== undefined) claims.texts.delete(one.text);
   for (const node of added) {
     if (node.id === self.id) continue;
-    if ("why" in node || withinNetwork(node, whole, []) !== node || !claim(claims, node, publics))
+    if ("why" in node || withinNetwork(node, whole, []) !== node || !claim(claims, node, cluster))
       return undefined;
   }
   last = { cluster, claims };
@@ -278,7 +279,6 @@ function withoutOverlaps(
   return left;
 }
 
-type Holders = Map<string, FabricNode>;
 const noTexts: readonly string[] = [];
 
 /**
@@ -303,31 +303,4 @@ function overlapIndex(lengths: readonly number[]) {
     for (const text of wider) holders.set(`<${text}`, node);
     return undefined;
   };
-}
-
-/**
- * The nodes of which none contradicts another or this host; who is first in the `order` stays. `claim` returns with whom a node contradicts, or undefined and
- * keeps it in mind; `lose` tells, and returns what is left of the node.
- */
-function resolved(
-  self: FabricNode,
-  nodes: readonly FabricNode[],
-  order: (a: FabricNode, b: FabricNode) => number,
-  claim: (holders: Holders, node: FabricNode) => FabricNode | undefined,
-  lose: (node: FabricNode, to: FabricNode) => FabricNode | undefined,
-): readonly FabricNode[] {
-  const holders: Holders = new Map();
-  const fate = new Map<FabricNode, FabricNode | undefined>();
-  for (const node of [self, ...nodes].toSorted(order)) {
-    const other = claim(holders, node);
-    if (other !== undefined) fate.set(node, lose(node, other));
-  }
-  fate.delete(self);
-  // One that comes before this host wins over it elsewhere, but not here.
-  const own: Holders = new Map();
-  claim(own, self);
-  return nodes.flatMap((node) => {
-    const left = fate.has(node) ? fate.get(node) : claim(new Map(own), node) ? lose(node, self) : node;
-    return left === undefined ? [] : [left];
-  });
 }

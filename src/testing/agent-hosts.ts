@@ -20,6 +20,8 @@ export const PREFIX = "/coreos.com/network";
 
 export interface AgentHost {
   readonly net: TestNetns;
+  /** Where what runs on the host has its sockets. */
+  readonly runDir: string;
   readonly subnetFile: string;
   /** What an agent keeps for the next one. */
   readonly knownFile: string;
@@ -58,39 +60,39 @@ export interface HostsWish {
   readonly network: object;
   /** More keys of the agents' configuration. */
   readonly agent?: object;
+  /** The hosts on which these agents are beside others, as many. */
+  readonly beside?: readonly AgentHost[];
 }
 
 /** Makes hosts without agents; bind it with `await using`. */
-export async function agentHosts({ heddle, count, network, agent = {} }: HostsWish): Promise<AgentHosts> {
+export async function agentHosts({
+  heddle,
+  count,
+  network,
+  agent = {},
+  beside,
+}: HostsWish): Promise<AgentHosts> {
   await using stack = new AsyncDisposableStack();
   const dir = stack.use(tempDir("agents"));
   const storeDir = dir.in("store");
   const kv = openFileStore({ dir: storeDir });
   stack.defer(() => kv.close());
   await kv.put(`${PREFIX}/config`, JSON.stringify(network));
-  const lan = stack.use(await testNetns());
-  await batch(lan, ["link add br0 type bridge", "link set br0 up"]);
+  const nets = beside?.map(({ net }) => net) ?? (await netsOnSwitch(count, stack));
   const later = new AsyncDisposableStack();
   const hosts: AgentHost[] = [];
-  for (let n = 1; n <= count; n++) {
-    const net = stack.use(await testNetns());
-    await batch(lan, [
-      `link add port${n} type veth peer name eth0 netns ${net.name}`,
-      `link set port${n} master br0`,
-      `link set port${n} up`,
-    ]);
-    await batch(net, [`address add 192.0.2.${n}/24 dev eth0`, "link set eth0 up"]);
-    await net.exec(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+  for (const [i, net] of nets.entries()) {
+    const n = i + 1;
     const files = {
       config: dir.in(`host${n}.json`),
       socket: dir.in(`host${n}.sock`),
       subnet: dir.in(`host${n}.env`),
       key: dir.in(`host${n}.wgkey`),
       // As hosts have one each; it is short enough for a socket's path.
-      run: dir.in(`run${n}`),
+      run: beside?.[i]?.runDir ?? dir.in(`run${n}`),
       state: dir.in(`state${n}`),
     };
-    stack.defer(() => endForwarder(files.run));
+    if (beside === undefined) stack.defer(() => endForwarders(files.run));
     const config = {
       node: `host${n}`,
       store: { type: "file", dir: storeDir },
@@ -102,12 +104,31 @@ export async function agentHosts({ heddle, count, network, agent = {} }: HostsWi
       ...agent,
     };
     writeFileSync(files.config, JSON.stringify(config));
-    hosts.push(hostOf({ heddle, net, files, stack: later }));
+    hosts.push(hostOf({ heddle, net, files, stack: later, isFirst: beside === undefined }));
   }
   // What hosts start and make later ends before they do.
   stack.use(later);
   const kept = stack.move();
   return { hosts, store: { kv, dir: storeDir }, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/** Namespaces with an address each on one switch. */
+async function netsOnSwitch(count: number, stack: AsyncDisposableStack): Promise<readonly TestNetns[]> {
+  const lan = stack.use(await testNetns());
+  await batch(lan, ["link add br0 type bridge", "link set br0 up"]);
+  const nets: TestNetns[] = [];
+  for (let n = 1; n <= count; n++) {
+    const net = stack.use(await testNetns());
+    await batch(lan, [
+      `link add port${n} type veth peer name eth0 netns ${net.name}`,
+      `link set port${n} master br0`,
+      `link set port${n} up`,
+    ]);
+    await batch(net, [`address add 192.0.2.${n}/24 dev eth0`, "link set eth0 up"]);
+    await net.exec(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    nets.push(net);
+  }
+  return nets;
 }
 
 interface Made {
@@ -122,6 +143,8 @@ interface Made {
     readonly state: string;
   };
   readonly stack: AsyncDisposableStack;
+  /** It is not beside another agent. */
+  readonly isFirst: boolean;
 }
 
 /** Empty for one that has ended. */
@@ -133,16 +156,17 @@ function commandOf(pid: string): string {
   }
 }
 
-/** The process that carries packets for udp outlives the agent. */
-async function endForwarder(run: string): Promise<void> {
-  const control = `${run}/forwarder/${UDP_DEVICE}.sock`;
-  if (existsSync(control)) await askForwarder(control, { command: "remove" });
+/** A process that carries packets for udp outlives its agent; one that was killed has left its socket. */
+async function endForwarders(run: string): Promise<void> {
+  const dir = `${run}/forwarder`;
+  const sockets = existsSync(dir) ? readdirSync(dir).filter((name) => name.endsWith(".sock")) : [];
+  for (const name of sockets) await askForwarder(`${dir}/${name}`, { command: "remove" }).catch(() => {});
 }
 
 const batch = async (net: TestNetns, lines: readonly string[]): Promise<void> =>
   void (await net.exec(["ip", "-batch", "-"], { stdin: lines.map((line) => `${line}\n`).join("") }));
 
-function hostOf({ heddle, net, files, stack }: Made): AgentHost {
+function hostOf({ heddle, net, files, stack, isFirst }: Made): AgentHost {
   const ask = async (...words: readonly string[]): Promise<string> =>
     (await run([heddle, "agent", ...words, "--socket", files.socket])).stdout;
   const status = async (): Promise<Status | undefined> => {
@@ -155,8 +179,10 @@ function hostOf({ heddle, net, files, stack }: Made): AgentHost {
       ? new RegExp(`^${name}=(.*)$`, "m").exec(readFileSync(files.subnet, "utf8"))?.[1]
       : undefined;
   let containers = 0;
+  const names = isFirst ? { bridge: "cni0", port: "c" } : { bridge: "cni1", port: "d" };
   return {
     net,
+    runDir: files.run,
     subnetFile: files.subnet,
     knownFile: `${files.state}/agent/flannel.known`,
     keyFile: files.key,
@@ -189,23 +215,27 @@ function hostOf({ heddle, net, files, stack }: Made): AgentHost {
     },
     env,
     async container() {
-      const bridge = env("FLANNEL_SUBNET") ?? "";
+      const gateway = env("FLANNEL_SUBNET") ?? "";
       const container = stack.use(await testNetns());
-      const name = `c${++containers}`;
-      const [a = "", b = "", c = ""] = bridge.split(".");
+      const name = `${names.port}${++containers}`;
+      const [a = "", b = "", c = ""] = gateway.split(".");
       const address = `${a}.${b}.${c}.${containers + 1}`;
       const mtu = env("FLANNEL_MTU") ?? "1500";
       if (containers === 1)
-        await batch(net, ["link add cni0 type bridge", `address add ${bridge} dev cni0`, "link set cni0 up"]);
+        await batch(net, [
+          `link add ${names.bridge} type bridge`,
+          `address add ${gateway} dev ${names.bridge}`,
+          `link set ${names.bridge} up`,
+        ]);
       await batch(net, [
         `link add ${name} mtu ${mtu} type veth peer name eth0 mtu ${mtu} netns ${container.name}`,
-        `link set ${name} master cni0`,
+        `link set ${name} master ${names.bridge}`,
         `link set ${name} up`,
       ]);
       await batch(container, [
         `address add ${address}/24 dev eth0`,
         "link set eth0 up",
-        `route add default via ${bridge.split("/")[0] ?? ""}`,
+        `route add default via ${gateway.split("/")[0] ?? ""}`,
       ]);
       return { net: container, address };
     },

@@ -91,7 +91,7 @@ export class Seen implements AsyncDisposable {
   private async follow(kv: Kv, prefix: string, after: number): Promise<unknown> {
     try {
       for await (const batch of kv.watch(prefix, { after, signal: this.stop.signal })) {
-        this.batches.push(batch);
+        if (batch.length > 0) this.batches.push(batch);
         this.changed.resolve();
         this.changed = Promise.withResolvers();
       }

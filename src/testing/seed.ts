@@ -6,12 +6,15 @@ const asked = Number(process.env["HEDDLE_SEED"]);
 /** `HEDDLE_SEED`, or chosen anew. `npm test` sets it to the seed that it prints, here and in the virtual machine. */
 export const seed = Number.isInteger(asked) && asked > 0 ? asked : Math.ceil(Math.random() * 2 ** 31);
 
+/** `npm run test:all`. */
+export const isAll = process.env["HEDDLE_ALL"] === "1";
+
 /**
  * Of what takes long, a part chosen by the seed; under `npm run test:all` everything. For tests in the virtual machine,
  * where a test takes twenty times as long.
  */
 export const some = <T>(items: readonly T[], count: number): readonly T[] =>
-  process.env["HEDDLE_ALL"] === "1" ? items : sample(items, count, seed);
+  isAll ? items : sample(items, count, seed);
 
 /** Numbers in [0, 1), the same for the same seed and the same `of`, which tells apart who draws. */
 export function randomOf(from: number, of: string | number): () => number {

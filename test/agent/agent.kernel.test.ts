@@ -9,6 +9,7 @@ import { patience } from "../../src/testing/slowdown.ts";
 import { tempDir } from "../../src/testing/temp-dir.ts";
 
 const heddle = heddleOfFile();
+type Container = Awaited<ReturnType<AgentHost["container"]>>;
 const isReady = (status: Status): boolean => status.ready;
 
 const hostsWith = (backend: object, count = 2, agent: object = {}, network: object = {}) =>
@@ -108,6 +109,65 @@ kernelTest("the process that carries packets for udp is started again when it di
   await one.until("ready", isReady);
   while (!(await reaches(from.net, to)));
   expect(one.forwarderPid()).not.toBe(pid);
+});
+
+kernelTest(
+  "the process that carries packets for udp goes on at the port of another configuration",
+  async () => {
+    await using made = await hostsWith({ Type: "udp" });
+    const agents = made.hosts.map((host) => host.start());
+    const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+    for (const host of made.hosts) await host.until("ready", (s) => s.ready && s.nodes.peers === 1);
+    const [from, to] = [await one.container(), await two.container()];
+    expect(await reaches(from.net, to)).toBe(true);
+    const changed = { Network: "10.244.0.0/16", Backend: { Type: "udp", Port: 9000 } };
+    await made.store.kv.put(`${PREFIX}/config`, JSON.stringify(changed));
+    // The next ones read it at once.
+    for (const agent of agents) await agent[Symbol.asyncDispose]();
+    await ready(made.hosts);
+    while (!(await reaches(from.net, to)));
+    for (const { net } of made.hosts) {
+      const { stdout } = await net.exec(["ss", "-Hlnu"]);
+      expect([...stdout.matchAll(/:(\d+) /g)].map(([, port]) => port)).toEqual(["9000"]);
+    }
+  },
+);
+
+/** How many datagrams in a row are missing at most when the process that carries them is killed. */
+async function missedByDeath(
+  one: AgentHost,
+  from: Container,
+  to: Container,
+  perSecond: number,
+): Promise<number> {
+  const deaths = async () => (await one.events()).filter((code) => code === "carrier-lost").length;
+  const before = await deaths();
+  await using load = await numberedLoad(from.net, to, perSecond);
+  process.kill(one.forwarderPid(), "SIGKILL");
+  while ((await deaths()) === before);
+  while (!(await reaches(from.net, to)));
+  const { sent, last, gaps } = await load.count();
+  expect(last).toBe(sent - 1);
+  return Math.max(
+    ...gaps.map((gap) => {
+      const [first = 0, end = 0] = gap.split("..").map(Number);
+      return end - first + 1;
+    }),
+  );
+}
+
+kernelTest("the death of that process stops packets for 200 milliseconds at most", async () => {
+  await using made = await hostsWith({ Type: "udp" });
+  await ready(made.hosts);
+  const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+  const [from, to] = [await one.container(), await two.container()];
+  expect(await reaches(from.net, to)).toBe(true);
+  // The quickest of three: what else the machine does takes from each.
+  const missed: number[] = [];
+  for (let i = 0; i < 3; i++) missed.push(await missedByDeath(one, from, to, 1_000));
+  const least = Math.min(...missed);
+  expect(least).toBeGreaterThan(0);
+  expect(least).toBeLessThanOrEqual(patience(200));
 });
 
 describe("an agent", () => {

@@ -192,8 +192,19 @@ kubeTest(
     await using at = await wire(heddle, 2);
     const [h1, h2] = at.hosts;
     if (h1 === undefined || h2 === undefined) throw new Error("two hosts");
+    // As a flanneld has left it that announced an address that somebody wrote.
+    const told = {
+      ...writtenByFlanneld,
+      [`${PREFIX}/backend-data`]: '{"VNI":1,"VtepMAC":"8e:5f:0c:2b:7a:42"}',
+      [`${PREFIX}/public-ip-overwrite`]: "192.0.2.77",
+    };
+    await at.apply(nodeObject("h2", ["10.244.2.0/24"], { annotations: told }));
     h1.start();
     h2.start();
+    await until("the hardware address that flanneld told is kept", async () =>
+      (await h2.netns.exec(["ip", "-o", "link"])).stdout.includes("8e:5f:0c:2b:7a:42"),
+    );
+    await at.kubectl("annotate", "node", "h2", `${PREFIX}/public-ip-overwrite-`);
     await until("both hosts have their subnet", () => existsSync(h1.subnetFile) && existsSync(h2.subnetFile));
     const [a, b] = [await h1.container(), await h2.container()];
     expect([a.ip, b.ip]).toEqual([

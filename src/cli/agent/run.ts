@@ -1,6 +1,7 @@
 /** The agent as a process: its socket, its log on standard error, its supervisor, its signals. */
 import { chmodSync, chownSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
+import { claimHost } from "../../agent/claim.ts";
 import { serveApi } from "../../agent/api-server.ts";
 import { makeEventLog } from "../../agent/event-log.ts";
 import type { Heard } from "../../agent/commands/runner.ts";
@@ -49,6 +50,7 @@ export async function runAgentProcess(settings: AgentSettings, notes: readonly s
   const log = makeLog({ ...settings.log, now: Date.now, write: complain });
   await using stack = new AsyncDisposableStack();
   // First of all: two agents of one host would fight.
+  stack.use(claimHost(settings));
   const listener = await listenForQuestions(settings, stack);
   log.line({ level: "info", code: "started", text: `heddle ${version} as the agent of ${settings.node}` });
   for (const note of notes) log.line({ level: "warning", code: "setting", text: note });
@@ -67,7 +69,8 @@ export async function runAgentProcess(settings: AgentSettings, notes: readonly s
   const manager = openServiceManager(process.env);
   if (manager !== undefined) stack.use(manager);
   const becameReady = Promise.withResolvers<void>();
-  const { registry, told } = await openRegistry(settings, { ready: becameReady.promise, env: process.env });
+  const opened = await openRegistry(settings, { ready: becameReady.promise, env: process.env });
+  const { registry } = opened;
   stack.defer(() => registry.close());
   const before = hadBefore(settings.flannel.subnetFile, (why) =>
     log.line({
@@ -76,7 +79,7 @@ export async function runAgentProcess(settings: AgentSettings, notes: readonly s
       text: `what this host had before is not known: ${why}`,
     }),
   );
-  const host = stack.use(openHost(settings, before, told, ownProgram(), commandLog(settings, log)));
+  const host = stack.use(openHost(settings, before, opened, ownProgram(), commandLog(settings, log)));
   const shell = runAgent(
     {
       ...host.ports,

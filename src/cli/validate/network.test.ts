@@ -258,7 +258,7 @@ describe("plugins together", () => {
         }),
       ),
     ).toEqual([
-      "4:80 error plugins[2].plugins[0].type: type: portmap stands in the list before; a plugin can run once for an interface",
+      "4:80 error plugins[2].plugins[0].type: type: portmap stands in the list before, and a plugin runs once for an interface; join the two entries",
     ]);
     expect(await findings(list(bridge, { type: "mine" }, { type: "mine" }))).toHaveLength(2);
   });

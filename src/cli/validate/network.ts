@@ -185,7 +185,7 @@ function checkOrder(entries: readonly { readonly entry: Entry; readonly found: F
         ...error(
           place,
           "type",
-          `type: ${type} stands in the list before; a plugin can run once for an interface`,
+          `type: ${type} stands in the list before, and a plugin runs once for an interface; join the two entries`,
         ),
         path: at,
       });

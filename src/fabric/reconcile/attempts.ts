@@ -26,11 +26,12 @@ export interface Attempts {
   wait(): number | undefined;
 }
 
-const FIRST_MS = 1000;
-const LONGEST_MS = { failure: 30_000, fight: 60_000 } as const;
-const MINUTE_MS = 60_000;
+/** The first time something is held; each next time is twice as long, up to the longest. */
+export const FIRST_MS = 1000;
+export const LONGEST_MS = { failure: 30_000, fight: 60_000 } as const;
+export const MINUTE_MS = 60_000;
 /** More repairs than this in a minute are a fight. */
-const REPAIRS = 5;
+export const REPAIRS = 5;
 
 interface History {
   /** When it was repaired within the last minute. */

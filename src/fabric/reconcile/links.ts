@@ -22,9 +22,10 @@ export interface Notes {
   waits(): void;
 }
 
-/** An altname, by which a link is known again when nobody wants it any longer. */
+/** What altnames begin with by which a link is known again when nobody wants it any longer. */
+const MARK = "heddle-fabric-";
 const markOf = ({ name }: Owner, link: string): string => `${markPrefix(name)}${link}`;
-const markPrefix = (owner: string): string => `heddle-fabric-${owner}-`;
+const markPrefix = (owner: string): string => `${MARK}${owner}-`;
 
 /** Makes and mends links. Returns what there is then. Links of ours that nobody wants are removed by `removeLinks`. */
 export function mendLinks(
@@ -49,8 +50,15 @@ export function mendLinks(
   return { byName: there, ours };
 }
 
-const isMarked = ({ altNames }: Link, { name }: Owner): boolean =>
-  altNames.some((altName) => altName.startsWith(markPrefix(name)));
+/** That of `flannel-2` on `flannel.1` is not one of `flannel` on `2-flannel.1`. A link may have been renamed. */
+const isMarked = ({ name: link, altNames }: Link, { name }: Owner): boolean =>
+  altNames.some(
+    (altName) =>
+      altName.startsWith(markPrefix(name)) && !altName.slice(markPrefix(name).length).endsWith(`-${link}`),
+  );
+
+const isAnothers = (link: Link, owner: Owner): boolean =>
+  !isMarked(link, owner) && link.altNames.some((altName) => altName.startsWith(MARK));
 
 function mendLink(
   { socket }: Place,
@@ -63,6 +71,11 @@ function mendLink(
   const type = resolvedType(want, there);
   const mark = markOf(owner, want.name);
   const before = there.get(want.name);
+  if (before !== undefined && isAnothers(before, owner))
+    throw new NetError("resource/exists", {
+      what: `the link ${want.name}, which is another fabric's,`,
+      where: "this host",
+    });
   const kept = before !== undefined && fits(type, before) ? before : undefined;
   if (kept === undefined) {
     if (before !== undefined) {

@@ -110,6 +110,22 @@ describe("a new host", () => {
   });
 });
 
+test("a link of another fabric is not taken over, and stays when this one wants none", async () => {
+  await using lan = await fabricLan(1);
+  const [host] = lan.hosts as [FabricHost];
+  await host.ip(
+    "link add flannel.1 type vxlan id 1 local 192.0.2.1 dev eth0 dstport 8472 nolearning",
+    // Its owner is `test-2`, and this reconciler's is `test`.
+    "link property add dev flannel.1 altname heddle-fabric-test-2-flannel.1",
+  );
+  const report = host.reconciler.reconcile(desiredOn(host, 2));
+  expect(failed(report).join()).toContain("another fabric's");
+  host.reconciler.reconcile(nothing);
+  expect(await host.json("ip", "-j", "link", "show", "flannel.1")).toMatchObject([
+    { altnames: ["heddle-fabric-test-2-flannel.1"] },
+  ]);
+});
+
 describe("a link that is there and does not fit", () => {
   test.each([
     ["another port", "id 1 local 192.0.2.1 dev eth0 dstport 4789 nolearning"],

@@ -62,11 +62,15 @@ export interface Page extends Listing {
   readonly hasMore: boolean;
 }
 
+/** Undefined, too, for an answer that has other keys than it counts: part of it is lost. */
 export function pageOf(answer: Members): Page | undefined {
   const header = headerOf(answer);
   const entries = listOf(answer["kvs"] ?? [], entryOf);
-  if (header === undefined || entries === undefined) return undefined;
-  return { entries, revision: header.revision, hasMore: answer["more"] === true };
+  const count = numberOf(answer["count"] ?? "0");
+  if (header === undefined || entries === undefined || count === undefined) return undefined;
+  const hasMore = answer["more"] === true;
+  if (hasMore ? count <= entries.length : count !== entries.length) return undefined;
+  return { entries, revision: header.revision, hasMore };
 }
 
 /** The revision of a write; undefined, too, for an answer that has none. */

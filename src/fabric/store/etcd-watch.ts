@@ -11,6 +11,8 @@ import { type Backoff, backoffMs, pause } from "./pause.ts";
 
 /** Between connections. */
 const BACKOFF: Backoff = { firstMs: 100, maxMs: 5000 };
+/** So many connections in a row that were not heard, in about six seconds, and whoever watches is told. */
+const MOST_FAILURES = 6;
 /** Most changes of one moment. */
 const MOMENT_LIMIT = 100_000;
 
@@ -49,19 +51,20 @@ export async function* watchKeys(
     try {
       for await (const moment of moments(w, endpoint)) {
         failures = 0;
-        if (moment.length > 0) yield moment;
+        yield moment;
       }
       continue;
     } catch (e) {
       if (signal.aborted) return;
       if (!isNetError(e, "store/unavailable")) throw e;
       session.gateway.avoid(endpoint);
+      if (++failures >= MOST_FAILURES) throw e;
     }
-    await pause(backoffMs(++failures, BACKOFF), signal).catch(() => undefined);
+    await pause(backoffMs(failures, BACKOFF), signal).catch(() => undefined);
   }
 }
 
-/** One connection: an empty moment when it stands, then those that come. Ends where another connection is due at once. */
+/** One connection: an empty moment when it is heard, then those that come. Ends where another connection is due at once. */
 async function* moments(w: Watching, endpoint: string): AsyncGenerator<readonly Change[]> {
   const { gateway } = w.session;
   const headers = await w.session.headers();

@@ -118,6 +118,7 @@ describe("an etcd that answers garbage", () => {
     ["a list", json("[]"), "no JSON object"],
     ["JSON without a header", json("{}"), "lacks what it should have"],
     ["keys that are none", json('{"header":{"revision":"1"},"kvs":[{"key":7}]}'), "lacks"],
+    ["fewer keys than it counts", json('{"header":{"revision":"9"},"count":"40"}'), "lacks"],
     ["a revision that is none", json('{"header":{"revision":"99999e99"}}'), "lacks"],
     [
       "a strange error",
@@ -153,7 +154,17 @@ describe("an etcd that answers garbage", () => {
   test("of whatever form is a value or an error that is known", async () => {
     const dice = diceOf(seed, "etcd");
     const names = ["header", "revision", "kvs", "key", "mod_revision", "lease", "ID", "TTL", "succeeded"];
-    names.push("responses", "response_delete_range", "deleted", "result", "error", "code", "message", "more");
+    names.push(
+      "count",
+      "responses",
+      "response_delete_range",
+      "deleted",
+      "result",
+      "error",
+      "code",
+      "message",
+      "more",
+    );
     const leaf = [null, true, "", "1", "-1", "x", 0, 1, -1, 1e300, "AAAA"];
     const value = (depth: number): unknown => {
       const kind = depth === 0 ? 0 : dice(4);
@@ -186,7 +197,7 @@ describe("an etcd that answers garbage", () => {
   });
 
   test("with more keys to come and none told is not asked for ever", async () => {
-    await using server = fake(() => Response.json({ header: header(1), more: true }));
+    await using server = fake(() => Response.json({ header: header(1), more: true, count: "5" }));
     using c = client({ endpoints: [server.url] });
     expect((await failure(c.kv.list("a"))).message).toContain("tells none");
   });

@@ -56,9 +56,9 @@ export interface Kv {
   /** Returns false if there was no such key or the condition did not hold. */
   delete(key: string, when?: Condition): Promise<boolean>;
   /**
-   * The changes below a prefix after a revision, in order, each batch of one moment, until the signal. A connection that
-   * breaks is taken up again without a gap. Ends with the error `store/compacted` if the store no longer has that
-   * revision: list again.
+   * The changes below a prefix after a revision, in order, each batch of one moment, until the signal; an empty one says that the
+   * store is heard. A connection that breaks is taken up again without a gap. Ends with the error `store/compacted` if the store no
+   * longer has that revision, and with `store/unavailable` if it was not heard in several tries: list again.
    */
   watch(prefix: string, options: WatchOptions): AsyncIterable<readonly Change[]>;
   /** A lease that ends, with all of its keys, unless it is refreshed. `seconds` is at least 1. */

@@ -6,12 +6,15 @@
 import { hostPrefix, type IpPrefix, network } from "../../net/ip.ts";
 import { type FabricRoute, type HostState, nothing } from "../host-state.ts";
 import type { FabricNode, Json, Trouble, View } from "../model.ts";
+import { shortName } from "../short-name.ts";
 import { type Made, made, trouble } from "./peers.ts";
 import type { HostFacts, Transport } from "./transport.ts";
 
 export interface UdpOptions {
   /** The port of every host of the network. */
   readonly port: number;
+  /** The TUN device; flanneld's unless told. */
+  readonly device?: string;
 }
 
 /** A peer as the process takes it, in JSON. */
@@ -31,6 +34,8 @@ export interface UdpTransport extends Transport {
 
 /** flanneld's name of the device. */
 export const UDP_DEVICE = "flannel0";
+/** The device of a fabric beside the host's first one: a device is one process' only. */
+export const furtherUdpDevice = (name: string): string => `fl0-${shortName(name)}`;
 /** UDP's header behind an IPv4 or IPv6 header, in bytes. */
 const OVERHEAD = { v4: 28, v6: 48 } as const;
 /** What a host of ours tells in its lease: the version of what it understands. flanneld looks at nothing there. */
@@ -38,7 +43,7 @@ const OURS = { Heddle: 1 } as const;
 /** flanneld names no backend in such a lease. */
 const TYPES: readonly string[] = ["", "udp"];
 
-export function udpTransport({ port }: UdpOptions): UdpTransport {
+export function udpTransport({ port, device = UDP_DEVICE }: UdpOptions): UdpTransport {
   const known = new WeakMap<FabricNode, { readonly host: HostFacts; readonly made: Made<ForwardedPeer> }>();
   const peerOf = (node: FabricNode, host: HostFacts): Made<ForwardedPeer> => {
     const before = known.get(node);
@@ -56,7 +61,7 @@ export function udpTransport({ port }: UdpOptions): UdpTransport {
     mtuBytes,
     announce: ({ local }) => ({ type: "", ...(local.v4 && { v4: OURS }), ...(local.v6 && { v6: OURS }) }),
     desired: (view, host) => ({
-      state: stateOf(view),
+      state: stateOf(view, device),
       troubles: all(view, host).flatMap((peer): readonly Trouble[] => (peer.ok ? [] : [peer.trouble])),
     }),
     peers: (view, host) => all(view, host).flatMap((peer) => (peer.ok ? [peer.value] : [])),
@@ -68,7 +73,7 @@ const mtuBytes = ({ external, local }: HostFacts): number =>
   external.mtuBytes - OVERHEAD[local.v4 === undefined ? "v6" : "v4"];
 
 /** Both or none: packets for what nobody has come to the process too, and are answered. */
-function stateOf({ network: whole, self }: View): HostState {
+function stateOf({ network: whole, self }: View, device: string): HostState {
   const pairs = [
     { own: self.subnets.v4, whole: whole.v4 },
     { own: self.subnets.v6, whole: whole.v6 },
@@ -77,8 +82,8 @@ function stateOf({ network: whole, self }: View): HostState {
   );
   return {
     ...nothing,
-    addresses: pairs.map(({ own }) => ({ link: UDP_DEVICE, address: hostPrefix(network(own).ip) })),
-    routes: pairs.map(({ whole }): FabricRoute => ({ dst: network(whole), link: UDP_DEVICE })),
+    addresses: pairs.map(({ own }) => ({ link: device, address: hostPrefix(network(own).ip) })),
+    routes: pairs.map(({ whole }): FabricRoute => ({ dst: network(whole), link: device })),
   };
 }
 

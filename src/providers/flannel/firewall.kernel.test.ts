@@ -110,6 +110,30 @@ withIptables("the firewall in iptables", () => {
   });
 });
 
+withIptables.each(["iptables", "nftables"] as const)("two fabrics of one host in %s", (kind) => {
+  test("have their rules beside one another, and one that ends leaves those of the other", async () => {
+    await using netns = await testNetns();
+    const { host } = firewallIn(netns);
+    const one = keepFirewall(wish, kind, { host });
+    const two = keepFirewall(
+      { v4: other, masquerade: { fullyRandom: true }, acceptForwarded: true, fabric: "two" },
+      kind,
+      { host },
+    );
+    const bare = keepFirewall({ v4: other, acceptForwarded: false, fabric: "two" }, kind, { host });
+    await one.ensure();
+    const alone = (await listRuleset(netns)).split("\n").toSorted();
+    await two.ensure();
+    for (const each of [one, two, one, two]) expect(await each.ensure()).toEqual([]);
+    await two.remove();
+    expect((await listRuleset(netns)).split("\n").toSorted()).toEqual(alone);
+    expect(await bare.ensure()).toEqual([]);
+    await two.ensure();
+    await one.remove();
+    expect(await two.ensure()).toEqual([]);
+  });
+});
+
 const legacyWorks =
   whyNot({ root: true, programs: ["iptables-legacy-save"] }) === undefined &&
   Bun.spawnSync(["iptables-legacy", "-t", "nat", "-S"], { stdout: "ignore", stderr: "ignore" }).exitCode ===
@@ -212,6 +236,20 @@ withIptables("the firewall in nftables", () => {
     const lines = (text: string): readonly string[] => text.split("\n").toSorted();
     expect(lines(await listRuleset(netns))).toEqual(lines(wanted));
     expect(await firewall.ensure()).toEqual([]);
+  });
+
+  test("leaves the table of a flanneld of another network", async () => {
+    await using netns = await testNetns();
+    await netns.exec(["nft", "-f", "-"], { stdin: flannelds });
+    const { host } = firewallIn(netns);
+    const firewall = keepFirewall(
+      { v4: other, masquerade: { fullyRandom: true }, acceptForwarded: true },
+      "nftables",
+      { host },
+    );
+    expect(await firewall.ensure()).toEqual(["nftables chain flannel_10.99.0.0/16"]);
+    await firewall.remove();
+    expect(await listRuleset(netns)).toContain("flannel-ipv4");
   });
 
   test("takes away flanneld's tables and the chain of a network that the host has left", async () => {

@@ -16,13 +16,15 @@ import type { Request } from "../../netlink/message.ts";
 import type { NetlinkSocket } from "../../netlink/socket.ts";
 import { openRuleSet } from "../../nft/available.ts";
 import { commit, deleteChain, deleteTable } from "../../nft/batch.ts";
-import { findChain, findTable, generation } from "../../nft/list.ts";
+import { findChain, findTable, generation, listRules } from "../../nft/list.ts";
 import type { TableRef } from "../../nft/model.ts";
+import { printRule } from "../../nft/print.ts";
 import {
   chainsOf,
   type ChainWish,
   type FirewallWish,
   groupsOf,
+  isOfOthers,
   mendText,
   nftChainName,
 } from "./masquerade.ts";
@@ -87,7 +89,6 @@ export const firewallKind = (
   nftables || (v4 !== undefined && !has(4)) || (v6 !== undefined && !has(6)) ? "nftables" : "iptables";
 
 const FAMILIES: readonly Family[] = [4, 6];
-const NOTHING: FirewallWish = { acceptForwarded: false };
 /** Others change the rule set, too; this many times in a row means that something else is wrong. */
 const TRIES = 5;
 
@@ -128,29 +129,31 @@ export async function performTask(
   { verb, kind, wish, before }: FirewallTask,
   host: HostFirewall = thisHost,
 ): Promise<readonly string[]> {
-  const former = [wish.v4, wish.v6, before?.v4, before?.v6].flatMap((part) =>
-    part === undefined ? [] : [nftChainName(part.network)],
+  const networks = [wish.v4, wish.v6, before?.v4, before?.v6].flatMap((part) =>
+    part === undefined ? [] : [part.network],
   );
-  if (verb === "remove") return settled({ iptables: NOTHING, nftables: NOTHING }, former, host);
+  const nothing = { acceptForwarded: false, ...(wish.fabric === undefined ? {} : { fabric: wish.fabric }) };
+  if (verb === "remove") return settled({ iptables: nothing, nftables: nothing }, networks, host);
   const keeper = wish.acceptForwarded ? await host.findForwardKeeper() : "nobody";
   const wishes: Wishes =
     kind === "iptables"
-      ? { iptables: wish, nftables: NOTHING }
+      ? { iptables: wish, nftables: nothing }
       : { iptables: forIptables(wish, keeper), nftables: wish };
-  return [...settled(wishes, former, host), ...(keeper === "firewalld" ? await trusted(wish, host) : [])];
+  return [...settled(wishes, networks, host), ...(keeper === "firewalld" ? await trusted(wish, host) : [])];
 }
 
+/** `networks`: those that this host is or was in. What is of others is not touched. */
 function settled(
   { iptables, nftables }: Wishes,
-  former: readonly string[],
+  networks: readonly IpPrefix[],
   host: HostFirewall,
 ): readonly string[] {
   using rules = host.openRules();
   const groups = groupsOf(nftables);
   if (rules === undefined && groups.length > 0) lacking();
   return [
-    ...FAMILIES.flatMap((family) => keepIptables(chainsOf(iptables, family), family, rules, host)),
-    ...(rules === undefined ? [] : keepNftables(groups, former, rules)),
+    ...FAMILIES.flatMap((family) => keepIptables(chainsOf(iptables, family, networks), family, rules, host)),
+    ...(rules === undefined ? [] : keepNftables(groups, networks, rules)),
   ];
 }
 
@@ -209,7 +212,7 @@ function keepIptables(
   return mended ? [`rules of ${family === 4 ? "iptables" : "ip6tables"}`] : [];
 }
 
-/** flanneld's own tables, which do what ours would; whoever runs instead of it takes them away. */
+/** flanneld's own tables, which do what ours would; whoever runs instead of it, for the same network, takes them away. */
 const FLANNELDS: readonly TableRef[] = [
   { family: "ip", table: "flannel-ipv4" },
   { family: "ip6", table: "flannel-ipv6" },
@@ -217,9 +220,11 @@ const FLANNELDS: readonly TableRef[] = [
 
 function keepNftables(
   groups: readonly Group[],
-  former: readonly string[],
+  networks: readonly IpPrefix[],
   rules: NetlinkSocket,
 ): readonly string[] {
+  const texts = networks.map(({ text }) => text);
+  const former = networks.map(nftChainName);
   const names = groups.flatMap((g) => g.chains.map((c) => c.name));
   for (let attempt = 1; ; attempt++) {
     const decidedOn = generation(rules);
@@ -227,7 +232,9 @@ function keepNftables(
     const stale = [...new Set(former)].filter(
       (name) => !names.includes(name) && findChain(rules, inetTable, name) !== undefined,
     );
-    const theirs = FLANNELDS.filter((t) => findTable(rules, t) !== undefined);
+    const theirs = FLANNELDS.filter(
+      (t) => findTable(rules, t) !== undefined && !isOfOthers(wordsIn(rules, t), texts),
+    );
     const changes: readonly Request[] = [
       ...wrong.flatMap((g) => buildGroup(rules, g)),
       ...stale.map((name) => deleteChain(inetTable, name)),
@@ -249,6 +256,9 @@ function keepNftables(
     }
   }
 }
+
+const wordsIn = (rules: NetlinkSocket, table: TableRef): readonly string[] =>
+  listRules(rules, table).flatMap((rule) => printRule(rule).split(" "));
 
 function isWrong(rules: NetlinkSocket, chain: Parameters<typeof verifyChain>[2]): boolean {
   try {

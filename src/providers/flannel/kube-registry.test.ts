@@ -338,6 +338,15 @@ describe("all nodes", () => {
     await told.first((news) => news.kind === "gone" && news.id === "good");
   });
 
+  test("that a role does not let it list are told as failing", async () => {
+    await using s = await flannelCluster(config);
+    s.server().store.write("rbac.authorization.k8s.io/clusterrolebindings//flannel", () => undefined);
+    const registry = s.open("host0");
+    await using told = new Told((signal) => registry.nodes(signal));
+    const news = await told.first(({ kind }) => kind === "failing");
+    expect(news).toMatchObject({ why: expect.stringContaining('cannot list resource "nodes"') as string });
+  });
+
   test("are read anew when the configuration has another family, and not for one that cannot be read", async () => {
     await using s = await flannelCluster(config);
     const annotations = {

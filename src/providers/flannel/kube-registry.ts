@@ -45,6 +45,8 @@ export interface KubeRegistryOptions {
 export interface KubeRegistry extends Registry {
   /** What somebody has written on the node for it to announce, in place of what the host finds. @throws config/invalid */
   nodePublics(): Promise<Publics>;
+  /** This host's node; undefined until it was asked for once. */
+  readonly nodeName: string | undefined;
 }
 
 /** @throws config/invalid if the prefix is none */
@@ -80,7 +82,7 @@ class NodesRegistry implements KubeRegistry {
   private readonly names: AnnotationNames;
   private readonly closing = new AbortController();
   private held: KubeHeld | undefined;
-  private nodeName: string | undefined;
+  nodeName: string | undefined;
   private publics: Publics | undefined;
   /** Those of the last configuration that could be read. */
   private families: { readonly are: Families; readonly changed: AbortController } | undefined;
@@ -160,10 +162,8 @@ class NodesRegistry implements KubeRegistry {
       const { are, changed } = this.families;
       const read = (node: KubeObject): ReturnType<typeof fabricNodeOf> => fabricNodeOf(node, this.names, are);
       const following = { client, place: NODES, read, ...this.backoff() };
-      for await (const news of follow(following, AbortSignal.any([until, changed.signal]))) {
-        const told = nodeNewsOf(news);
-        if (told !== undefined) yield told;
-      }
+      for await (const news of follow(following, AbortSignal.any([until, changed.signal])))
+        yield nodeNewsOf(news);
     }
   }
 
@@ -256,7 +256,7 @@ function ownSubnets(node: KubeObject, config: NetworkConfig): Subnets {
   return subnets.value;
 }
 
-function nodeNewsOf(news: ObjectNews<NonNullable<ReturnType<typeof fabricNodeOf>>>): NodeNews | undefined {
+function nodeNewsOf(news: ObjectNews<NonNullable<ReturnType<typeof fabricNodeOf>>>): NodeNews {
   switch (news.kind) {
     case "all":
       return { kind: "all", nodes: [...news.objects.values()] };
@@ -265,9 +265,9 @@ function nodeNewsOf(news: ObjectNews<NonNullable<ReturnType<typeof fabricNodeOf>
     case "gone":
       return { kind: "gone", id: news.name };
     case "failing":
+      return { kind: "failing", why: news.error.message };
     case "back":
-      // Who holds the lease tells it.
-      return undefined;
+      return { kind: "back" };
   }
 }
 

@@ -286,4 +286,59 @@ describe("the nodes of a network", () => {
     expect([...nodesAfter(told.news).keys()]).toEqual(["10.1.8.0-24", "10.1.9.0-24"]);
     expect(told.news.map(({ kind }) => kind)).toEqual(["all", "all"]);
   });
+
+  test("of an endless name are told as unreadable by a short one, and go with it", async () => {
+    await using s = flannelStore();
+    const endless = s.key("9".repeat(900));
+    await s.kv.put(endless, leaseValue(announcementOf(0)));
+    const registry = await s.open();
+    await using told = new Told((signal) => registry.nodes(signal));
+    await told.first(({ kind }) => kind === "all");
+    const [id = ""] = nodesAfter(told.news).keys();
+    expect(id.length).toBeLessThan(160);
+    await s.kv.delete(endless);
+    await told.first((news) => news.kind === "gone" && news.id === id);
+  });
+
+  test("that a store refuses to list are told as failing, and told when it does", async () => {
+    await using s = flannelStore();
+    await s.kv.put(s.key("10.1.7.0-24"), leaseValue(announcementOf(0)));
+    const kv = s.another();
+    let lists = 0;
+    const list: Kv["list"] = async (prefix) => {
+      if (lists++ < 3) throw new NetError("store/denied", { store: "test", why: "not below /subnets" });
+      return kv.list(prefix);
+    };
+    const registry = await s.open({ kv: Object.assign(Object.create(kv) as Kv, { list }) });
+    await using told = new Told((signal) => registry.nodes(signal));
+    await told.first(({ kind }) => kind === "all");
+    expect(told.news.map(({ kind }) => kind)).toEqual(["failing", "failing", "failing", "all"]);
+    expect(told.news[0]).toMatchObject({ why: expect.stringContaining("not below /subnets") as string });
+  });
+
+  test("are listed again and again while the store does not tell what changes", async () => {
+    await using s = flannelStore();
+    const kv = s.another();
+    let watches = 0;
+    const deaf: Kv["watch"] = async function* (prefix, options) {
+      if (watches++ > 1) {
+        yield [];
+        return yield* kv.watch(prefix, options);
+      }
+      await s.kv.put(s.key(`10.1.${watches}.0-24`), leaseValue(announcementOf(watches)));
+      throw new NetError("store/unavailable", { store: "test", why: "a proxy cut the watch" });
+    };
+    const registry = await s.open({ kv: Object.assign(Object.create(kv) as Kv, { watch: deaf }) });
+    await using told = new Told((signal) => registry.nodes(signal));
+    await told.first(({ kind }) => kind === "back");
+    expect([...nodesAfter(told.news).keys()]).toEqual(["10.1.1.0-24", "10.1.2.0-24"]);
+    const why = expect.stringContaining("a proxy cut the watch") as string;
+    expect(told.news).toMatchObject([
+      { kind: "all" },
+      { kind: "all", unwatched: why },
+      { kind: "all", unwatched: why },
+      { kind: "back" },
+    ]);
+    expect(told.news[0]).not.toHaveProperty("unwatched");
+  });
 });

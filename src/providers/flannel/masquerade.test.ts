@@ -42,8 +42,9 @@ COMMIT
 :FORWARD ACCEPT [0:0]
 COMMIT
 `;
+const NETWORKS = [cidr("10.244.0.0/16"), cidr("fd00:10::/48")];
 const mend = (saved: string, of: FirewallWish = wish, family: 4 | 6 = 4): readonly string[] =>
-  mendText(parseSave(saved), chainsOf(of, family))
+  mendText(parseSave(saved), chainsOf(of, family, NETWORKS))
     .split("\n")
     .filter((line) => line !== "");
 /** The lines of a table that make a chain with what leads to it. */
@@ -136,6 +137,44 @@ describe("iptables", () => {
     expect(mend(NAT4 + FILTER4, { acceptForwarded: true }).filter((l) => l.startsWith("-X"))).toHaveLength(2);
     const { v6: _six, ...four } = wish;
     expect(mend(EMPTY, four, 6)).toEqual([]);
+  });
+});
+
+describe("two networks of one host in iptables", () => {
+  const second: FirewallWish = {
+    v4: { network: cidr("10.99.0.0/16"), subnet: cidr("10.99.3.0/24") },
+    masquerade: { fullyRandom: true },
+    acceptForwarded: true,
+    fabric: "second",
+  };
+  const mendSecond = (saved: string, of: FirewallWish = second): readonly string[] =>
+    mendText(parseSave(saved), chainsOf(of, 4, [cidr("10.99.0.0/16")])).split("\n");
+
+  test("have chains of their own", () => {
+    const lines = mendSecond(NAT4 + FILTER4);
+    expect(lines.filter((l) => /^-[NFX]/.test(l))).toEqual([
+      "-N FLANNEL-POSTRTG-second",
+      "-N FLANNEL-FWD-second",
+    ]);
+    expect(lines).toContain('-A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG-second');
+    const long = mendSecond(EMPTY, { ...second, fabric: "n".repeat(80) }).filter((l) => l.startsWith("-N"));
+    expect(long.map((l) => l.length - 3)).toEqual([24, 20]);
+  });
+
+  test("lose what is their own, and not what is the other's", () => {
+    const nothing = { acceptForwarded: false };
+    expect(mendText(parseSave(NAT4 + FILTER4), chainsOf(nothing, 4, [cidr("10.99.0.0/16")]))).toBe("");
+    expect(mendSecond(NAT4 + FILTER4, { ...nothing, fabric: "second" })).toEqual([""]);
+    const both = NAT4.replaceAll("FLANNEL-POSTRTG", "FLANNEL-POSTRTG-second").replaceAll("10.244.", "10.99.");
+    expect(mend(both, nothing)).toEqual([]);
+    expect(mendSecond(both, { ...nothing, fabric: "second" }).filter((l) => l.startsWith("-X"))).toEqual([
+      "-X FLANNEL-POSTRTG-second",
+    ]);
+  });
+
+  test("take over from a flanneld of the same network, under whatever name", () => {
+    const lines = mendSecond((NAT4 + FILTER4).replaceAll("10.244.", "10.99."));
+    expect(lines.filter((l) => l.startsWith("-X"))).toEqual(["-X FLANNEL-POSTRTG", "-X FLANNEL-FWD"]);
   });
 });
 

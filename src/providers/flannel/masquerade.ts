@@ -2,8 +2,9 @@ import type { Words } from "../../firewall/iptables-rules.ts";
 import { joinWords, type SavedRule, type SavedTable } from "../../firewall/iptables-save.ts";
 import { sameWords, tableText } from "../../firewall/iptables-plan.ts";
 import { type Group, inetTable } from "../../firewall/nftables-parts.ts";
-import { type Family, type IpPrefix, ipFromBytes, prefix } from "../../net/ip.ts";
+import { type Family, type IpPrefix, ipFromBytes, parsePrefix, prefix } from "../../net/ip.ts";
 import type { Statement } from "../../nft/statement.ts";
+import { shortName } from "../../fabric/short-name.ts";
 import type { HostSubnet } from "./subnet-env.ts";
 
 /**
@@ -17,6 +18,8 @@ export interface FirewallWish {
   /** Absent: nothing is masqueraded. */
   readonly masquerade?: { readonly fullyRandom: boolean };
   readonly acceptForwarded: boolean;
+  /** The name of a fabric beside the host's first one, whose chains are its own; absent: the chains are flanneld's. */
+  readonly fabric?: string;
 }
 
 /** kube-proxy's: it masquerades what has it, and twice would be once too often. */
@@ -60,9 +63,13 @@ export interface ChainWish {
   readonly jump: Words;
   /** Undefined: the chain is to be gone. */
   readonly rules: readonly Words[] | undefined;
+  /** It goes only if it is of one of these networks, or of none. */
+  readonly of?: readonly string[];
 }
 
-export const CHAINS = { masquerade: "FLANNEL-POSTRTG", forward: "FLANNEL-FWD" } as const;
+/** flanneld's, whatever its network is; and those of a fabric beside that one, with at most 28 bytes. */
+const CHAINS = { masquerade: "FLANNEL-POSTRTG", forward: "FLANNEL-FWD" } as const;
+const furtherChain = (chain: string, fabric: string): string => `${chain}-${shortName(fabric)}`;
 const comment = (text: string): Words => ["-m", "comment", "--comment", text];
 const MASQ = comment("flanneld masq");
 const FORWARD = comment("flanneld forward");
@@ -84,29 +91,52 @@ function caseWords({ from, to, marked, does }: Case, fullyRandom: boolean): Word
   ];
 }
 
-/** What is wanted of one family's iptables; without a part of that family nothing is to be left. */
-export function chainsOf(wish: FirewallWish, family: Family): readonly ChainWish[] {
+/**
+ * What is wanted of one family's iptables; without a part of that family nothing is to be left. `former`: the networks that
+ * this host is or was in: flanneld's chains of another one stay, since it may run here, too.
+ */
+export function chainsOf(
+  wish: FirewallWish,
+  family: Family,
+  former: readonly IpPrefix[] = [],
+): readonly ChainWish[] {
   const part = family === 4 ? wish.v4 : wish.v6;
-  const { masquerade } = wish;
-  return [
+  const { masquerade, acceptForwarded, fabric } = wish;
+  const of = former.map(({ text }) => text);
+  const wanted = [
     {
       table: "nat",
       chain: CHAINS.masquerade,
       from: "POSTROUTING",
-      jump: [...MASQ, "-j", CHAINS.masquerade],
+      words: MASQ,
       rules: part && masquerade && casesOf(part).map((c) => caseWords(c, masquerade.fullyRandom)),
     },
     {
       table: "filter",
       chain: CHAINS.forward,
       from: "FORWARD",
-      jump: [...FORWARD, "-j", CHAINS.forward],
+      words: FORWARD,
       rules:
-        part && wish.acceptForwarded
+        part && acceptForwarded
           ? ["-s", "-d"].map((flag) => [flag, part.network.text, ...FORWARD, "-j", "ACCEPT"])
           : undefined,
     },
-  ];
+  ] as const;
+  return wanted.flatMap(({ words, ...one }): readonly ChainWish[] => {
+    const led = (chain: string) => ({ ...one, chain, jump: [...words, "-j", chain] });
+    const flannelds = { ...led(one.chain), of };
+    if (fabric === undefined) return [flannelds];
+    return [led(furtherChain(one.chain, fabric)), { ...flannelds, rules: undefined }];
+  });
+}
+
+/** True if the texts name networks, and none of these: what they are part of is another network's. */
+export function isOfOthers(texts: readonly string[], networks: readonly string[]): boolean {
+  const named = texts.filter(
+    (text) => text.includes("/") && !Object.values(MULTICAST).some((m) => m.text === text),
+  );
+  const whole = named.filter((text) => parsePrefix(text).ok);
+  return whole.length > 0 && !whole.some((text) => networks.includes(text));
 }
 
 /**
@@ -125,12 +155,14 @@ export function mendText(saved: ReadonlyMap<string, SavedTable>, wanted: readonl
     .join("");
 }
 
-function mendLines(found: SavedTable, { chain, from, jump, rules }: ChainWish): readonly string[] {
+function mendLines(found: SavedTable, { chain, from, jump, rules, of }: ChainWish): readonly string[] {
   const leading = [...found].flatMap(([name, inside]) =>
     inside.filter((r) => r.target === chain).map((r) => ({ name, rule: r })),
   );
   const removals = leading.map(({ name, rule }) => `-D ${name} ${rule.text}`);
   const there = found.get(chain);
+  const words = there?.flatMap((r) => r.words) ?? [];
+  if (rules === undefined && of !== undefined && isOfOthers(words, of)) return [];
   if (rules === undefined)
     return there === undefined ? removals : [...removals, `-F ${chain}`, `-X ${chain}`];
   const [first] = leading;

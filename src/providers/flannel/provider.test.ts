@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { fabricNode, hostFacts } from "../../testing/fabric.ts";
 import { cidr } from "../../testing/address.ts";
+import { furtherUdpDevice } from "../../fabric/transport/udp.ts";
 import { type FlannelNetwork, readNetwork, subnetEnvOf } from "./provider.ts";
 
 const CONFIG = { Network: "10.244.0.0/16", Backend: { Type: "host-gw" } };
@@ -38,6 +39,20 @@ describe("readNetwork", () => {
     expect(network.ok ? "" : network.why).toContain(why);
   });
 
+  const dual = { EnableIPv6: true, IPv6Network: "fd00:10::/48" };
+  test.each([
+    ["vxlan", {}, 118],
+    ["vxlan", dual, 1350],
+    ["wireguard", {}, 148],
+    ["wireguard", dual, 1360],
+  ])("refuses an MTU of %s that leaves too little, with %j at less than %d", (Type, more, least) => {
+    const withMtu = (MTU: number) => read({ ...CONFIG, ...more, Backend: { Type, MTU } });
+    const refused = withMtu(least - 1);
+    expect(refused.ok ? "" : refused.why).toContain("Backend.MTU: leaves");
+    expect(withMtu(least).ok).toBe(true);
+    expect(withMtu(0).ok).toBe(true);
+  });
+
   test("gives two networks the same key if firewall and file say the same of both", () => {
     expect(good(CONFIG).key).toBe(good({ ...CONFIG, Backend: { Type: "vxlan" } }).key);
     expect(good(CONFIG).key).not.toBe(good({ ...CONFIG, EnableNFTables: true }).key);
@@ -62,6 +77,19 @@ describe("readNetwork", () => {
     expect(transport.desired(view, host).state.routes).toEqual([
       { dst: cidr("10.244.0.0/16"), link: "flannel0" },
     ]);
+  });
+
+  test("has udp use the device that it is told, for the kernel and for the process", () => {
+    const source = JSON.stringify({ ...CONFIG, Backend: { Type: "udp" } });
+    const network = readNetwork(source, { blackholeRoute: false, udpDevice: furtherUdpDevice("second") });
+    if (!network.ok) throw new Error(network.why);
+    const self = fabricNode("10.244.1.0-24", { v4: "10.244.1.0/24", at4: "192.0.2.1" });
+    const view = { network: { v4: cidr("10.244.0.0/16") }, self, peers: [] };
+    const host = hostFacts({ at4: "192.0.2.1" });
+    expect(network.value.carriage?.(view, host).device).toBe("fl0-second");
+    const { addresses, routes } = network.value.transport.desired(view, host).state;
+    expect([...addresses, ...routes].map(({ link }) => link)).toEqual(["fl0-second", "fl0-second"]);
+    expect(furtherUdpDevice("n".repeat(80))).toMatch(/^fl0-[0-9a-f]{8}$/);
   });
 
   test("takes commands for a data path, in any case of their keys, and says which one needs a shell", () => {

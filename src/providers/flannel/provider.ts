@@ -31,6 +31,16 @@ const DEFAULT_PORT = 8285;
 /** `0.0.0.0` and `::`. */
 const ANY = { v4: defaultRoute(4).ip, v6: defaultRoute(6).ip } as const;
 
+/** Of IPv4 (RFC 791) and IPv6 (RFC 8200, section 5), in bytes: the kernel has neither on a link with less. */
+const LEAST_MTU = { 4: 68, 6: 1280 } as const;
+
+/** A host whose link leaves nothing to be wished for: what is too small there is so by the configuration. */
+const roomyHost = (families: readonly Family[]): HostFacts => ({
+  external: { name: "", mtuBytes: 65_535 },
+  local: { ...(families.includes(4) ? { v4: ANY.v4 } : {}), ...(families.includes(6) ? { v6: ANY.v6 } : {}) },
+  isDirect: () => true,
+});
+
 /** A network as the agent goes by it. */
 export interface FlannelNetwork {
   readonly whole: Subnets;
@@ -64,20 +74,31 @@ export interface FlannelNetwork {
 export interface FlannelChoices {
   /** Packets for addresses of this host's subnet that nobody has are dropped, instead of sent back the default route. */
   readonly blackholeRoute: boolean;
+  /** The device of the backend udp; flanneld's unless told. */
+  readonly udpDevice?: string;
 }
 
 /** Reads the network's configuration; why not is one sentence. */
-export function readNetwork(source: string, { blackholeRoute }: FlannelChoices): Parsed<FlannelNetwork> {
+export function readNetwork(
+  source: string,
+  { blackholeRoute, udpDevice = UDP_DEVICE }: FlannelChoices,
+): Parsed<FlannelNetwork> {
   try {
     const { v4, v6, backend, nftables } = parseNetworkConfig(source);
     const families = ([4, 6] as const).filter((family) => (family === 4 ? v4 : v6) !== undefined);
-    const done = doneBy(backend, families);
+    const done = doneBy(backend, families, udpDevice);
     if (done === undefined)
       return bad(`Backend.Type: "${backend.type}" is none of this agent's: ${backendTypes.join(", ")}`);
     const { transport, carriage, commands } = done;
     const missing = families.find((family) => !transport.families.includes(family));
     if (missing !== undefined)
       return bad(`Backend.Type: ${backend.type} carries no IPv${missing}, which the network has`);
+    const inner = transport.mtuBytes(roomyHost(families));
+    const least = Math.max(...families.map((family) => LEAST_MTU[family]));
+    if (inner < least)
+      return bad(
+        `Backend.MTU: leaves ${inner} bytes for packets of containers, and IPv${families.includes(6) ? 6 : 4} needs ${least}`,
+      );
     return good({
       whole: { ...(v4 ? { v4: v4.network } : {}), ...(v6 ? { v6: v6.network } : {}) },
       transport: blackholeRoute ? withBlackhole(transport) : transport,
@@ -109,12 +130,13 @@ const commandTexts = object({
 function doneBy(
   backend: BackendConfig,
   families: readonly Family[],
+  udpDevice: string,
 ): Pick<FlannelNetwork, "transport" | "carriage" | "commands"> | undefined {
   if (backend.type === "wireguard") return { transport: wireguardOf(backend.options, families) };
   if (backend.type === "udp") {
     const port = udpOptions(backend.options, "Backend").Port || DEFAULT_PORT;
-    const transport = udpTransport({ port });
-    return { transport, carriage: carriageOf(transport, port) };
+    const transport = udpTransport({ port, device: udpDevice });
+    return { transport, carriage: carriageOf(transport, port, udpDevice) };
   }
   if (backend.type === "extension") {
     const transport = extensionTransport();
@@ -128,11 +150,15 @@ function doneBy(
   return transport && { transport };
 }
 
-function carriageOf(transport: UdpTransport, port: number): NonNullable<FlannelNetwork["carriage"]> {
+function carriageOf(
+  transport: UdpTransport,
+  port: number,
+  device: string,
+): NonNullable<FlannelNetwork["carriage"]> {
   return (view, host) => {
     const { v4, v6 } = view.self.subnets;
     return {
-      device: UDP_DEVICE,
+      device,
       mtuBytes: transport.mtuBytes(host),
       // An address of IPv6 takes both families.
       listen: host.local.v6 === undefined ? ANY.v4 : ANY.v6,

@@ -25,9 +25,17 @@ export type LeaseNews =
 
 /** All that is known, and then what changes. After a gap `all` comes again. */
 export type NodeNews =
-  | { readonly kind: "all"; readonly nodes: readonly (FabricNode | UnreadableNode)[] }
+  | {
+      readonly kind: "all";
+      readonly nodes: readonly (FabricNode | UnreadableNode)[];
+      /** Why the store does not tell what changes: all are asked for again and again until it is `back`. */
+      readonly unwatched?: string;
+    }
   | { readonly kind: "put"; readonly node: FabricNode | UnreadableNode }
-  | { readonly kind: "gone"; readonly id: string };
+  | { readonly kind: "gone"; readonly id: string }
+  /** The nodes cannot be had; what was told before still stands. */
+  | { readonly kind: "failing"; readonly why: string }
+  | { readonly kind: "back" };
 
 export interface Registry {
   /** The network's configuration, as its text stands in the store. */

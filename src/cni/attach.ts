@@ -1,12 +1,19 @@
 import { failureOf, NetError } from "../errors.ts";
+import { isAlive } from "../netstate/alive.ts";
 import { type ApplyContext, openContext } from "../netstate/context.ts";
 import { readFacts } from "../netstate/facts.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
 import { allOrNothing, apply, loadKinds, RollbackFailed } from "../netstate/interpret.ts";
 import { StaleFacts } from "../netstate/kinds/bridge.ts";
-import { markOf } from "../netstate/owner.ts";
+import { markOf, type Owner } from "../netstate/owner.ts";
 import type { NetState } from "../netstate/model.ts";
-import { type Lease, type NetnsIdentity, type OpenRecord, openRecord } from "../netstate/record.ts";
+import {
+  type Lease,
+  type NetnsIdentity,
+  type OpenRecord,
+  openRecord,
+  peekRecord,
+} from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
 import { stringify } from "../netstate/state-json.ts";
 import { findLink } from "../rtnl/link.ts";
@@ -47,7 +54,10 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     throw new NetError("prev-result/invalid", {
       why: `${plugin.type} comes after another plugin and needs its result`,
     });
-  if (call.prevResult && plugin.idle?.(call.config)) return call.prevResult;
+  if (call.prevResult && plugin.idle?.(call.config)) {
+    await clearKilled(owner);
+    return call.prevResult;
+  }
   plugin.admit?.(call);
   using spaces = openSpaces(call.netns);
   using record = openRecord(owner);
@@ -58,7 +68,9 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
   const before = earlier(owner, record.found, spaces.host, inside);
   if (before === "live") {
     const { containerId, ifname, network } = owner;
-    throw new NetError("attachment/live", { containerId, ifname, network });
+    // In a second ADD of the list its first plugin fails: behind others it is rather the second of its type.
+    const type = call.prevResult === undefined ? {} : { type: plugin.type };
+    throw new NetError("attachment/live", { containerId, ifname, network, ...type });
   }
   // Before IPAM: what fails after it is given back, and the address may be that of the interface that is there.
   if (before === "none" && ipam !== undefined && inside !== undefined)
@@ -90,6 +102,16 @@ async function attach<Config>(plugin: KernelPlugin<Config>, call: AddCall<Config
     await giveBack(call, ipam, record, left);
     throw e instanceof RollbackFailed ? e.cause : e;
   }
+}
+
+/** What a killed or dead ADD of this key has left goes, too, when this one has nothing to put in its place. */
+async function clearKilled(owner: Owner): Promise<void> {
+  // Most have none, and a look costs less than the lock.
+  if (peekRecord(markOf(owner)) === undefined) return;
+  using record = openRecord(owner);
+  if (record.found === undefined || isAlive(record.found)) return;
+  await clear(owner, record.found, []);
+  record.remove();
 }
 
 /** Loaded by those plugins alone that ask for it. */

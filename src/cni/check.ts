@@ -1,10 +1,10 @@
 import { NetError } from "../errors.ts";
 import { type Mac, parseMac } from "../net/mac.ts";
-import { openContext } from "../netstate/context.ts";
+import { expectSame, linkOf, openContext } from "../netstate/context.ts";
 import { readFacts } from "../netstate/facts.ts";
 import { loadFirewalls } from "../netstate/firewalls.ts";
 import { loadKinds, verify } from "../netstate/interpret.ts";
-import type { NetObject, NetState } from "../netstate/model.ts";
+import type { NetObject, NetState, Of } from "../netstate/model.ts";
 import { markOf, type Owner, vethName } from "../netstate/owner.ts";
 import { peekRecord } from "../netstate/record.ts";
 import { openSpaces, type Spaces } from "../netstate/spaces.ts";
@@ -34,7 +34,32 @@ export async function check<Config>(plugin: KernelPlugin<Config>, call: CheckCal
   using firewalls = await loadFirewalls(state);
   const context = openContext(markOf(owner), spaces, firewalls);
   verify(state, context);
+  const mtuBytes = wantedMtu(state.objects, call.ifname, prevResult);
+  if (mtuBytes !== undefined)
+    expectSame(`MTU of ${call.ifname}`, mtuBytes, linkOf(context, "container", call.ifname).mtuBytes);
 }
+
+/**
+ * The size that the container's interface has to have, if the configuration gives it one: what the final result tells,
+ * for a later plugin may have changed it. Results below 1.1.0, and those of the reference, tell none; then only that of
+ * a VLAN is compared, as the reference does.
+ */
+export function wantedMtu(
+  objects: readonly NetObject[],
+  ifname: string,
+  { interfaces }: Pick<Result, "interfaces">,
+): number | undefined {
+  const own = objects.find((o): o is Of<"veth" | "link" | "tap"> => isInterface(o, ifname));
+  if (own?.mtuBytes === undefined) return undefined;
+  const told = interfaces.find((i) => i.name === ifname && i.sandbox)?.mtu;
+  const isVlan = own.kind === "link" && own.type.kind === "vlan";
+  return told ?? (isVlan ? own.mtuBytes : undefined);
+}
+
+const isInterface = (o: NetObject, ifname: string): boolean =>
+  o.kind === "veth"
+    ? o.container.name === ifname && o.container.place !== "host"
+    : (o.kind === "link" || o.kind === "tap") && o.name === ifname && o.place === "container";
 
 /**
  * Without a record of ours the reference may have made the attachment. Its older releases leave a port in the bridge's
@@ -45,16 +70,23 @@ async function asForeign(planned: NetState, owner: Owner): Promise<NetState> {
   return { objects: objects.map((o) => (o.kind === "port-vlans" ? { ...o, keepDefault: true } : o)) };
 }
 
-/** The reference's rules do what ours would. */
+/**
+ * The reference's rules do what ours would: objects whose rules it has are not compared, nor are those of which it has no
+ * kind, if it made the attachment. Everything else is.
+ */
 async function withoutForeignRules(state: NetState, owner: Owner): Promise<NetState> {
   if (!state.objects.some((o) => o.kind === "firewall")) return state;
   const { referenceHolds } = await import("../firewall/reference-find.ts");
   const { openRuleSet } = await import("../nft/available.ts");
   using netfilter = openRuleSet();
-  const isTheirs = (o: NetObject): boolean =>
-    o.kind === "firewall" && o.state.rules.every((rule) => referenceHolds(netfilter, rule, owner));
-  if (!state.objects.some(isTheirs)) return state;
-  return { objects: state.objects.filter((o) => o.kind !== "firewall") };
+  const held = new Map<NetObject, readonly (boolean | undefined)[]>(
+    state.objects.flatMap((o) =>
+      o.kind === "firewall" ? [[o, o.state.rules.map((rule) => referenceHolds(netfilter, rule, owner))]] : [],
+    ),
+  );
+  const isOfReference = [...held.values()].some((rules) => rules.includes(true) && !rules.includes(false));
+  if (!isOfReference) return state;
+  return { objects: state.objects.filter((o) => !held.has(o) || held.get(o)?.includes(false)) };
 }
 
 function recordedState<Config>(plugin: KernelPlugin<Config>, owner: Owner): NetState | undefined {

@@ -175,6 +175,38 @@ describe("a failed ADD", () => {
   });
 });
 
+describe("a list with a plugin twice", () => {
+  test("is refused before anything is done, in a chain too", async () => {
+    const chain = { type: "heddle-chain", plugins: [{ type: "c" }, { type: "a" }] };
+    const inChain = parseNetworkList(
+      JSON.stringify({ cniVersion: "1.1.0", name: "net", plugins: [{ type: "a" }, chain] }),
+      "test",
+    );
+    for (const [network, at] of [
+      [listOf("1.1.0", {}, ["a", "b", "a"]), "plugins[2].type"],
+      [inChain, "plugins[1].plugins[1].type"],
+    ] as const) {
+      const refused = {
+        code: "config/invalid",
+        message: expect.stringContaining(`${at}: a stands in the list`),
+      };
+      expect(await rejection(addNetworkList(t.runtime, network, eth0()))).toMatchObject(refused);
+    }
+    expect(await rejection(validateNetworkList(t.runtime, listOf("1.1.0", {}, ["a", "a"])))).toMatchObject({
+      code: "config/invalid",
+    });
+    expect(t.steps()).toEqual([]);
+  });
+  test("is taken if that is another program, and can be detached in any case", async () => {
+    writeFileSync(join(t.dir, "bin", "x"), "");
+    const e = await rejection(addNetworkList(t.runtime, listOf("1.1.0", {}, ["a", "x", "x"]), eth0()));
+    expect(e).not.toMatchObject({ code: "config/invalid" });
+    expect(t.steps()[0]).toBe("ADD a");
+    await delNetworkList(t.runtime, listOf("1.1.0", {}, ["a", "b", "a"]), eth0());
+    expect(t.steps()).toEqual(["DEL a", "DEL b", "DEL a"]);
+  });
+});
+
 describe("ADD of a live attachment", () => {
   test("is refused by the cache and touches nothing", async () => {
     await addNetworkList(t.runtime, listOf("1.0.0"), eth0());

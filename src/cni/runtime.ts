@@ -19,7 +19,7 @@ import {
   writeCache,
 } from "./cache.ts";
 import { errorText } from "./errors.ts";
-import { type Env, type Host, netnsId, sameNetns } from "./host.ts";
+import { type Env, type Host, netnsId, sameFile, sameNetns } from "./host.ts";
 import { findOrOwn, invoke, pluginVersions, splitPath } from "./invoke.ts";
 import type { JsonObject } from "./json.ts";
 import {
@@ -110,8 +110,9 @@ function sequenceOf(runtime: Runtime, network: NetworkList, attachment?: Attachm
 /**
  * Attaches the container and gives the last plugin's result. When a plugin fails, every plugin that ran is
  * detached again, the failing one included, in reverse order; what fails in doing so is reported with the first
- * error in an `AggregateError`. An attachment that lives is refused and not touched.
- * @throws attachment/live, plugin/failed, plugin/not-found, sys/call for the cache, and as the checks of names
+ * error in an `AggregateError`. An attachment that lives, and a list with one of our plugins twice, is refused and
+ * nothing touched.
+ * @throws attachment/live, config/invalid, plugin/failed, plugin/not-found, sys/call for the cache, and as the checks of names
  */
 export async function addNetworkList(
   runtime: Runtime,
@@ -121,6 +122,7 @@ export async function addNetworkList(
   checkContainerId(attachment.containerId);
   checkNetworkName(network.name);
   checkIfName(attachment.ifname);
+  refuseTwice(runtime, network);
   const key = cacheKey(network, attachment);
   refuseLive(runtime, key, attachment);
   const sequence = sequenceOf(runtime, network, attachment);
@@ -128,6 +130,39 @@ export async function addNetworkList(
     remember(runtime, network, attachment, result),
   );
 }
+
+/** What a plugin of ours makes belongs to its type: a second one in the list would find the attachment of the first alive. */
+function refuseTwice({ host, path }: Runtime, network: NetworkList): void {
+  const seen = new Set<string>();
+  const isOurs = (type: string): boolean => {
+    try {
+      const found = findOrOwn(type, splitPath(path), host);
+      return found === undefined || sameFile(found.id, host.self);
+    } catch {
+      return false; // Its own turn says what is wrong with it.
+    }
+  };
+  for (const { type, at } of entriesOf(network)) {
+    if (seen.has(type) && isOurs(type))
+      throw new NetError("config/invalid", {
+        field: `${at}.type`,
+        why: `${type} stands in the list before, and a plugin runs once for an interface; join the two entries`,
+      });
+    seen.add(type);
+  }
+}
+
+/** The plugins of a list and of the chains in it, with their places. A chain that cannot be read says so in its turn. */
+const entriesOf = ({ plugins }: NetworkList): readonly { readonly type: string; readonly at: string }[] =>
+  plugins.flatMap((p, i) => {
+    const at = `plugins[${i}]`;
+    if (p.type !== CHAIN_TYPE) return [{ type: p.type, at }];
+    try {
+      return unpacked(p, at).map(({ type }, j) => ({ type, at: `${at}.plugins[${j}]` }));
+    } catch {
+      return [];
+    }
+  });
 
 function refuseLive(runtime: Runtime, key: CacheKey, attachment: Attachment): void {
   const cached = readCache(runtimeCacheDir(runtime), key);
@@ -268,7 +303,7 @@ export async function statusNetworkList(runtime: Runtime, network: NetworkList):
 
 /**
  * Looks whether every plugin is there and speaks the list's version, and gives the capabilities that they want.
- * @throws plugin/not-found, version/incompatible, or an `AggregateError` of several
+ * @throws plugin/not-found, version/incompatible, config/invalid, or an `AggregateError` of several
  */
 export async function validateNetworkList(
   runtime: Runtime,
@@ -289,6 +324,11 @@ export async function validateNetworkList(
     } catch (e) {
       failures.push(e);
     }
+  }
+  try {
+    refuseTwice(runtime, network);
+  } catch (e) {
+    failures.push(e);
   }
   throwAll(failures);
   return capabilitiesOf(network.plugins);

@@ -1,12 +1,12 @@
 import { type Bus, openSystemBus, type Reply } from "../dbus/bus.ts";
 import { NetError } from "../errors.ts";
 import { hostPrefix, type Ip, type IpPrefix } from "../net/ip.ts";
-import type { FirewallBackend, FirewallState } from "./model.ts";
+import type { FirewallBackend, FirewallState, Mark } from "./model.ts";
 
 /**
  * Containers in firewalld: their addresses become sources of a zone, `trusted` as a rule, so that its own chains let them
  * pass. Over D-Bus, and only if it runs: it is never started. A source of a zone has no place for an owner, so that
- * removal goes by the record.
+ * removal goes by the record; and it is there once for all that have the address, so that it stays until the last.
  */
 export const FIREWALLD = "org.fedoraproject.FirewallD1";
 const DEFAULT_ZONE = "trusted";
@@ -22,17 +22,49 @@ export function firewalldRuns(open: () => Bus | undefined = openSystemBus): bool
   }
 }
 
+/** Who else has the same sources. */
+export interface Sharers {
+  /** Nobody else looks, adds or removes until it is given back. */
+  lock(): Disposable;
+  /** True if an attachment other than `mark` that lives, or is being made, has the address as a source of that zone. */
+  need(address: Ip, zone: string, mark: Mark): boolean;
+}
+
+interface FirewalldOptions {
+  readonly open?: () => Bus | undefined;
+  readonly sharers?: Sharers;
+}
+
+const alone: Sharers = { lock: () => new DisposableStack(), need: () => false };
+
+/** The zone that the addresses of a state become sources of. */
+export const zoneOf = ({ firewalldZone }: Pick<FirewallState, "firewalldZone">): string =>
+  firewalldZone ?? DEFAULT_ZONE;
+
 /** Opens no connection before the first call. */
-export function openFirewalld(open: () => Bus | undefined = openSystemBus): FirewallBackend {
+export function openFirewalld({
+  open = openSystemBus,
+  sharers = alone,
+}: FirewalldOptions = {}): FirewallBackend {
+  /** What `apply` answers for, once it was called: `remove` takes back no more than that. */
+  let applied: Set<string> | undefined;
   return {
-    apply(state) {
+    apply(state, mark) {
       using zone = openZone(open, state) ?? refuse();
+      using _lock = sharers.lock();
       using undo = new DisposableStack();
+      applied ??= new Set();
       for (const address of addressesOf(state)) {
+        // Before it is asked: the answer may be lost.
+        applied.add(address.text);
         const reply = zone.ask("addSource", address);
-        if (reply.kind === "error" && !reply.message.startsWith("ZONE_ALREADY_SET"))
-          throw refusal(reply, zone.name, address);
-        if (reply.kind === "return") undo.defer(() => zone.ask("removeSource", address));
+        if (reply.kind === "return") {
+          undo.defer(() => zone.ask("removeSource", address));
+          continue;
+        }
+        // One that another attachment of ours has may be this one's alone by the time it goes.
+        if (!isThere(reply) || !sharers.need(address, zone.name, mark)) applied.delete(address.text);
+        if (!isThere(reply)) throw refusal(reply, zone.name, address);
       }
       undo.move();
       return [];
@@ -54,11 +86,13 @@ export function openFirewalld(open: () => Bus | undefined = openSystemBus): Fire
       }
     },
 
-    remove(_mark, state) {
+    remove(mark, state) {
       // A firewalld that does not run has forgotten everything.
       using zone = state && openZone(open, state);
       if (zone === undefined || state === undefined) return;
+      using _lock = sharers.lock();
       const left = addressesOf(state).flatMap((address) => {
+        if (applied?.has(address.text) === false || sharers.need(address, zone.name, mark)) return [];
         const reply = zone.ask("removeSource", address);
         return reply.kind === "return" || isGone(reply) ? [] : [refusal(reply, zone.name, address)];
       });
@@ -105,7 +139,7 @@ export function trustNetworks(
   return networks.filter((network) => {
     const reply = zone.ask("addSource", network);
     if (reply.kind === "return") return true;
-    if (reply.message.startsWith("ZONE_ALREADY_SET")) return false;
+    if (isThere(reply)) return false;
     throw refusal(reply, zone.name, network);
   });
 }
@@ -118,8 +152,9 @@ interface Zone extends Disposable {
 
 function openZone(
   open: () => Bus | undefined,
-  { firewalldZone: name = DEFAULT_ZONE }: Pick<FirewallState, "firewalldZone">,
+  state: Pick<FirewallState, "firewalldZone">,
 ): Zone | undefined {
+  const name = zoneOf(state);
   const bus = open();
   if (bus === undefined) return undefined;
   if (!bus.hasOwner(FIREWALLD)) {
@@ -150,6 +185,8 @@ function refuse(): never {
 }
 
 type Failure = Extract<Reply, { kind: "error" }>;
+
+const isThere = ({ message }: Failure): boolean => message.startsWith("ZONE_ALREADY_SET");
 
 /** Errors of firewalld begin with a word: UNKNOWN_SOURCE, INVALID_ZONE (firewall/errors.py). */
 const isGone = ({ message }: Failure): boolean =>

@@ -56,18 +56,39 @@ export function removeReferenceMacCheck(socket: NetlinkSocket | undefined, owner
   ]);
 }
 
+/** Whose mappings: those that lead to these addresses; absent, to any of the container's. */
+type ReferenceMappings = Pick<ReferenceOwner, "network" | "containerId"> & {
+  readonly addresses?: readonly Ip[];
+};
+
 /**
- * Removes the port mappings. In nftables the reference notes the container alone: as with its own DEL, the
- * mappings of the container's other interfaces go, too.
+ * Removes the port mappings. In nftables the reference notes the container alone: its networks and interfaces are told by
+ * the addresses that a rule leads to.
  */
 export function removeReferencePortmap(
   socket: NetlinkSocket | undefined,
-  { network, containerId }: ReferenceOwner,
+  { network, containerId, addresses }: ReferenceMappings,
   options: ReferenceOptions = {},
 ): void {
+  const isOwn = ({ expressions }: RuleInfo): boolean =>
+    addresses === undefined || addresses.some((a) => expressions.some((e) => hasAddress(e, a)));
   for (const family of FAMILIES)
-    removeRules(socket, { family: nftFamily[family], table: "cni_hostport" }, (c) => c === containerId);
+    removeRules(
+      socket,
+      { family: nftFamily[family], table: "cni_hostport" },
+      (comment, rule) => comment === containerId && isOwn(rule),
+    );
   removeChains(socket, portMapChain(network, containerId), options);
+}
+
+/** Compares with the address (`ip daddr`), or loads it (`dnat to`): the value is the last that such an expression says. */
+function hasAddress(e: Expr, { bytes }: Ip): boolean {
+  if (e.kind === "cmp") return Buffer.compare(e.bytes, bytes) === 0;
+  return (
+    e.kind === "opaque" &&
+    e.name === "immediate" &&
+    Buffer.compare(e.bytes.subarray(-bytes.length), bytes) === 0
+  );
 }
 
 /** Reads, decides and commits until nobody else changes the rule set between. */
@@ -87,12 +108,12 @@ function transact(socket: NetlinkSocket, changes: () => readonly Request[]): voi
 function removeRules(
   socket: NetlinkSocket | undefined,
   table: TableRef,
-  wanted: (comment: string) => boolean,
+  wanted: (comment: string, rule: RuleInfo) => boolean,
 ): void {
   if (socket === undefined || findTable(socket, table) === undefined) return;
   transact(socket, () =>
     listRules(socket, table)
-      .filter((rule) => rule.comment !== undefined && wanted(rule.comment))
+      .filter((rule) => rule.comment !== undefined && wanted(rule.comment, rule))
       .map((rule) => deleteRules(table, rule.chain, rule.handle)),
   );
 }

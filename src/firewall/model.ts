@@ -22,11 +22,12 @@ export type FirewallRule =
   | { readonly kind: "port-isolation"; readonly link: string };
 
 /**
- * What is routed to `address`, which is behind `bridge`, from another link with a policy is dropped; with `isolated`,
+ * What is routed to `address`, which is behind the link `bridge`, from another link with a policy is dropped; with `isolated`,
  * also what is routed from the same link. Links without a policy, such as the uplink, are not concerned.
  */
 export interface IngressPolicy {
   readonly kind: "ingress-policy";
+  /** The link that the host routes by: a bridge, its own interface in a VLAN of one, or one end of a pair. */
   readonly bridge: string;
   readonly address: Ip;
   readonly isolated: boolean;

@@ -30,12 +30,15 @@ export const macCheckTable: TableRef = { family: "bridge", table: "nat" };
 export const macCheckChain = ({ containerId, ifname }: ReferenceOwner): string =>
   `cni-br-iface-${containerId}-${ifname}`;
 
-/** True if the reference made such a rule for the attachment. Without a socket, only legacy tables are looked at. */
+/**
+ * Whether the reference made such a rule for the attachment; undefined if it has none of that kind. Without a socket, only
+ * legacy tables are looked at.
+ */
 export function referenceHolds(
   socket: NetlinkSocket | undefined,
   rule: FirewallRule,
   owner: ReferenceOwner,
-): boolean {
+): boolean | undefined {
   const { network, containerId } = owner;
   switch (rule.kind) {
     case "masquerade":
@@ -60,7 +63,7 @@ export function referenceHolds(
       return chainSpeaksOf(socket, rule.address.family, forward.stage1, rule.bridge);
     case "accept-mapped":
     case "port-isolation":
-      return false; // The reference has none.
+      return undefined;
   }
 }
 

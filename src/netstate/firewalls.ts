@@ -35,7 +35,8 @@ const openers: { readonly [B in Backend]: () => Promise<Opener> } = {
   },
   firewalld: async () => {
     const { openFirewalld } = await import("../firewall/firewalld.ts");
-    return openFirewalld;
+    const { sharers } = await import("./firewalld-sharers.ts");
+    return () => openFirewalld({ sharers });
   },
 };
 

@@ -5,11 +5,12 @@
 import { describe, expect } from "bun:test";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { type Attached, type FirewallSite, firewallSite } from "../../src/testing/firewall-site.ts";
-import { testWith } from "../../src/testing/needs.ts";
+import { kernelTestWith, testWith } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
 
 const kernel = testWith({ root: true, programs: ["ip", "nft", "iptables-nft", "nsenter", "unshare"] });
+const inVlans = kernelTestWith("bridge vlan");
 const heddle = heddleOfFile();
 
 /** Whether a connection from one place arrives at another, for each family. */
@@ -137,6 +138,44 @@ describe.each(["nftables", "iptables"])("ingressPolicy by %s", (backend) => {
     await forget();
     expect((await on.firewall("DEL", one, { prevResult: undefined })).message).toBe("");
     expect(await left()).toEqual([]);
+  });
+});
+
+describe.each(["nftables", "iptables"])("behind the gateway of a VLAN, by %s", (backend) => {
+  inVlans(
+    "same-bridge stops what the host routes from another network, and CHECK looks at that",
+    async () => {
+      await using on = await firewallSite(heddle, {}, { vlan: 100 });
+      await hideFrames(on);
+      const options = { backend, ingressPolicy: "same-bridge" };
+      const [a, b, c] = [await on.container(), await on.container(), await on.container()];
+      const [foo1, foo2] = [await on.attach(a, "foo", options), await on.attach(b, "foo", options)];
+      const bar = await on.attach(c, "bar", options);
+      expect(await passes(a, foo2)).toEqual(BOTH);
+      expect(await passes(a, bar)).toEqual(NEITHER);
+      expect(await passes(c, foo1)).toEqual(NEITHER);
+      expect(await passes(on.outside, bar)).toEqual(BOTH);
+      expect(await reachesOut(foo1, on)).toEqual(BOTH);
+      for (const one of [foo1, foo2, bar]) expect((await on.firewall("CHECK", one)).message).toBe("");
+      for (const one of [foo1, foo2]) await on.detach(one);
+      expect((await on.host.snapshot()).filter((l) => l.startsWith("nft") && l.includes("foo0"))).toEqual([]);
+      await on.detach(bar);
+      expect((await rules(on)).filter((l) => l.includes("bar0"))).toEqual([]);
+    },
+  );
+
+  inVlans("isolated stops those of the same VLAN too", async () => {
+    await using on = await firewallSite(heddle, {}, { vlan: 100 });
+    await hideFrames(on);
+    const options = { backend, ingressPolicy: "isolated" };
+    const [a, b, c] = [await on.container(), await on.container(), await on.container()];
+    const [foo1, foo2] = [await on.attach(a, "foo", options), await on.attach(b, "foo", options)];
+    const bar = await on.attach(c, "bar", options);
+    expect(await passes(a, foo2)).toEqual(NEITHER);
+    expect(await passes(b, foo1)).toEqual(NEITHER);
+    expect(await passes(a, bar)).toEqual(NEITHER);
+    expect(await seenFrom(a.path, on.home, "10.91.0.1", 80)).toBe(foo1.address4);
+    expect(await passes(on.outside, foo1)).toEqual(BOTH);
   });
 });
 

@@ -204,6 +204,61 @@ describe("where firewalld runs", () => {
     60_000,
   );
 
+  kernel(
+    "an address that two attachments have stays a source until the last of them goes",
+    async () => {
+      await using d = await withFirewalld();
+      const one = await d.on.attach(await d.on.container(), "foo", {});
+      // The same address in a container of another network.
+      const other = await d.on.attach(await d.on.container(), "bar");
+      const two = { ...other, result: one.result };
+      expect((await d.on.firewall("ADD", two)).message).toBe("");
+      expect(d.zone("getSources", "trusted")).toEqual(sourcesOf(one));
+      expect((await d.on.firewall("DEL", one)).message).toBe("");
+      expect((await d.on.firewall("DEL", one)).message).toBe("");
+      expect(d.zone("getSources", "trusted")).toEqual(sourcesOf(one));
+      expect((await d.on.firewall("CHECK", two)).message).toBe("");
+      expect((await d.on.firewall("DEL", two)).message).toBe("");
+      expect(d.zone("getSources", "trusted")).toEqual([]);
+      // Both at the same time: one of them takes it along.
+      for (const each of [one, two]) expect((await d.on.firewall("ADD", each)).message).toBe("");
+      const replies = await Promise.all([d.on.firewall("DEL", one), d.on.firewall("DEL", two)]);
+      expect(replies.map((r) => r.message)).toEqual(["", ""]);
+      expect(d.zone("getSources", "trusted")).toEqual([]);
+    },
+    60_000,
+  );
+
+  kernel(
+    "an ADD that fails leaves the sources that it found",
+    async () => {
+      await using d = await withFirewalld();
+      const one = await d.on.attach(await d.on.container(), "foo", {});
+      const two = { ...(await d.on.attach(await d.on.container(), "bar")), result: one.result };
+      // Its second address is refused, and the first was there.
+      d.zone("removeSource", "trusted", `${one.address6}/128`);
+      d.zone("addSource", "public", `${one.address6}/128`);
+      expect((await d.on.firewall("ADD", two)).error).toBe(109);
+      expect(d.zone("getSources", "trusted")).toEqual([`${one.address4}/32`]);
+      expect((await d.on.firewall("DEL", one)).message).toBe("");
+      expect(d.zone("getSources", "trusted")).toEqual([]);
+      // A person's own, before the refused address and behind it.
+      d.zone("addSource", "trusted", `${one.address4}/32`);
+      expect((await d.on.firewall("ADD", two)).error).toBe(109);
+      expect(d.zone("getSources", "trusted")).toEqual([`${one.address4}/32`]);
+      for (const [member, zone] of [
+        ["removeSource", "public"],
+        ["addSource", "trusted"],
+      ] as const)
+        d.zone(member, zone, `${one.address6}/128`);
+      d.zone("removeSource", "trusted", `${one.address4}/32`);
+      d.zone("addSource", "public", `${one.address4}/32`);
+      expect((await d.on.firewall("ADD", two)).error).toBe(109);
+      expect(d.zone("getSources", "trusted")).toEqual([`${one.address6}/128`]);
+    },
+    60_000,
+  );
+
   testWith({ root: true, feature: tree && peer ? true : "needs firewalld and the reference plugins" })(
     "what the reference added is removed by our DEL, and the other way round",
     async () => {

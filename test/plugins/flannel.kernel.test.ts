@@ -67,6 +67,37 @@ describe("a container of both families", () => {
   );
 });
 
+describe("a host that lost its subnet and has another one", () => {
+  kernel(
+    "keeps the containers that it has, and gives new ones a bridge of their own beside them",
+    async () => {
+      await using on = await listSite(heddle);
+      const [a, b] = [await on.container(), await on.container()];
+      tell(on, [...V4, ...REST]);
+      const first = await on.add(a, [flannel(on)]);
+      tell(on, ["FLANNEL_NETWORK=10.96.0.0/13", "FLANNEL_SUBNET=10.97.8.1/24", ...REST]);
+      const second = await on.add(b, [flannel(on)]);
+      expect(addressIn(first)).toStartWith("10.98.3.");
+      expect(addressIn(second)).toStartWith("10.97.8.");
+      const bridges = await on.ip(on.home, "link", "show", "type", "bridge");
+      expect(bridges.map(({ ifname }) => ifname).toSorted()).toEqual(["cni0a610800", "lists0"]);
+      // Each reaches the other, and both are as they were made.
+      for (const [from, to, address] of [
+        [a, b, addressIn(second)],
+        [b, a, addressIn(first)],
+      ] as const) {
+        await using _server = await serveIn(to.path, address, 8080);
+        expect((await connectFrom(from.path, address, 8080)).stdout.trim()).not.toBe("");
+      }
+      await on.check(a, [flannel(on)], first);
+      await on.check(b, [flannel(on)], second);
+      await on.del(a, [flannel(on)], first);
+      await on.del(b, [flannel(on)], second);
+      expect(kept(on)).toEqual([]);
+    },
+  );
+});
+
 describe("DEL leaves nothing", () => {
   const changes: readonly (readonly [string, (on: ListSite) => void])[] = [
     [

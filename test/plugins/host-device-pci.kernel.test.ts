@@ -127,6 +127,23 @@ onKernelWith(["spare nics"], () => {
       },
     );
 
+    test("keeps its name when another container gets it before the dead one's DEL", async () => {
+      using cards = await takeSpareNics();
+      const [name] = cards.names;
+      const pci = pciOf(name);
+      const a = await testNetns();
+      await using b = await testNetns();
+      const before = await stateOf(name);
+      await must("ADD", a, { pciBusID: pci });
+      await a[Symbol.asyncDispose]();
+      await returned();
+      const prevResult = await must("ADD", b, { pciBusID: pci });
+      await must("DEL", b, { pciBusID: pci, prevResult });
+      expect(await stateOf(name)).toEqual(before);
+      await must("DEL", a, { pciBusID: pci });
+      expect(await stateOf(name)).toEqual(before);
+    });
+
     test("that a program drives is left alone, and its address is given all the same", async () => {
       using cards = await takeSpareNics();
       await using a = await testNetns();

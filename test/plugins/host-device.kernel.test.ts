@@ -55,6 +55,33 @@ async function hostOf(on: ListSite): Promise<readonly unknown[]> {
 }
 
 describe("ADD and DEL", () => {
+  kernel.each([["has a record"], ["has lost its record"]])(
+    "give a device its own name back that came from a dead container which %s, and was lent again",
+    async (how) => {
+      await using on = await withDevice();
+      const [a, b] = [await on.container(), await on.container()];
+      await on.host.exec(["ip", "link", "set", "dev0", "txqueuelen", "77"]);
+      const before = await hostOf(on);
+      const named = bare({ hwaddr: MAC });
+      await on.add(a, [named], { ifname: "net1" });
+      // As the kernel does with a physical device when the namespace ends.
+      await a.exec(["ip", "link", "set", "net1", "txqueuelen", "5", "netns", String(on.host.pid)]);
+      const returned = await linkIn(on, on.home, "net1");
+      expect(returned?.["altnames"]).toEqual([expect.stringContaining("moved-heddle-") as string]);
+      if (how.endsWith("lost its record"))
+        await on.host.exec(["rm", "-rf", join(on.host.dir, "run/attachments")]);
+      const result = await on.add(b, [named], { ifname: "net1" });
+      expect(await linkIn(on, b.path, "net1")).toMatchObject({ ifalias: "dev0", address: MAC });
+      // The dead container's DEL comes late, and takes nothing from the one that lives.
+      await on.del(a, [named], {}, { ifname: "net1", bare: true });
+      expect(await linkIn(on, b.path, "net1")).toMatchObject({ ifalias: "dev0", address: MAC });
+      await on.del(b, [named], result, { ifname: "net1" });
+      if (how.endsWith("lost its record"))
+        await on.host.exec(["ip", "link", "set", "dev0", "up", "txqueuelen", "77"]);
+      expect(await hostOf(on)).toEqual(before);
+    },
+  );
+
   kernel("lend the device to the container and give it back", async () => {
     await using on = await withDevice();
     const a = await on.container();

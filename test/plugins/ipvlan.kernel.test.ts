@@ -2,7 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { addressIn, lan, type Lan } from "../../src/testing/lan.ts";
-import { onKernelWith } from "../../src/testing/needs.ts";
+import { onKernelWith, testWith } from "../../src/testing/needs.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
 
 const heddle = heddleOfFile();
@@ -22,6 +22,21 @@ const ipvlan = (on: Lan, more: Json = {}): Json => ({
 });
 const final = (conf: Json, prevResult: Json): Json => ({ ...conf, prevResult });
 
+const kernel = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare", "setpriv"] });
+
+describe("STATUS of ipvlan", () => {
+  kernel("looks for a master that is named; another may be that of the plugin before", async () => {
+    await using on = await lan(heddle);
+    const status = (conf: Json) =>
+      on.host.call("ipvlan", { command: "STATUS" }, { cniVersion: "1.1.0", name: "net", ...conf });
+    const unnamed = { type: "ipvlan", ipam: on.ipam([4]) };
+    expect((await status(unnamed)).message).toBe("");
+    expect((await status({ type: "ipvlan" })).message).toBe("");
+    expect((await status({ ...unnamed, master: "up0" })).message).toBe("");
+    expect(await status({ ...unnamed, master: "up9" })).toMatchObject({ error: 50 });
+  });
+});
+
 onKernelWith(["ipvlan"], () => {
   describe("ipvlan", () => {
     test("puts containers onto the network of its master, in both families", async () => {
@@ -40,6 +55,25 @@ onKernelWith(["ipvlan"], () => {
       expect((await on.call("CHECK", a, final(ipvlan(on), ra))).message).toBe("");
       for (const at of [a, b, b]) expect((await on.call("DEL", at, ipvlan(on))).message).toBe("");
       expect(await on.snapshot(a, b)).toEqual(before);
+    });
+
+    test("refuses another mode than that of those who live on its master", async () => {
+      await using on = await lan(heddle);
+      const [a, b] = [await on.container(), await on.container()];
+      await on.add(a, ipvlan(on, { mode: "l2", hostAccess: true }));
+      const before = await on.snapshot(a, b);
+      for (const mode of ["l3", "l3s"]) {
+        const { error, message } = await on.call("ADD", b, ipvlan(on, { mode }));
+        expect([error, message]).toEqual([104, expect.stringContaining(`ipvlan of container ${a.name}`)]);
+      }
+      expect(await on.snapshot(a, b)).toEqual(before);
+      expect(await on.link(a.path, "eth0")).toMatchObject({ linkinfo: { info_data: { mode: "l2" } } });
+      // Who is gone has no say, nor has what the host keeps for those to come.
+      expect((await on.call("DEL", a, ipvlan(on))).message).toBe("");
+      await on.add(b, ipvlan(on, { mode: "l3" }));
+      expect((await on.call("DEL", b, ipvlan(on))).message).toBe("");
+      await on.host.exec(["ip", "link", "add", "theirs", "link", "up0", "type", "ipvlan", "mode", "l3s"]);
+      expect((await on.call("ADD", b, ipvlan(on))).message).toContain("ipvlan theirs");
     });
 
     test("has its master's address, and says so to who wants another", async () => {

@@ -5,12 +5,16 @@
 import { describe, expect } from "bun:test";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { type Attached, type FirewallSite, firewallSite } from "../../src/testing/firewall-site.ts";
-import { testWith } from "../../src/testing/needs.ts";
+import { testWith, whyNot } from "../../src/testing/needs.ts";
 import { startProcess, type TestProcess } from "../../src/testing/netns.ts";
+import { peerProgram } from "../../src/testing/peer.ts";
 import { inside, seenFrom } from "../../src/testing/traffic.ts";
 import { demand } from "../faults/loop.ts";
 
-const kernel = testWith({ root: true, programs: ["ip", "nft", "iptables-nft", "nsenter", "unshare"] });
+const needs = { root: true, programs: ["ip", "nft", "iptables-nft", "nsenter", "unshare"] };
+const kernel = testWith(needs);
+const peer = whyNot(needs) === undefined ? await peerProgram("portmap") : undefined;
+const peerTest = testWith({ ...needs, feature: peer === undefined ? "needs the reference plugins" : true });
 const heddle = heddleOfFile();
 
 type Json = Readonly<Record<string, unknown>>;
@@ -249,3 +253,104 @@ async function tracked(on: FirewallSite, port: number): Promise<string> {
     console.log(own.map((e) => e.id).join());`;
   return (await on.host.exec([process.execPath, "-e", script, String(port)])).stdout.trim();
 }
+
+describe("an ADD that was killed", () => {
+  kernel("leaves no mapping when the next one has none", async () => {
+    await using on = await siteOf();
+    const one = await on.attach(await on.container(), "foo");
+    // The tables and chains stay from the first mapping on.
+    demand("ADD", await call(on, "ADD", one, [tcp(8080)]));
+    demand("DEL", await call(on, "DEL", one, []));
+    const before = await on.host.snapshot();
+    demand("ADD", await call(on, "ADD", one, [tcp(8080)]));
+    // Its last step was not reached.
+    const dir = `${on.host.dir}/run/attachments`;
+    await on.host.exec(["sh", "-c", `cd ${dir} && for f in heddle-portmap-*; do mv $f $f.pending; done`]);
+    demand("ADD", await call(on, "ADD", one, []));
+    expect(await on.host.snapshot()).toEqual(before);
+    // One that lives keeps what it has.
+    demand("ADD", await call(on, "ADD", one, [tcp(8080)]));
+    demand("ADD", await call(on, "ADD", one, []));
+    expect(await asked(on.outside.path, one, HOST[0], 8080)).toBe(OUTSIDE[0]);
+  });
+});
+
+describe("a container that the reference has mapped by nftables", () => {
+  const backend = "nftables";
+
+  peerTest(
+    "keeps its ports when another of its networks goes, which is ours",
+    async () => {
+      await using on = await siteOf();
+      const one = await on.attach(await on.container(), "foo");
+      const { name: containerId, path: netns } = one.netns;
+      const theirs = (command: "ADD" | "DEL") =>
+        on.host.call(
+          peer ?? "",
+          { command, containerId, netns, ifname: "eth0" },
+          {
+            ...{ cniVersion: "1.0.0", name: "foo", type: "portmap", backend },
+            runtimeConfig: { portMappings: [tcp(8080), { ...tcp(8081), hostIP: "192.0.2.1" }] },
+            prevResult: { ...one.result, cniVersion: "1.0.0" },
+          },
+        );
+      demand("ADD", await theirs("ADD"));
+      const second = { containerId, netns, ifname: "eth1" };
+      const bridge = {
+        ...{ cniVersion: "1.1.0", name: "bar", type: "bridge", bridge: "bar0" },
+        ipam: { type: "static", addresses: [{ address: "10.92.0.9/24" }] },
+      };
+      const { result } = demand("ADD", await on.host.call("bridge", { command: "ADD", ...second }, bridge));
+      const ours = (command: "ADD" | "DEL", prevResult: unknown, portMappings: readonly Json[] = []) =>
+        on.host.call(
+          "portmap",
+          { command, ...second },
+          {
+            ...{ cniVersion: "1.1.0", name: "bar", type: "portmap", prevResult },
+            runtimeConfig: { portMappings },
+          },
+        );
+      demand("ADD", await ours("ADD", result));
+      const rules = async () =>
+        (await on.host.exec(["nft", "list", "ruleset"])).stdout
+          .split("\n")
+          .filter((l) => l.includes(containerId));
+      const before = await rules();
+      expect(before.length).toBeGreaterThan(4);
+      // With the previous result, with mappings that were never made, and with the key alone.
+      for (const call of [
+        () => ours("DEL", result),
+        () => ours("DEL", result, [tcp(7070)]),
+        () => ours("DEL", undefined),
+      ]) {
+        demand("DEL", await call());
+        expect(await rules()).toEqual(before);
+      }
+      expect(await asked(on.outside.path, one, HOST[0], 8080)).toBe(OUTSIDE[0]);
+      demand("DEL", await call(on, "DEL", one, [], { backend }));
+      expect(await rules()).toEqual([]);
+    },
+    30_000,
+  );
+
+  peerTest("loses them with its own DEL, which knows no more than the key", async () => {
+    await using on = await siteOf();
+    const one = await on.attach(await on.container(), "foo");
+    const { name: containerId, path: netns } = one.netns;
+    const prevResult = { ...one.result, cniVersion: "1.0.0" };
+    const conf = { cniVersion: "1.0.0", name: "foo", type: "portmap", backend, prevResult };
+    const runtimeConfig = { portMappings: [tcp(8080)] };
+    demand(
+      "ADD",
+      await on.host.call(
+        peer ?? "",
+        { command: "ADD", containerId, netns, ifname: "eth0" },
+        { ...conf, runtimeConfig },
+      ),
+    );
+    // Attached by the reference altogether: nobody of ours has a record.
+    await on.host.exec(["rm", "-rf", `${on.host.dir}/run/attachments`]);
+    demand("DEL", await call(on, "DEL", { ...one, result: undefined as never }, []));
+    expect((await on.host.exec(["nft", "list", "ruleset"])).stdout).not.toContain(containerId);
+  });
+});

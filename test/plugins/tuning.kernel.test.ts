@@ -133,6 +133,22 @@ describe("ADD", () => {
   });
 });
 
+describe("a second entry of a list", () => {
+  kernel("is refused by a runtime that takes it, with what to do, and DEL takes the first back", async () => {
+    await using on = await listSite(heddle);
+    const a = await on.container();
+    const [bridge, first] = [bridgeOn(on, ["10.96.0.0/24"]), { type: "tuning", mtu: 1400 }];
+    const result = await on.add(a, [bridge, first]);
+    const { error, message } = await on.call("ADD", a, { type: "tuning", mtu: 1300, prevResult: result });
+    expect([error, message]).toEqual([
+      101,
+      expect.stringContaining("has tuning twice, join the two entries"),
+    ]);
+    await on.check(a, [bridge, first], result);
+    await on.del(a, [bridge, first, first], result);
+  });
+});
+
 describe("the list of what is allowed", () => {
   async function allowing(on: ListSite, text: string): Promise<void> {
     await on.host.exec(["mount", "-t", "tmpfs", "tmpfs", "/etc"]);

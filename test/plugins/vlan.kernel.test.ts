@@ -70,6 +70,15 @@ onKernelWith(["vlan"], () => {
       const added = await on.add(a, conf);
       expect(await on.link(a.path, "eth0")).toMatchObject({ mtu: 1300, address: mac });
       expect((await on.call("CHECK", a, { ...conf, prevResult: added })).message).toBe("");
+      await a.exec(["ip", "link", "set", "eth0", "mtu", "1280"]);
+      const untold = { ...added, interfaces: [{ name: "eth0", mac, sandbox: a.path }] };
+      for (const prevResult of [added, untold]) {
+        const { error, message } = await on.call("CHECK", a, { ...conf, prevResult });
+        expect([error, message]).toEqual([
+          103,
+          expect.stringContaining("MTU of eth0: want 1300, found 1280"),
+        ]);
+      }
     });
 
     test("finds its master in the container if it is there, and works without addresses", async () => {

@@ -16,7 +16,7 @@ import {
 import type { LinkObject } from "../model.ts";
 import { passingName } from "../owner.ts";
 import { at, socketAt } from "../spaces.ts";
-import { holderOf } from "./link-holder.ts";
+import { holderOf, otherModeOn } from "./link-holder.ts";
 
 /**
  * A link of one end. An exclusive one carries its owner's mark as an altname, in the namespace where it is; a shared one
@@ -24,6 +24,7 @@ import { holderOf } from "./link-holder.ts";
  */
 function apply(o: LinkObject, context: ApplyContext): void {
   if (o.possession === "shared") return ensure(o, context);
+  refuseOtherMode(o, context);
   let name: string;
   try {
     name = createUnderSomeName(o, context);
@@ -123,10 +124,7 @@ function refuse(o: LinkObject, context: Context, cause: Error): void {
   if (lower === undefined) return;
   const holder = (like: (other: LinkType) => boolean): string | undefined =>
     holderOf(lower, like, socketAt(context.spaces, lower.place));
-  const inTheWay = (who: string | undefined): NetError => {
-    const what = `a user of ${lower.name} that leaves no room for ${show(type)}${who ? ` (${who})` : ""}`;
-    return new NetError("resource/exists", { what, where: `the ${lower.place}` }, { cause });
-  };
+  const inTheWay = (who: string | undefined): NetError => noRoom(lower, type, who, cause);
   // A link hands its packets to one user alone: macvlans, ipvlans, a bridge or a bond.
   if (isErrno(cause, "EBUSY")) throw inTheWay(holder(type.kind === "ipvlan" ? isMacvlan : isIpvlan));
   // A link carries each VLAN once, wherever the VLAN's link is.
@@ -136,6 +134,24 @@ function refuse(o: LinkObject, context: Context, cause: Error): void {
   const beside = isErrno(cause, "EINVAL") && isMacvlan(type) ? holder(isMacvlan) : undefined;
   if (beside !== undefined) throw inTheWay(beside);
 }
+
+function noRoom(
+  lower: NonNullable<LinkObject["lower"]>,
+  type: LinkType,
+  who: string | undefined,
+  cause?: Error,
+): NetError {
+  const what = `a user of ${lower.name} that leaves no room for ${show(type)}${who ? ` (${who})` : ""}`;
+  return new NetError("resource/exists", { what, where: `the ${lower.place}` }, cause ? { cause } : {});
+}
+
+/** The kernel would change the mode of all the others without a word. */
+function refuseOtherMode({ type, lower }: LinkObject, { spaces, mark }: ApplyContext): void {
+  if (type.kind !== "ipvlan" || lower === undefined) return;
+  const who = otherModeOn(lower, type.mode, socketAt(spaces, lower.place), mark);
+  if (who !== undefined) throw noRoom(lower, type, who);
+}
+
 const isMacvlan = ({ kind }: LinkType): boolean => kind === "macvlan" || kind === "macvtap";
 const isIpvlan = ({ kind }: LinkType): boolean => kind === "ipvlan";
 const isThere = ({ place, name }: LinkObject, { spaces }: Context): boolean =>

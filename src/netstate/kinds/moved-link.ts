@@ -22,6 +22,7 @@ import {
 } from "../context.ts";
 import { lockHost } from "../host-lock.ts";
 import type { MovedLinkObject } from "../model.ts";
+import { peekRecord } from "../record.ts";
 import type { Spaces } from "../spaces.ts";
 import { StaleFacts } from "./bridge.ts";
 
@@ -76,13 +77,16 @@ function apply(o: MovedLinkObject, context: ApplyContext): void {
   const link = findLink(host, { name: o.name });
   // It was there when this was planned.
   if (link === undefined) throw new StaleFacts();
+  const marks = link.altNames.filter((name) => name.startsWith(MOVED));
+  if (marks.length > 0) {
+    restoreFor(marks, link, host);
+    throw new StaleFacts();
+  }
   if (findLink(container.socket, { name: o.to })) throw exists(o.to, container.netns.path);
   const was = wasOf(link);
   const ref = { index: link.index };
   context.borrow(o, JSON.stringify(was));
   context.undo.defer(() => giveBack(o, was, context));
-  // Of an ADD that was killed before the device had moved.
-  for (const name of link.altNames) if (name.startsWith(MOVED)) removeAltName(host, ref, name);
   addAltName(host, ref, MOVED + context.mark);
   setLink(host, ref, { alias: o.name });
   try {
@@ -96,6 +100,26 @@ function apply(o: MovedLinkObject, context: ApplyContext): void {
       );
     throw cause;
   }
+}
+
+/**
+ * A device of the host with a mark is one that the kernel has returned from a dead namespace, under the container's name,
+ * or that a killed ADD was about to move: before somebody else gets it, it is given back in the name of that attachment,
+ * whose DEL is yet to come. Without a record the alias knows its name.
+ */
+function restoreFor(marks: readonly string[], link: Link, host: NetlinkSocket): void {
+  const [lent] = marks.flatMap((mark) => lentBy(mark.slice(MOVED.length)));
+  restore(host, link, lent?.name ?? homeName(link) ?? link.name, lent?.was ?? {});
+  for (const mark of marks) removeAltName(host, { index: link.index }, mark);
+}
+
+/** Names and states of the devices that an attachment has got, by its record. */
+function lentBy(mark: string): readonly { readonly name: string; readonly was: Was }[] {
+  const { state, borrowed = [] } = peekRecord(mark) ?? {};
+  return borrowed.flatMap(({ object, value }) => {
+    const o = state?.objects[object];
+    return o?.kind === "moved-link" ? [{ name: o.name, was: JSON.parse(value) as Was }] : [];
+  });
 }
 
 /**

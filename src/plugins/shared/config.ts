@@ -2,8 +2,10 @@ import { parseCniArgs } from "../../cni/args.ts";
 import {
   type Decode,
   flag,
+  foldKeys,
   integer,
   invalid,
+  isObject,
   object,
   oneOf,
   parsed,
@@ -35,6 +37,16 @@ export const backendOf = (word: string | undefined): Backend =>
 
 export const ipamField: Decode<{ readonly type?: string }> = object({ type: text });
 export const requiredIpam = required(object({ type: required(text) }));
+
+/**
+ * The IPAM plugin that a configuration names which may have become invalid since ADD; undefined if that cannot be read.
+ * Never throws: what the record knows is removed whatever the configuration says.
+ */
+export function ipamForRemoval({ raw }: Pick<NetConf, "raw">): string | undefined {
+  const { ipam } = foldKeys(raw, ["ipam"]);
+  const { type } = isObject(ipam) ? foldKeys(ipam, ["type"]) : {};
+  return typeof type === "string" && type !== "" ? type : undefined;
+}
 
 /** The MAC address of one link. */
 export const linkMac: Decode<Mac> = (value, at) => {

@@ -1,8 +1,8 @@
 import type { DelCall } from "../../cni/plugin.ts";
 import type { NetlinkSocket } from "../../netlink/socket.ts";
 import { acceptance, hostLinksOf } from "./forward.ts";
-import type { Ip } from "../../net/ip.ts";
 import type { Context } from "../../netstate/context.ts";
+import { MARK_PREFIX } from "../../netstate/owner.ts";
 import { listRecords } from "../../netstate/record.ts";
 import { findLink, type Link, listLinks, removeLink } from "../../rtnl/link.ts";
 import type { LinkType } from "../../rtnl/kinds.ts";
@@ -40,17 +40,33 @@ function isOurs({ peerIndex }: Link, host: NetlinkSocket): boolean {
   return end?.kind === "veth" && end.altNames.some((n) => n.startsWith("heddle-"));
 }
 
-export async function removeForeignMappings(call: Call): Promise<void> {
+/**
+ * The port mappings of this attachment. In nftables the reference notes no more than the container: the previous result
+ * tells which rules lead to this interface. Without one the container's other networks lose theirs, too, unless the
+ * interface is ours and nothing was mapped.
+ */
+export async function removeForeignMappings(
+  call: Call & Pick<DelCall<{ readonly mappings: readonly unknown[] }>, "prevResult" | "config">,
+): Promise<void> {
   const { removeReferencePortmap } = await import("../../firewall/iptables-reference.ts");
   const { openRuleSet } = await import("../../nft/available.ts");
+  const own = attachment(call);
+  const nothing = call.config.mappings.length === 0 && call.prevResult === undefined && isAttachedByUs(own);
+  const addresses = nothing ? [] : call.prevResult?.ips.map((ip) => ip.address.ip);
   using netfilter = openRuleSet();
-  removeReferencePortmap(netfilter, attachment(call));
+  removeReferencePortmap(netfilter, { ...own, ...(addresses ? { addresses } : {}) });
 }
+
+/** True if another plugin of ours has a record of the attachment. */
+const isAttachedByUs = ({ network, containerId, ifname }: ReturnType<typeof attachment>): boolean =>
+  listRecords(MARK_PREFIX).some(
+    ({ owner }) => owner.network === network && owner.containerId === containerId && owner.ifname === ifname,
+  );
 
 /** What the reference's `firewall` allowed; its DEL and this one need the result of ADD to know the addresses. */
 export async function removeForeignAcceptance(
   { prevResult }: Pick<DelCall<unknown>, "prevResult">,
-  host: NetlinkSocket,
+  { spaces: { host }, firewalls, mark }: Context,
   zone: string | undefined,
 ): Promise<void> {
   if (prevResult === undefined) return;
@@ -63,22 +79,11 @@ export async function removeForeignAcceptance(
     const last = bridge !== undefined && !hasOtherPorts(host, bridge, port);
     removeReferenceForward(netfilter, { addresses, ...(last ? { bridge } : {}) });
   }
-  const { firewalldRuns, openFirewalld } = await import("../../firewall/firewalld.ts");
+  const { firewalldRuns } = await import("../../firewall/firewalld.ts");
   if (addresses.length === 0 || !firewalldRuns()) return;
-  const free = addresses.filter((address) => !isAccepted(address));
-  openFirewalld().remove("", acceptance(free, { network: "", containerId: "" }, zone));
+  // Who has the address now keeps it: runtimes call DEL again, long after somebody else got it.
+  firewalls.open("firewalld").remove(mark, acceptance(addresses, { network: "", containerId: "" }, zone));
 }
-
-/** True if a recorded attachment has the address now: runtimes call DEL again, long after somebody else got it. */
-const isAccepted = (address: Ip): boolean =>
-  listRecords("heddle-firewall-").some(({ state }) =>
-    state?.objects.some(
-      (o) =>
-        o.kind === "firewall" &&
-        o.state.backend === "firewalld" &&
-        o.state.rules.some((r) => r.kind === "accept-forward" && r.address.text === address.text),
-    ),
-  );
 
 function hasOtherPorts(host: NetlinkSocket, bridge: string, port: string | undefined): boolean {
   const index = findLink(host, { name: bridge })?.index;

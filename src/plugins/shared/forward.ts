@@ -2,6 +2,7 @@
 import type { Result } from "../../cni/result.ts";
 import type { FirewallState } from "../../firewall/model.ts";
 import type { Ip } from "../../net/ip.ts";
+import { VLAN_MAX, VLAN_MIN } from "../../net/vlan.ts";
 
 /** The addresses on interfaces inside of containers; those that name no interface count as such. */
 export const insideAddresses = ({ ips, interfaces }: Result): readonly Ip[] =>
@@ -10,13 +11,32 @@ export const insideAddresses = ({ ips, interfaces }: Result): readonly Ip[] =>
   );
 
 /**
- * The link of the host that packets for the container leave by, and the container's port if that link is a bridge: main
- * plugins name them in this order, and before the container's interface. What stands behind it is of other plugins.
+ * The link of the host that the container hangs on, and the container's port if that link is a bridge: main plugins name
+ * them in this order, and before the container's interface. `routed` is the link that the host routes by: the first one,
+ * or the host's interface in a VLAN of the bridge, which `bridge` names behind the container's. What else stands there
+ * is of other plugins.
  */
-export function hostLinksOf({ interfaces }: Result): { readonly bridge?: string; readonly port?: string } {
+export function hostLinksOf({ interfaces }: Result): {
+  readonly bridge?: string;
+  readonly port?: string;
+  readonly routed?: string;
+} {
   const inside = interfaces.findIndex((i) => i.sandbox);
-  const [bridge, port] = interfaces.slice(0, inside < 0 ? interfaces.length : inside);
-  return { ...(bridge ? { bridge: bridge.name } : {}), ...(port ? { port: port.name } : {}) };
+  const end = inside < 0 ? interfaces.length : inside;
+  const [bridge, port] = interfaces.slice(0, end);
+  if (bridge === undefined) return {};
+  const inVlan = interfaces.slice(end).find((i) => !i.sandbox && isVlanOf(bridge.name, i.name));
+  return {
+    bridge: bridge.name,
+    routed: (inVlan ?? bridge).name,
+    ...(port ? { port: port.name } : {}),
+  };
+}
+
+/** `BRIDGE.VLAN` is what `bridge` calls the host's interface in a VLAN. */
+function isVlanOf(bridge: string, name: string): boolean {
+  const vlan = Number(name.slice(bridge.length + 1));
+  return name === `${bridge}.${vlan}` && Number.isInteger(vlan) && vlan >= VLAN_MIN && vlan <= VLAN_MAX;
 }
 
 /** The state by which firewalld lets these addresses through. */

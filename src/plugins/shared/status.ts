@@ -1,5 +1,7 @@
 import type { StatusCall } from "../../cni/plugin.ts";
+import { NetError } from "../../errors.ts";
 import type { ForwardDrop } from "../../firewall/foreign.ts";
+import type { AskedKind } from "../../rtnl/create-link.ts";
 
 /**
  * STATUS of plugins whose containers are routed by the host: names chains of others that drop what they forward. It is
@@ -20,3 +22,19 @@ export async function warnOfForwardDrops(
         "containers reach only what that chain lets pass; see docs/debugging.md#forwarding",
     );
 }
+
+/**
+ * STATUS of a plugin whose links the kernel may not have: it is asked, and nothing is changed by the question.
+ * @throws NetError `status/unavailable`
+ */
+export const requireLinkKind =
+  (kind: AskedKind, module: string = kind) =>
+  async (): Promise<void> => {
+    const { openNetlink } = await import("../../netlink/socket.ts");
+    const { knowsLinkKind } = await import("../../rtnl/create-link.ts");
+    using socket = openNetlink("route");
+    if (knowsLinkKind(socket, kind)) return;
+    throw new NetError("status/unavailable", {
+      why: `the kernel lacks links of kind ${kind} (module ${module})`,
+    });
+  };

@@ -1,5 +1,4 @@
 import {
-  anything,
   type Decode,
   flag,
   integer,
@@ -17,7 +16,7 @@ import type { Backend } from "../../../firewall/model.ts";
 import { parseIfName } from "../../../net/ifname.ts";
 import { VLAN_MAX, VLAN_MIN } from "../../../net/vlan.ts";
 import type { PortVlans } from "../../../rtnl/bridge-vlan.ts";
-import { backendOf, ifName, ipamField, masqueradeFields, mtu } from "../../shared/config.ts";
+import { backendOf, ifName, ipamField, ipamForRemoval, masqueradeFields, mtu } from "../../shared/config.ts";
 
 /** The keys of a `bridge` network, read and checked against each other. */
 export interface BridgeConfig {
@@ -154,7 +153,7 @@ export function parseForRemoval(conf: NetConf): BridgeConfig {
   try {
     return parseConfig(conf);
   } catch {
-    const { ipam } = object({ ipam: anything })(conf.raw, "");
-    return parseConfig({ ...conf, raw: ipam === undefined ? {} : { ipam } });
+    const ipam = ipamForRemoval(conf);
+    return parseConfig({ ...conf, raw: ipam === undefined ? {} : { ipam: { type: ipam } } });
   }
 }

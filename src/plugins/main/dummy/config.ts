@@ -2,7 +2,7 @@ import { object } from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
 import { dnsFields } from "../../../cni/result-codec.ts";
 import type { Dns } from "../../../cni/result.ts";
-import { ipamField, requiredIpam } from "../../shared/config.ts";
+import { ipamForRemoval, requiredIpam } from "../../shared/config.ts";
 
 /** The keys of a `dummy` network. */
 export interface DummyConfig {
@@ -12,7 +12,6 @@ export interface DummyConfig {
 }
 
 export const options = object({ ipam: requiredIpam, dns: dnsFields });
-const removalFields = object({ ipam: ipamField });
 
 /** Throws `config/invalid` with the key. */
 export function parseConfig(conf: NetConf): DummyConfig {
@@ -22,6 +21,6 @@ export function parseConfig(conf: NetConf): DummyConfig {
 
 /** What removal needs, from a configuration that may have become invalid since ADD. */
 export function parseForRemoval(conf: NetConf): DummyConfig {
-  const ipam = removalFields(conf.raw, "").ipam?.type || undefined;
+  const ipam = ipamForRemoval(conf);
   return ipam === undefined ? {} : { ipam };
 }

@@ -2,6 +2,7 @@ import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
 import { macOf, macSources } from "../../shared/config.ts";
 import { removeForeignLink } from "../../shared/foreign.ts";
+import { requireLinkKind } from "../../shared/status.ts";
 import { type DummyConfig, options, parseConfig, parseForRemoval } from "./config.ts";
 import { plan } from "./plan.ts";
 
@@ -18,5 +19,6 @@ export const dummy: Plugin<DummyConfig> = kernelPlugin<DummyConfig>({
   needs: () => ({}),
   plan,
   firewalls: () => [],
+  status: requireLinkKind("dummy"),
   removeForeign: removeForeignLink("dummy"),
 });

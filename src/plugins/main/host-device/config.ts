@@ -1,11 +1,11 @@
-import { anything, flag, invalid, object, parsed, refined, text } from "../../../cni/json.ts";
+import { flag, invalid, object, parsed, refined, text } from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
 import { dnsFields } from "../../../cni/result-codec.ts";
 import type { Dns } from "../../../cni/result.ts";
 import { parseMac } from "../../../net/mac.ts";
 import { type DeviceWanted, isPciAddress } from "../../../netstate/find-device.ts";
 import type { Dad } from "../../../rtnl/address.ts";
-import { ifName, ipamField, unlessEmpty } from "../../shared/config.ts";
+import { ifName, ipamField, ipamForRemoval, unlessEmpty } from "../../shared/config.ts";
 import { dadOf } from "../../shared/master.ts";
 
 /** The keys of a `host-device` network. */
@@ -72,8 +72,8 @@ export function parseForRemoval(conf: NetConf): HostDeviceConfig {
   try {
     return parseConfig(conf);
   } catch {
-    const { ipam } = object({ ipam: anything })(conf.raw, "");
-    const raw = { device: "none", ...(ipam === undefined ? {} : { ipam }) };
+    const ipam = ipamForRemoval(conf);
+    const raw = { device: "none", ...(ipam === undefined ? {} : { ipam: { type: ipam } }) };
     return parseConfig({ ...conf, raw });
   }
 }

@@ -4,7 +4,7 @@ import { dnsFields } from "../../../cni/result-codec.ts";
 import type { Dns } from "../../../cni/result.ts";
 import type { Dad } from "../../../rtnl/address.ts";
 import type { IpvlanMode } from "../../../rtnl/kinds/ipvlan.ts";
-import { ipamField } from "../../shared/config.ts";
+import { ipamField, ipamForRemoval } from "../../shared/config.ts";
 import { dadOf, masterFields, onMaster, type OnMaster, word } from "../../shared/master.ts";
 
 /** The keys of an `ipvlan` network, read and checked against each other. */
@@ -25,7 +25,6 @@ export const options = object({
   ipam: ipamField,
   dns: dnsFields,
 });
-const removalFields = object({ ipam: ipamField });
 
 /** Throws `config/invalid` with the key. */
 export function parseConfig(conf: NetConf): IpvlanConfig {
@@ -48,7 +47,7 @@ export function parseForRemoval(conf: NetConf): IpvlanConfig {
   try {
     return parseConfig(conf);
   } catch {
-    const ipam = removalFields(conf.raw, "").ipam?.type || undefined;
+    const ipam = ipamForRemoval(conf);
     return parseConfig({ ...conf, raw: ipam === undefined ? {} : { ipam: { type: ipam } } });
   }
 }

@@ -18,6 +18,8 @@ export const ipvlan: Plugin<IpvlanConfig> = kernelPlugin<IpvlanConfig>({
   plan,
   firewalls: () => [],
   removeForeign: removeForeignLink("ipvlan"),
-  // Behind another plugin the master is that one's.
-  status: async (call) => (call.config.ipam === undefined ? undefined : masterStatus(call)),
+  // Behind another plugin the master is that one's, and STATUS does not tell whether there is one. Without IPAM there is,
+  // and it may make the link that is named.
+  status: async (call) =>
+    call.config.ipam === undefined || call.config.master === undefined ? undefined : masterStatus(call),
 });

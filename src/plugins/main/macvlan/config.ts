@@ -5,7 +5,7 @@ import type { Dns } from "../../../cni/result.ts";
 import type { Mac } from "../../../net/mac.ts";
 import type { Dad } from "../../../rtnl/address.ts";
 import type { MacvlanMode } from "../../../rtnl/kinds/macvlan.ts";
-import { ipamField, linkMac, unlessEmpty } from "../../shared/config.ts";
+import { ipamField, ipamForRemoval, linkMac, unlessEmpty } from "../../shared/config.ts";
 import { dadOf, masterFields, onMaster, type OnMaster, word } from "../../shared/master.ts";
 
 /** The keys that `macvlan` and `macvtap` have in common. */
@@ -36,7 +36,6 @@ export const ownMacFields = {
 } as const;
 
 export const options = object({ ...ownMacFields, hostAccess: withDefault(flag, false) });
-const removalFields = object({ ipam: ipamField });
 
 const whyNoHostAccess: Readonly<Record<Exclude<MacvlanMode, "bridge">, string>> = {
   private: "in mode private no link of the master reaches another",
@@ -80,7 +79,7 @@ export function parseForRemoval(conf: NetConf): MacvlanConfig {
   try {
     return parseConfig(conf);
   } catch {
-    const ipam = removalFields(conf.raw, "").ipam?.type || undefined;
+    const ipam = ipamForRemoval(conf);
     return parseConfig({ ...conf, raw: ipam === undefined ? {} : { ipam: { type: ipam } } });
   }
 }

@@ -1,6 +1,6 @@
 import { integer, object } from "../../../cni/json.ts";
 import type { NetConf } from "../../../cni/plugin.ts";
-import { ipamField } from "../../shared/config.ts";
+import { ipamForRemoval } from "../../shared/config.ts";
 import { ownMacConfig, type OwnMacConfig, ownMacFields } from "../macvlan/config.ts";
 
 /** The keys of a `macvtap` network: those of `macvlan`, and to whom the character device belongs. */
@@ -14,7 +14,6 @@ export interface MacvtapConfig extends OwnMacConfig {
 const id = integer({ min: 0, max: 0xfffffffe });
 
 export const options = object({ ...ownMacFields, owner: id, group: id });
-const removalFields = object({ ipam: ipamField });
 
 /** Throws `config/invalid` with the key. */
 export function parseConfig(conf: NetConf): MacvtapConfig {
@@ -31,7 +30,7 @@ export function parseForRemoval(conf: NetConf): MacvtapConfig {
   try {
     return parseConfig(conf);
   } catch {
-    const ipam = removalFields(conf.raw, "").ipam?.type || undefined;
+    const ipam = ipamForRemoval(conf);
     return parseConfig({ ...conf, raw: ipam === undefined ? {} : { ipam: { type: ipam } } });
   }
 }

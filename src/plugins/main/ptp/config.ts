@@ -3,7 +3,7 @@ import type { NetConf } from "../../../cni/plugin.ts";
 import { dnsFields } from "../../../cni/result-codec.ts";
 import type { Dns } from "../../../cni/result.ts";
 import type { Backend } from "../../../firewall/model.ts";
-import { backendOf, ipamField, masqueradeFields, mtu, requiredIpam } from "../../shared/config.ts";
+import { backendOf, ipamForRemoval, masqueradeFields, mtu, requiredIpam } from "../../shared/config.ts";
 
 /** The keys of a `ptp` network. */
 export interface PtpConfig {
@@ -17,7 +17,6 @@ export interface PtpConfig {
 }
 
 export const options = object({ ...masqueradeFields, mtu, ipam: requiredIpam, dns: dnsFields });
-const removalFields = object({ ipam: ipamField });
 
 /** Throws `config/invalid` with the key. */
 export function parseConfig(conf: NetConf): PtpConfig {
@@ -36,7 +35,7 @@ export function parseForRemoval(conf: NetConf): PtpConfig {
   try {
     return parseConfig(conf);
   } catch {
-    const ipam = removalFields(conf.raw, "").ipam?.type;
+    const ipam = ipamForRemoval(conf);
     return { ipMasq: false, ipMasqBackend: "nftables", ...(ipam === undefined ? {} : { ipam }) };
   }
 }

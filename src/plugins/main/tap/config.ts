@@ -4,7 +4,7 @@ import { dnsFields } from "../../../cni/result-codec.ts";
 import type { Dns } from "../../../cni/result.ts";
 import type { IfName } from "../../../net/ifname.ts";
 import type { Mac } from "../../../net/mac.ts";
-import { ifName, ipamField, linkMac, unlessEmpty } from "../../shared/config.ts";
+import { ifName, ipamField, ipamForRemoval, linkMac, unlessEmpty } from "../../shared/config.ts";
 
 /** The keys of a `tap` network. */
 export interface TapConfig {
@@ -56,6 +56,6 @@ export function parseConfig(conf: NetConf): TapConfig {
 
 /** What removal needs, from a configuration that may have become invalid since ADD. */
 export function parseForRemoval(conf: NetConf): TapConfig {
-  const { ipam } = object({ ipam: ipamField })(conf.raw, "");
-  return { multiQueue: false, ...(ipam?.type ? { ipam: ipam.type } : {}) };
+  const ipam = ipamForRemoval(conf);
+  return { multiQueue: false, ...(ipam === undefined ? {} : { ipam }) };
 }

@@ -3,7 +3,7 @@ import type { NetConf } from "../../../cni/plugin.ts";
 import { dnsFields } from "../../../cni/result-codec.ts";
 import type { Dns } from "../../../cni/result.ts";
 import type { Dad } from "../../../rtnl/address.ts";
-import { ifName, ipamField } from "../../shared/config.ts";
+import { ifName, ipamField, ipamForRemoval } from "../../shared/config.ts";
 import { dadOf, masterFields, onMaster, type OnMaster } from "../../shared/master.ts";
 
 /** The keys of a `vlan` network. */
@@ -23,7 +23,6 @@ export const options = object({
   ipam: ipamField,
   dns: dnsFields,
 });
-const removalFields = object({ ipam: ipamField });
 
 /** Throws `config/invalid` with the key. */
 export function parseConfig(conf: NetConf): VlanConfig {
@@ -43,7 +42,7 @@ export function parseForRemoval(conf: NetConf): VlanConfig {
   try {
     return parseConfig(conf);
   } catch {
-    const ipam = removalFields(conf.raw, "").ipam?.type || undefined;
+    const ipam = ipamForRemoval(conf);
     return { linkInContainer: false, vlanId: 0, dad: false, ...(ipam === undefined ? {} : { ipam }) };
   }
 }

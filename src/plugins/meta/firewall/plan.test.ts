@@ -115,6 +115,17 @@ describe("the plan of firewall", () => {
       { ...of, backend: "nftables", rules: ["isolate 10.1.2.3 on veth1"] },
     ]);
   });
+  test("polices the host's interface in a VLAN of the bridge, by which it routes, and the port beside it", () => {
+    const names = (...behind: readonly string[]) => ({
+      ...previous,
+      interfaces: [...previous.interfaces.slice(0, 3), ...behind.map((name) => ({ name }))],
+    });
+    const link = (prev: Json) => statesOf({ ingressPolicy: "isolated" }, "nobody", prev)[0]?.rules;
+    const on = (name: string) => [`isolate 10.1.2.3 on ${name}`, `isolate fd00::3 on ${name}`, "port veth1"];
+    expect(link(names("bwp0123456789a", "br0.100"))).toEqual(on("br0.100"));
+    for (const other of ["br0.", "br0.0", "br0.4095", "br0.1e2", "br0.07", "br0.1.2", "br1.100"])
+      expect(link(names(other))).toEqual(on("br0"));
+  });
   test("refuses a policy behind a plugin that makes no link of the host", () => {
     const macvlan = { interfaces: [{ name: "eth0", sandbox: "/run/netns/c" }], ips: [] };
     expect(() => statesOf({ ingressPolicy: "same-bridge" }, "nobody", macvlan)).toThrow("link of the host");

@@ -56,15 +56,15 @@ function refusals(
 ): { readonly policies: readonly FirewallRule[]; readonly ports: readonly FirewallRule[] } {
   if (ingressPolicy === "open") return { policies: [], ports: [] };
   const isolated = ingressPolicy === "isolated";
-  const { bridge, port } = hostLinksOf(result);
-  if (bridge === undefined)
+  const { routed, port } = hostLinksOf(result);
+  if (routed === undefined)
     throw new NetError("prev-result/invalid", {
       why: `ingressPolicy ${ingressPolicy} needs a plugin before it that makes a link of the host, such as bridge or ptp`,
     });
   return {
     policies: insideAddresses(result).map((address) => ({
       kind: "ingress-policy",
-      bridge,
+      bridge: routed,
       address,
       isolated,
     })),

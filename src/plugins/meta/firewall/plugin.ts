@@ -16,7 +16,7 @@ export const firewall: Plugin<FirewallConfig> = kernelPlugin<FirewallConfig>({
   needs,
   plan,
   firewalls: () => ["nftables", "iptables", "firewalld"],
-  removeForeign: (call, { spaces }) => removeForeignAcceptance(call, spaces.host, call.config.zone),
+  removeForeign: (call, context) => removeForeignAcceptance(call, context, call.config.zone),
   status: async (call) => {
     const { requireBackend } = await import("./status.ts");
     await requireBackend(call);

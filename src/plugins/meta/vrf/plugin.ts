@@ -1,5 +1,6 @@
 import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
+import { requireLinkKind } from "../../shared/status.ts";
 import { options, parseConfig, parseForRemoval, type VrfConfig } from "./config.ts";
 import { removeForeignMember } from "./foreign.ts";
 import { needs, plan } from "./plan.ts";
@@ -18,5 +19,6 @@ export const vrf: Plugin<VrfConfig | undefined> = kernelPlugin<VrfConfig | undef
   needs,
   plan,
   firewalls: () => [],
+  status: requireLinkKind("vrf"),
   removeForeign: removeForeignMember,
 });

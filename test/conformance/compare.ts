@@ -54,15 +54,21 @@ export function compare(
   const [theirs, mine] = [linesOf(reference), linesOf(ours)];
   const rows = known.filter((row) => concerns(row, of));
   const met = new Set<KnownDifference>();
+  const [theirsAlone, mineAlone] = [without(theirs, mine), without(mine, theirs)];
+  const unlike = theirsAlone.filter((line) => {
+    const row = rows.find(({ reference: from, as }) => as !== undefined && from?.test(line));
+    if (row?.reference === undefined || row.as === undefined) return true;
+    const at = mineAlone.indexOf(line.replace(row.reference, row.as));
+    if (at < 0) return true;
+    met.add(row);
+    mineAlone.splice(at, 1);
+    return false;
+  });
   const explain = (side: "reference" | "ours", lines: readonly string[]): string[] =>
     lines.flatMap((line) => {
-      const row = rows.find((r) => r[side]?.test(line));
+      const row = rows.find((r) => r.as === undefined && r[side]?.test(line));
       if (row) met.add(row);
       return row ? [] : [`${side} alone: ${line}`];
     });
-  const unexplained = [
-    ...explain("reference", without(theirs, mine)),
-    ...explain("ours", without(mine, theirs)),
-  ];
-  return { unexplained, met: [...met] };
+  return { unexplained: [...explain("reference", unlike), ...explain("ours", mineAlone)], met: [...met] };
 }

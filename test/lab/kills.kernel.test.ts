@@ -1,5 +1,5 @@
 import { describe, expect } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { labPaths } from "../../src/lab/paths.ts";
 import { labName, testLab } from "../../src/testing/lab.ts";
@@ -26,6 +26,18 @@ kernelTest("heddle lab up that is told to end takes everything back by itself", 
   }
 });
 
+/** How many processes have become this program. */
+const programsCalled = (words: string): number =>
+  readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && commandOf(pid) === words).length;
+
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").trimEnd().split("\0").filter(Boolean).join(" ");
+  } catch {
+    return "";
+  }
+}
+
 describe("heddle lab down", () => {
   kernelTest("leaves nothing of a lab whose making was killed", async () => {
     for (const afterMs of [70, 110, 150, 200, 300, 450])
@@ -36,10 +48,13 @@ describe("heddle lab down", () => {
     const lab = await testLab(heddle, "--hosts", "1");
     const leave = (place: string, words: string) =>
       lab.exec(place, ["sh", "-c", `setsid ${words} </dev/null >/dev/null 2>&1 &`]);
-    await leave("host1", "sleep 1000");
-    await leave("host1", "ip netns exec c1 sleep 1000");
-    await leave("host1/c1", "unshare --mount sleep 1000");
-    await leave("router", "unshare --net sleep 1000");
+    // Nobody else sleeps for so long.
+    const sleep = `sleep ${100_000 + process.pid}`;
+    await leave("host1", sleep);
+    await leave("host1", `ip netns exec c1 ${sleep}`);
+    await leave("host1/c1", `unshare --mount ${sleep}`);
+    await leave("router", `unshare --net ${sleep}`);
+    while (programsCalled(sleep) < 4) await Bun.sleep(1);
     const { stdout } = await lab.command(["down", "--json"]);
     const [removed] = JSON.parse(stdout) as readonly {
       readonly ended: readonly { readonly host: string; readonly program: string }[];

@@ -210,7 +210,8 @@ async function drops({ lab }: Fabric, places: readonly string[]): Promise<Readon
   return all;
 }
 
-const SILENT = /(?:Errors|NoRoutes|Discards|AddrErrors|NoPorts|DestUnreachs|TimeExcds)$/;
+/** Counters of what was dropped or refused. */
+const LOSSES = /(?:Errors|NoRoutes|Discards|NoPorts|DestUnreachs|TimeExcds)$/;
 
 async function countersOf(lab: Fabric["lab"], place: string): Promise<Readonly<Record<string, number>>> {
   const { stdout } = await lab.exec(place, ["cat", "/proc/net/snmp", "/proc/net/netstat", "/proc/net/snmp6"]);
@@ -224,7 +225,7 @@ async function countersOf(lab: Fabric["lab"], place: string): Promise<Readonly<R
       ? words.map((word, at) => [`${name.slice(0, -1)}${word}`, Number(values[at + 1])] as const)
       : [];
   });
-  return Object.fromEntries([...single, ...tables].filter(([name]) => SILENT.test(name)));
+  return Object.fromEntries([...single, ...tables].filter(([name]) => LOSSES.test(name)));
 }
 
 const ROUNDS = 3;

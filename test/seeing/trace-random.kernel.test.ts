@@ -6,13 +6,13 @@ import { expect, test } from "bun:test";
 import type { Answer } from "../../src/cli/trace/answer.ts";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { whyNot } from "../../src/testing/needs.ts";
-import { seed } from "../../src/testing/seed.ts";
+import { isAll, seed } from "../../src/testing/seed.ts";
 import { type Flow, traceSite } from "./trace-site.ts";
 
 const heddle = heddleOfFile();
 const needs = { root: true, programs: ["ip", "nft", "iptables", "nsenter", "unshare"] };
 
-const ROUNDS = process.env["HEDDLE_ALL"] === "1" ? 300 : 40;
+const ROUNDS = isAll ? 300 : 40;
 
 /** A row of numbers that the same seed gives again (mulberry32). */
 function numbers(from: number): () => number {

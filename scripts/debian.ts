@@ -120,6 +120,8 @@ async function aptOf(suite: Suite, work: string, architecture?: string): Promise
     `Dir::Cache=${join(work, "cache")}`,
     "Acquire::Languages=none",
     "APT::Sandbox::User=root",
+    // Nothing is installed, and all that is written is in directories of this process: what else the machine does with apt is no concern.
+    "Debug::NoLocking=1",
     ...(architecture === undefined ? [] : [`APT::Architecture=${architecture}`]),
   ].flatMap((option) => ["-o", option]);
   const get = (...words: readonly string[]): Promise<string> =>

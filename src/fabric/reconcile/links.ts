@@ -173,6 +173,29 @@ export function mendSysctls(place: Place, wanted: readonly FabricSysctl[], notes
 }
 
 /**
+ * Brings up links that get an address and are another program's to make, as the device of a process: one that is down takes
+ * no route, whether it was made this moment or somebody set it down.
+ */
+export function raiseLinks(
+  { socket }: Place,
+  { byName, ours }: KnownLinks,
+  addresses: readonly FabricAddress[],
+  notes: Notes,
+): void {
+  for (const key of new Set(addresses.map(({ link }) => link))) {
+    const link = byName.get(key);
+    if (link === undefined || ours.has(link.index)) continue;
+    const name = { object: "link", key } as const;
+    notes.attempt(name, () => {
+      if (link.up) return;
+      setLink(socket, { index: link.index }, { up: true });
+      byName.set(key, { ...link, up: true });
+      notes.changed(name, "added");
+    });
+  }
+}
+
+/**
  * Adds addresses, then removes what else somebody has given to the same links, and to those of ours, unless it is to `keep`. A link that gets an
  * address of the fabric is the fabric's, even if somebody else makes it, as the device of a process.
  */

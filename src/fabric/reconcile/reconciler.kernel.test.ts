@@ -110,6 +110,34 @@ describe("a new host", () => {
   });
 });
 
+test("another program's device is brought up for its address and route, and again when somebody sets it down", async () => {
+  await using lan = await fabricLan(1);
+  const [host] = lan.hosts as [FabricHost];
+  const device = "flannel0";
+  const desired: HostState = {
+    ...nothing,
+    addresses: [{ link: device, address: cidr("10.128.1.0/32") }],
+    routes: [{ dst: cidr("10.128.0.0/16"), link: device }],
+  };
+  expect(host.reconciler.reconcile(desired)).toMatchObject({ failures: [], waiting: 2 });
+  await host.ip("tuntap add flannel0 mode tun");
+  host.reconciler.relist();
+  expect(told(host.reconciler.reconcile(desired))).toEqual([
+    "added address 10.128.1.0/32 flannel0",
+    "added link flannel0",
+    "added route 10.128.0.0/16",
+  ]);
+  await host.ip("link set flannel0 down");
+  host.reconciler.relist();
+  const report = host.reconciler.reconcile(desired);
+  expect([failed(report), told(report)]).toEqual([
+    [],
+    ["repaired link flannel0", "repaired route 10.128.0.0/16"],
+  ]);
+  host.reconciler.relist();
+  isQuiet(host.reconciler.reconcile(desired));
+});
+
 test("a link of another fabric is not taken over, and stays when this one wants none", async () => {
   await using lan = await fabricLan(1);
   const [host] = lan.hosts as [FabricHost];

@@ -9,7 +9,7 @@ import { type FabricRoute, type HostState, nothing } from "../host-state.ts";
 import { type Attempts, makeAttempts } from "./attempts.ts";
 import { forwardingKind } from "./forwarding.ts";
 import { linkEvent, type Standing } from "./link-event.ts";
-import { mendAddresses, mendLinks, mendSysctls, removeLinks } from "./links.ts";
+import { mendAddresses, mendLinks, mendSysctls, raiseLinks, removeLinks } from "./links.ts";
 import { neighbourKind } from "./neighbours.ts";
 import { peerKind } from "./peers.ts";
 import { here, type KnownLinks, type Owner, type Place } from "./place.ts";
@@ -174,10 +174,12 @@ function mendFew({ place, owner, desired }: Self, round: Round, keep: boolean): 
     mendLinks(place, owner, desired.links, round),
   );
   mendSysctls(place, desired.sysctls, round);
-  if (links !== undefined)
+  if (links !== undefined) {
+    raiseLinks(place, links, desired.addresses, round);
     round.attempt({ object: "address", key: LIST }, () =>
       mendAddresses(place, links, desired.addresses, round, keep),
     );
+  }
   return links;
 }
 

@@ -13,7 +13,7 @@ import {
 import { announcementInputs, announcementKey, announcementOf } from "./announcement.ts";
 import { commandsChanged, commandsTried, commandsWish, needsCommands } from "./commands/job.ts";
 import { fileWish, firewallWish, keyOfOffer } from "./offer.ts";
-import { knownNodes, makeView, tellTroubles } from "./view.ts";
+import { hasCarrier, knownNodes, makeView, tellTroubles } from "./view.ts";
 import { telling } from "./tellings.ts";
 
 interface Begun {
@@ -265,7 +265,7 @@ function isReady(state: AgentState): boolean {
     state.lease !== undefined &&
     wish !== "keep" &&
     wish !== undefined &&
-    state.carried?.wish?.device === state.carriage?.wish?.device &&
+    hasCarrier(state) &&
     commandsTried(state) &&
     state.published === keyOfOffer(wish) &&
     state.protected === keyOfOffer(firewallWish(state))

@@ -20,7 +20,7 @@ import { askFirewall, foldProtected, LOOK_PAUSE_MS } from "./protected.ts";
 import { foldRecalled, waitingAnew, withoutWaiting } from "./recalled.ts";
 import { sameSubnets, showPublics, showSubnets } from "./show.ts";
 import { bounded, type Telling, telling, type TellingCode } from "./tellings.ts";
-import { knownNodes } from "./view.ts";
+import { hasCarrier, knownNodes } from "./view.ts";
 
 export interface Folded {
   readonly state: AgentState;
@@ -280,7 +280,7 @@ function foldReconciled(
   const { kernel, lease, view } = state;
   const member = kernel.goal === "member";
   // What it was begun for: the subnet may have become another one meanwhile.
-  const isForLease = member && lease !== undefined && view?.self.id === lease.node.id;
+  const isForLease = member && lease !== undefined && view?.self.id === lease.node.id && hasCarrier(state);
   // What is held is not tried, and a look at what changed alone does not come by it.
   const someWait = report.waiting > 0 || (!report.full && report.retryInMs !== undefined);
   const problems = report.failures.map((f) => ({ what: nameOf(f), why: f.error.message }));
@@ -356,7 +356,10 @@ function foldDone(state: AgentState, { job }: Of<"done">, { now, rules }: Around
   }
   if (job === "carrier") {
     const { carrying, ...rest } = succeeded(state, job, now);
-    const known = carrying === undefined ? rest : { ...rest, carried: carrying };
+    const carried = carrying === undefined ? rest : { ...rest, carried: carrying };
+    // The device that it has made gets address and routes now, whether or not the kernel told of it.
+    const waits = carrying?.wish !== undefined && carried.kernel.triedFor !== carried.lease?.node.id;
+    const known = waits ? dueAt(asFull(carried), "kernel", now.at) : carried;
     if (state.complaints.carrier === undefined) return only(known);
     return only(known, telling("carrier-right", "the process that carries packets runs"));
   }

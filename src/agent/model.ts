@@ -194,7 +194,7 @@ export interface KernelState {
   readonly fullAt: number;
   /** What the last or running reconciliation wants: the state of a member of the fabric, or nothing. */
   readonly goal: "member" | "nothing";
-  /** The lease that the kernel was last reconciled with; what could not be done is in `problems`. */
+  /** The lease that the kernel was last reconciled with, with the carrier's device there; what could not be done is in `problems`. */
   readonly triedFor?: string;
   /** True when nothing of the fabric is left. */
   readonly empty: boolean;

@@ -26,6 +26,25 @@ describe("an agent that starts", () => {
     expect(a.wanted()).toEqual(["file-written", "ready", "ready=true"]);
   });
 
+  test("takes containers when the kernel was looked at with the device of the process that carries packets", () => {
+    const a = agent();
+    a.tell({ kind: "time" });
+    a.tell({ kind: "config-read", text: "10.0.0.0/16 udp" });
+    a.tell({ kind: "nodes", news: { kind: "all", nodes: [] } });
+    a.tell({ kind: "host-read", host: hostAt("192.0.2.1") });
+    a.tell({ kind: "acquired", lease: leaseOf("10.0.1.0/24") });
+    a.tell({ kind: "protected", mended: [] });
+    a.tell(reconciled({ waiting: 2 }));
+    a.look();
+    a.tell({ kind: "done", job: "carrier" });
+    a.pass(100);
+    expect(a.wanted()).toEqual(["reconcile"]);
+    a.tell(reconciled());
+    expect(a.wanted()).toEqual(["publish"]);
+    a.tell({ kind: "done", job: "file" });
+    expect(a.wanted()).toEqual(["file-written", "ready", "ready=true"]);
+  });
+
   test("leaves the file and the kernel alone while the store is away, and goes on when it is back", () => {
     const a = agent("10.0.7.0/24");
     a.tell({ kind: "time" });

@@ -22,6 +22,10 @@ export function toldPeers({ view, carriage, carried }: AgentState): number {
   return carriage?.wish === undefined ? peers : Math.min(peers, carried?.wish?.peers.length ?? 0);
 }
 
+/** True if the process that carries packets has made its device, or none is needed. */
+export const hasCarrier = ({ carriage, carried }: AgentState): boolean =>
+  carried?.wish?.device === carriage?.wish?.device;
+
 /** Undefined as long as something is not known that it is made of. */
 export function makeView(state: AgentState, rules: Rules): Made | undefined {
   const { joined, host, self } = state;

@@ -59,10 +59,17 @@ function extensionOf(whole: string): Network {
   return { ...networkOf(whole, "extension"), transport, commands: { set, peers, telling } };
 }
 
+/** One whose packets a process carries. */
+function carriedNetwork(whole: string): Network {
+  const wish = { device: "fabric0", mtuBytes: 1450, listen: ip("192.0.2.1"), port: 8285, own: [], peers: [] };
+  return { ...networkOf(whole, "udp"), carriage: () => wish };
+}
+
 export const rules: Rules = {
   readNetwork: (text) => {
     const [whole = "", type = ""] = text.split(" ");
     if (type === "extension") return good(extensionOf(whole));
+    if (type === "udp") return good(carriedNetwork(whole));
     return parsePrefix(whole).ok && type !== "" ? good(networkOf(whole, type)) : bad("is not JSON");
   },
   viewOf,

@@ -48,11 +48,6 @@ const containersOf = async ({ hosts }: AgentHosts): Promise<readonly [Container,
   const [a, b] = hosts as readonly [AgentHost, AgentHost];
   return [await a.container(), await b.container()];
 };
-/** A device that a process has made gets its address a moment after the host is ready. */
-async function reached(from: Container, to: Container): Promise<void> {
-  for (let i = 0; i < 10; i++) if (await reaches(from.net, to)) return;
-  throw new Error(`${to.address} is not reached from ${from.address}`);
-}
 const firstOf = ({ hosts }: AgentHosts): AgentHost => hosts[0] as AgentHost;
 const rulesOf = async (net: TestNetns): Promise<string> =>
   (await net.exec(["nft", "list", "ruleset"])).stdout;
@@ -67,8 +62,7 @@ describe.each([
     await using made = await twoFabrics({ backend, agent: { masquerade: true } }, { backend: other });
     const [a, b] = await containersOf(made.one);
     const [c, d] = await containersOf(made.two);
-    await reached(a, b);
-    await reached(c, d);
+    expect([await reaches(a.net, b), await reaches(c.net, d)]).toEqual([true, true]);
     // Nobody puts right what the other does.
     const events = [...(await firstOf(made.one).events()), ...(await firstOf(made.two).events())];
     expect(events.filter((code) => /repaired|fight|failed|lost/.test(code))).toEqual([]);
@@ -83,8 +77,7 @@ describe.each([
     await using made = await twoFabrics({ backend }, { backend: other, agent: { masquerade: true } });
     const [a, b] = await containersOf(made.one);
     const [c, d] = await containersOf(made.two);
-    await reached(a, b);
-    await reached(c, d);
+    expect([await reaches(a.net, b), await reaches(c.net, d)]).toEqual([true, true]);
     await firstOf(made.one).ask("drain");
     await firstOf(made.one).until("drained", (s) => s.mode === "drained");
     expect([await reaches(a.net, b), await reaches(c.net, d)]).toEqual([false, true]);
@@ -125,7 +118,7 @@ describe("two agents on a host that want the same thing", () => {
     for (const host of one.hosts) host.start();
     for (const host of one.hosts) await host.until("ready", (s) => s.ready && s.nodes.peers === 1);
     const [a, b] = await containersOf(one);
-    await reached(a, b);
+    expect(await reaches(a.net, b)).toBe(true);
     const second = firstOf(two);
     second.start();
     const end = Date.now() + patience(15_000);

@@ -282,12 +282,17 @@ describe("the manual", () => {
     none([...new Set(missing)], "Whoever has no terminal at hand looks there.");
   });
 
-  test("every plugin has a README in its folder", () => {
+  test("every plugin has a README in its folder, with an example, its options in a table, and a drawing", () => {
     const folders = filesOf("src/plugins/*/*/plugin.ts").map((path) => path.replace(/\/plugin\.ts$/, ""));
-    none(
-      folders.filter((folder) => !existsSync(join(import.meta.dir, "..", folder, "README.md"))),
-      "A plugin's options, defaults and results stand beside it.",
-    );
+    const lacking = folders.filter((folder) => {
+      const page = existsSync(join(import.meta.dir, "..", folder, "README.md"))
+        ? textOf(`${folder}/README.md`)
+        : "";
+      const hasOptions =
+        /^\| Key .*\| Meaning|^\| Key .*\| Rule/m.test(page) || page.includes("It has no options.");
+      return !(page.includes("```json\n") && hasOptions && /^```text\n[^`]*[─►◄]/m.test(page));
+    });
+    none(lacking, "What a plugin takes and what it builds stand beside it.");
   });
 
   test("every decision stands in the index, under its number", () => {

@@ -62,7 +62,9 @@ export function onKernelWith(features: readonly KernelFeature[], tests: () => vo
 export const kernelTestWith =
   (...features: readonly KernelFeature[]) =>
   (title: string, body: () => void | Promise<void>, timeoutMs = 30_000): void =>
-    onKernelWith(features, () => test(title, body, patience(timeoutMs)));
+    features.length === 0
+      ? kernelTest(title, body, patience(timeoutMs))
+      : onKernelWith(features, () => test(title, body, patience(timeoutMs)));
 
 /** A pattern for the test runner: the tests that want one of these features. */
 export const patternOfFeatures = (features: readonly KernelFeature[]): string =>

@@ -14,6 +14,12 @@ export const listsIn = (readme: string): readonly Json[] => blocksIn(readme).fil
 const blocksIn = (readme: string): readonly Json[] =>
   [...readme.matchAll(/^```json\n(.*?)^```$/gms)].map(([, text = ""]) => JSON.parse(text) as Json);
 
+/** The capability arguments that the README shows; none if it shows none. */
+export const capabilitiesIn = (readme: string): Json => {
+  const shown = blocksIn(readme).find((block) => "portMappings" in block);
+  return shown ?? {};
+};
+
 /** An entry of a list that runs the plugin, as its README shows it; an IPAM plugin below a bridge. */
 export function exampleOf(type: PluginType): Json {
   const blocks = blocksIn(readmeOf(type));

@@ -1,6 +1,6 @@
 /**
  * Makes sure that the small programs are there that the demo, the tests and the benchmark look through: iproute2,
- * nftables, iptables, strace, procps. As root on Debian or Ubuntu the missing ones are installed; elsewhere they are named.
+ * nftables, iptables, strace, procps, tcpdump. As root on Debian or Ubuntu the missing ones are installed; elsewhere they are named.
  * Daemons are never installed.
  */
 import { readFileSync } from "node:fs";
@@ -15,6 +15,7 @@ const needed = {
   "ip6tables-restore": "iptables",
   strace: "strace",
   sysctl: "procps",
+  tcpdump: "tcpdump",
 } as const;
 
 /** Packages of programs that are not to be found. */

@@ -59,6 +59,8 @@ export async function dhcpLab(): Promise<DhcpLab> {
   ])
     await run(["ip", "-n", server.name, ...words]);
   await run(["ip", "-n", container.name, "link", "set", "eth0", "up"]);
+  await untilRunning(server, "lan");
+  await untilRunning(container, "eth0");
   const socketPath = dir.in("run", "dhcp.sock");
   const env = { ...plainEnv, HEDDLE_STATE_DIR: dir.in("state"), HEDDLE_RUN_DIR: dir.in("run") };
   const owned = stack.move();
@@ -100,6 +102,18 @@ export async function dhcpLab(): Promise<DhcpLab> {
     },
     [Symbol.asyncDispose]: async () => owned[Symbol.asyncDispose](),
   };
+}
+
+/** The kernel says a moment later that a link is up; servers never open a socket on one that was not when they started. */
+async function untilRunning(on: TestNetns, link: string): Promise<void> {
+  const deadline = performance.now() + patience(5_000);
+  for (;;) {
+    const { stdout } = await run(["ip", "-n", on.name, "-j", "link", "show", "dev", link]);
+    const [shown] = JSON.parse(stdout) as readonly { readonly operstate: string }[];
+    if (shown?.operstate === "UP") return;
+    if (performance.now() > deadline) throw new Error(`${link} is ${shown?.operstate ?? "gone"}`);
+    await Bun.sleep(5);
+  }
 }
 
 /** Starts a daemon and waits until it listens. */

@@ -18,7 +18,7 @@ const FAKE = `
   const note = (line) => appendFileSync(control.replace("sock", "notes"), line + "\\n");
   const isFirst = !existsSync(control.replace("sock", "notes"));
   if (mtu === ${FAULTY.silent}) { note("start " + process.pid); await new Promise((resolve) => setTimeout(resolve, 60_000)); }
-  if (mtu === ${FAULTY.noDevice}) { console.log("no such device"); process.exit(1); }
+  if (mtu === ${FAULTY.noDevice}) { console.log("no such device"); console.log("  hint: make it"); process.exit(1); }
   note("start " + process.pid + " " + argv.slice(0, 6).join(" "));
   rmSync(control, { force: true });
   let asked = 0;
@@ -197,7 +197,7 @@ test("a carrier that does not start in time is not left behind", async () => {
   while (isRunning(pid)) await Bun.sleep(1);
 });
 
-test("a carrier that does not start says why", async () => {
+test("a carrier that does not start says why, in one line", async () => {
   using s = staged();
-  expect(s.open().carry(wishOf(s.peers, FAULTY.noDevice))).rejects.toThrow("no such device");
+  expect(s.open().carry(wishOf(s.peers, FAULTY.noDevice))).rejects.toThrow("no such device; hint: make it");
 });

@@ -151,7 +151,11 @@ async function startDetached(
     if (said.includes("forwards between")) return;
     if (isLast) {
       if (!hasEnded()) child.kill("SIGKILL");
-      throw new NetError("try-again", { why: `the forwarder did not start: ${said.trim().slice(-400)}` });
+      const text = said
+        .trim()
+        .slice(-400)
+        .replaceAll(/\s*\n\s*/g, "; ");
+      throw new NetError("try-again", { why: `the forwarder did not start: ${text}` });
     }
     await Bun.sleep(LOOK_MS);
   }

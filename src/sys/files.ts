@@ -126,6 +126,7 @@ const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFCHR = 0o020000;
 const S_IFLNK = 0o120000;
+const S_IFDIR = 0o040000;
 /** Minors have 20 bits in the kernel (linux/kdev_t.h). */
 const MINORS = 0x100000n;
 
@@ -207,18 +208,22 @@ export const dirOf = (path: string): string => {
 
 /** Makes a directory and those above it; one that is there is left alone. */
 export function makeDirs(path: string, mode: number): void {
+  const above = dirOf(path);
+  let refused = makeDir(path, mode);
+  if (refused === "ENOENT" && above !== path) {
+    makeDirs(above, mode);
+    refused = makeDir(path, mode);
+  }
+  if (refused !== undefined) throw new NetError("sys/call", { call: "mkdir", on: path, errno: refused });
+}
+
+/** Undefined if it is there then, else what the kernel says. */
+function makeDir(path: string, mode: number): string | undefined {
   const name = cPath(path);
   const made = tryCall((libc) => libc.mkdir(name, mode));
-  if (typeof made !== "string") return;
-  const above = dirOf(path);
-  if (made === "ENOENT" && above !== path) {
-    makeDirs(above, mode);
-    makeDirs(path, mode);
-    return;
-  }
+  if (typeof made !== "string") return undefined;
   const found = made === "EEXIST" ? statPath(path) : undefined;
-  if (found === undefined || (found.mode & S_IFMT) !== 0o040000)
-    throw new NetError("sys/call", { call: "mkdir", on: path, errno: made });
+  return found !== undefined && (found.mode & S_IFMT) === S_IFDIR ? undefined : made;
 }
 
 /** Sets the modification time, in seconds since 1970, and leaves the time of access alone. */

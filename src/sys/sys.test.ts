@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { closeSync, openSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { NetError } from "../errors.ts";
 import { openDescriptors, strayThreads } from "../testing/census.ts";
@@ -8,6 +8,7 @@ import { testNetns } from "../testing/netns.ts";
 import { tempDir } from "../testing/temp-dir.ts";
 import { errnoName } from "./errno.ts";
 import { Fd } from "./fd.ts";
+import { makeDirs } from "./files.ts";
 import { lockFile, tryLockFile } from "./flock.ts";
 import { call, tryCall } from "./libc.ts";
 import { inNetns, openNetns, tryOpenNetns } from "./netns.ts";
@@ -81,6 +82,23 @@ describe("system calls", () => {
     let wrong = 0;
     for (let i = 0; i < 120_000; i++) if (tryCall((libc) => libc.close(999_999)) !== "EBADF") wrong++;
     expect(wrong).toBe(0);
+  });
+});
+
+describe("makeDirs", () => {
+  test("makes what is missing of a path, and nothing of one that is there", () => {
+    using dir = tempDir("dirs");
+    makeDirs(dir.in("a/b/c"), 0o700);
+    makeDirs(dir.in("a/b/c"), 0o755);
+    expect(statSync(dir.in("a/b/c")).mode & 0o777).toBe(0o700);
+  });
+
+  test("says what the kernel says where nothing can be made, and where a file is in the way", () => {
+    using dir = tempDir("dirs");
+    writeFileSync(dir.in("file"), "");
+    expect(() => makeDirs("/proc/heddle/run", 0o700)).toThrow(/mkdir \/proc\/heddle: ENOENT/);
+    expect(() => makeDirs(dir.in("file"), 0o700)).toThrow(/EEXIST/);
+    expect(() => makeDirs(dir.in("file/below"), 0o700)).toThrow(/ENOTDIR/);
   });
 });
 

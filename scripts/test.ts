@@ -3,6 +3,7 @@
  * several at a time. Test files named `*.long.test.ts` run only with `--all`. Words on the command line choose files;
  * `--seed=N` repeats an order, and what is sampled by it. Tests for a kernel with features that this one lacks run afterwards in a virtual machine.
  */
+import { existsSync, readFileSync } from "node:fs";
 import { tempDir } from "../src/testing/temp-dir.ts";
 import { whyNoGuest } from "../test/vm/machine.ts";
 import { deferredIn, runDeferred, TEST_LIMIT_MS } from "../test/vm/tests.ts";
@@ -10,6 +11,7 @@ import { setup } from "./setup.ts";
 import { check } from "./check.ts";
 import { ensureBuilt } from "./build.ts";
 import { projectDir } from "./paths.ts";
+import { type FileTime, reportTo, showSlowest, timesIn } from "./test-times.ts";
 
 /** What the whole run may take before it is ended, in seconds. */
 const LIMIT_S = { usual: 20 * 60, all: 4 * 60 * 60 } as const;
@@ -39,7 +41,9 @@ async function tee(stream: ReadableStream<Uint8Array>): Promise<string> {
 }
 
 interface Ran {
+  readonly where: "here" | "in the virtual machine";
   readonly counts: Counts;
+  readonly times: readonly FileTime[];
   readonly output: string;
   readonly code: number;
   readonly timedOut: boolean;
@@ -48,8 +52,8 @@ interface Ran {
 const limitS = LIMIT_S[all ? "all" : "usual"];
 const secondsLeft = (): number => limitS - performance.now() / 1e3;
 
-/** Every chosen test that this machine can run. The file `notes` gets those that need another kernel. */
-async function runTests(notes: string): Promise<Ran> {
+/** Every chosen test that this machine can run. The file `notes` gets those that need another kernel, `report` the times. */
+async function runTests(notes: string, report: string): Promise<Ran> {
   const argv = [
     process.execPath,
     "test",
@@ -58,7 +62,7 @@ async function runTests(notes: string): Promise<Ran> {
     "--randomize",
     `--seed=${seed}`,
   ];
-  argv.push(`--timeout=${TEST_LIMIT_MS}`, "--only-failures", "--no-orphans");
+  argv.push(`--timeout=${TEST_LIMIT_MS}`, "--only-failures", "--no-orphans", ...reportTo(report));
   if (!all) argv.push("--path-ignore-patterns=**/*.long.test.ts");
   // Part of the checks, which have run by then.
   if (chosen.length === 0) argv.push("--path-ignore-patterns=src/tidy.test.ts");
@@ -70,7 +74,8 @@ async function runTests(notes: string): Promise<Ran> {
   const [stdout, stderr, code] = await Promise.all([tee(child.stdout), tee(child.stderr), child.exited]);
   clearTimeout(limit);
   const output = `${stdout}\n${stderr}`;
-  return { counts: countsOf(output), output, code, timedOut };
+  const times = existsSync(report) ? timesIn(readFileSync(report, "utf8")) : [];
+  return { where: "here", counts: countsOf(output), times, output, code, timedOut };
 }
 
 /** The tests that were noted, in a guest. Undefined if there are none, or after saying why there is no guest. */
@@ -88,9 +93,11 @@ async function runNoted(notes: string): Promise<Ran | undefined> {
   try {
     const print = (chunk: Uint8Array): void => void process.stdout.write(chunk);
     const outcome = await runDeferred(deferred, { seed, limitS: secondsLeft(), print });
-    const code = outcome.report?.code ?? 1;
+    const { report, output, timedOut } = outcome;
+    const code = report?.code ?? 1;
     if (code !== 0) console.log(`--- the log of the virtual machine\n${outcome.console}`);
-    return { counts: countsOf(outcome.output), output: outcome.output, code, timedOut: outcome.timedOut };
+    const times = report?.times ?? [];
+    return { where: "in the virtual machine", counts: countsOf(output), times, output, code, timedOut };
   } catch (e) {
     return skipped(`cannot be had: ${e instanceof Error ? e.message : String(e)}`);
   }
@@ -123,10 +130,12 @@ async function main(): Promise<number> {
   console.log(`tests: seed ${seed}, ${PROCESSES} processes`);
   using dir = tempDir("tests");
   const notes = dir.in("deferred");
-  const here = await runTests(notes);
+  const here = await runTests(notes, dir.in("times.xml"));
   const guest = here.timedOut ? undefined : await runNoted(notes);
   const runs = guest === undefined ? [here] : [here, guest];
   printSkips(here.output);
+  for (const { where, times } of runs)
+    if (times.length > 1) console.log(`slowest ${where}: ${showSlowest(times)}`);
   if (runs.some(({ timedOut }) => timedOut)) console.log(`ended after ${limitS} s: the tests took too long`);
   if (failedChecks.length > 0) console.log(`failed checks: ${failedChecks.join(", ")}`);
   // A crash of the runner has a code but no failed test; it counts as one.

@@ -2,9 +2,10 @@
  * Runs inside the guest as its only job: takes the program from the job's file, passes on what it prints through the
  * machine's first port, and says through the second how it ended. What goes wrong here itself appears on the console.
  */
-import { constants, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { constants, existsSync, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { command } from "../../scripts/command.ts";
-import { GUEST_DIR, type GuestReport, type Job } from "./job.ts";
+import { timesIn } from "../../scripts/test-times.ts";
+import { GUEST_DIR, GUEST_TIMES, type GuestReport, type Job } from "./job.ts";
 
 /** Seconds since the kernel started. */
 const uptime = (): number => Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
@@ -30,5 +31,6 @@ const child = Bun.spawn([...leader, ...job.argv], {
   stdio: [job.interactive ? output : "ignore", output, output],
 });
 const code = await child.exited;
-const report: GuestReport = { code, startedAfterS, endedAfterS: uptime() };
+const times = existsSync(GUEST_TIMES) ? timesIn(readFileSync(GUEST_TIMES, "utf8")) : [];
+const report: GuestReport = { code, startedAfterS, endedAfterS: uptime(), times };
 writeSync(port("report"), JSON.stringify(report));

@@ -1,4 +1,5 @@
 /** What the host and the guest say to each other: the job, and how it ended. */
+import type { FileTime } from "../../scripts/test-times.ts";
 
 /** Where the guest finds what it alone has. */
 export const GUEST_DIR = "/heddle-vm";
@@ -10,9 +11,14 @@ export interface Job {
   readonly env: Readonly<Record<string, string>>;
   readonly interactive: boolean;
 }
+/** Where the test runner reports in the guest, if it does. */
+export const GUEST_TIMES = `${GUEST_DIR}/times.xml`;
+
 /** How the program in the guest ended; the times are seconds since the guest's kernel started. */
 export interface GuestReport {
   readonly code: number;
   readonly startedAfterS: number;
   readonly endedAfterS: number;
+  /** How long each test file took, if it ran tests and reported. */
+  readonly times: readonly FileTime[];
 }

@@ -2,7 +2,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { relative } from "node:path";
 import { projectDir } from "../../scripts/paths.ts";
+import { reportTo } from "../../scripts/test-times.ts";
 import { type Deferred, patternOfFeatures } from "../../src/testing/needs.ts";
+import { GUEST_TIMES } from "./job.ts";
 import { GUEST_SLOWDOWN, type GuestOutcome, type GuestRun, PROCESSORS, runInGuest } from "./machine.ts";
 
 /** What one test may take on the host, in milliseconds, unless it says more itself. */
@@ -49,10 +51,11 @@ export function runDeferred(
   { seed, limitS, print }: { readonly seed: string } & Required<Pick<GuestRun, "limitS" | "print">>,
 ): Promise<GuestOutcome> {
   const order = [`--parallel=${PROCESSORS}`, "--randomize", `--seed=${seed}`, "--only-failures"];
+  const report = reportTo(GUEST_TIMES);
   const which = ["--test-name-pattern", patternOfFeatures(features), ...files.map((file) => `./${file}`)];
   return runInGuest({
     kernel: "6.1",
-    argv: testArguments([...order, ...which]),
+    argv: testArguments([...order, ...report, ...which]),
     env: guestEnv(),
     limitS,
     print,

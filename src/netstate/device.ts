@@ -1,3 +1,4 @@
+import type { IfName } from "../net/ifname.ts";
 import type { Link } from "../rtnl/link.ts";
 import { readText, statPath, unlessErrno } from "../sys/files.ts";
 
@@ -12,17 +13,26 @@ export interface Device {
 
 /** Undefined if sysfs shows another namespace than the one that the link is in. */
 export function readDevice({ name, index }: Pick<Link, "name" | "index">): Device | undefined {
-  const dir = `/sys/class/net/${name}`;
-  const read = (file: string): string | undefined =>
-    unlessErrno(["ENOENT", "ENOTDIR", "EINVAL"], () => readText(`${dir}/${file}`).trim());
-  if (read("ifindex") !== String(index)) return undefined;
-  const driver = read("device/uevent")
+  return readOf(name, "ifindex") === String(index) ? shownDevice(name) : undefined;
+}
+
+/** The link of this name in the namespace that sysfs shows; undefined if there is none. */
+export const namedDevice = (name: IfName): Device | undefined =>
+  readOf(name, "ifindex") === undefined ? undefined : shownDevice(name);
+
+const dirOf = (link: string): string => `/sys/class/net/${link}`;
+const readOf = (link: string, file: string): string | undefined =>
+  unlessErrno(["ENOENT", "ENOTDIR", "EINVAL"], () => readText(`${dirOf(link)}/${file}`).trim());
+
+function shownDevice(name: string): Device {
+  const has = (file: string): boolean => statPath(`${dirOf(name)}/${file}`) !== undefined;
+  const driver = readOf(name, "device/uevent")
     ?.split("\n")
     .find((line) => line.startsWith("DRIVER="))
     ?.slice("DRIVER=".length);
   return {
-    wireless: ["phy80211", "wireless"].some((file) => statPath(`${dir}/${file}`) !== undefined),
-    virtualFunction: statPath(`${dir}/device/physfn`) !== undefined,
+    wireless: has("phy80211") || has("wireless"),
+    virtualFunction: has("device/physfn"),
     ...(driver ? { driver } : {}),
   };
 }

@@ -4,7 +4,7 @@ import { tempDir } from "../../testing/temp-dir.ts";
 import { toJson, toText } from "./finding.ts";
 import { checkFile, type Source, type Surroundings } from "./network.ts";
 
-const alone: Surroundings = { pluginPath: [], beside: () => [] };
+const alone: Surroundings = { pluginPath: [], beside: () => [], device: () => undefined };
 
 /** The findings as `line:column severity path: message`. */
 async function findings(text: string, file = "x.conflist", around = alone): Promise<readonly string[]> {
@@ -25,6 +25,29 @@ test("nothing is found in a list that is right, whatever the case of its keys", 
   expect(
     await findings(list({ TYPE: "bridge", Mtu: 1400, IPAM: { Type: "host-local", SUBNET: "10.0.0.0/24" } })),
   ).toEqual([]);
+});
+
+describe("a master of this machine that carries no other MAC address", () => {
+  const around: Surroundings = {
+    ...alone,
+    device: (link) => ({ wireless: link === "wlan0", virtualFunction: false, driver: "e1000e" }),
+  };
+  const on = (type: string, more: object): Promise<readonly string[]> =>
+    findings(list({ type, ...more }), "x.conflist", around);
+
+  test("is a warning where the plugin brings one", async () => {
+    const said = [expect.stringMatching(/^2:\d+ warning plugins\[0\]\.master: master wlan0 is wireless: /)];
+    expect(await on("macvlan", { master: "wlan0", ipam })).toEqual(said);
+    expect(await on("macvtap", { master: "wlan0" })).toEqual(said);
+  });
+
+  test("is none for a plugin that brings none, for another master, and for one in the container", async () => {
+    expect(await on("ipvlan", { master: "wlan0", ipam })).toEqual([]);
+    expect(await on("macvlan", { master: "eth0", ipam })).toEqual([]);
+    expect(await on("macvlan", { master: "wlan0", linkInContainer: true, ipam })).toEqual([]);
+    const away = await on("macvlan", { master: "../wlan0", ipam });
+    expect(away.map((found) => found.split(" ")[1])).toEqual(["error"]);
+  });
 });
 
 describe("a list as a whole", () => {
@@ -350,18 +373,18 @@ describe("files", () => {
       { file: `${network}/20.conf`, text: '{"type":"bridge"}' },
       { file: `${network}/30.conf`, text: "{" },
     ];
-    const checked = await checkFile({ file: "x.conflist", text: list(bridge) }, { pluginPath: [], beside });
+    const checked = await checkFile({ file: "x.conflist", text: list(bridge) }, { ...alone, beside });
     expect(checked.flatMap(toJson).map(({ file, line, path }) => `${file}:${line} ${path}`)).toEqual([
       "net/10.conf:2 snat",
       "net/20.conf:1 type",
       "net/30.conf:1 ",
     ]);
     const only = { cniVersion: "1.1.0", name: "net", loadOnlyInlinedPlugins: true, plugins: [bridge] };
-    expect(await findings(JSON.stringify(only), "x.conflist", { pluginPath: [], beside })).toEqual([]);
+    expect(await findings(JSON.stringify(only), "x.conflist", { ...alone, beside })).toEqual([]);
     const none = JSON.stringify({ cniVersion: "1.1.0", name: "net" });
     expect(
       await findings(none, "x.conflist", {
-        pluginPath: [],
+        ...alone,
         beside: () => [{ file: "a.conf", text: JSON.stringify(bridge) }],
       }),
     ).toEqual([]);

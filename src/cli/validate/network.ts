@@ -7,7 +7,10 @@ import { anything, JSON_TEXT_LIMIT, list, looseFlag, object, text } from "../../
 import { checkNetworkName } from "../../cni/validate.ts";
 import { highestCommon, newestVersion, type Version } from "../../cni/version.ts";
 import { NetError } from "../../errors.ts";
+import { type IfName, parseIfName } from "../../net/ifname.ts";
+import type { Device } from "../../netstate/device.ts";
 import { isPluginType, registry } from "../../plugins/registry.ts";
+import { masterWarnings } from "../../plugins/shared/master-warnings.ts";
 import { checkEntry, type Entry, type EntryReport, type Network } from "./entry.ts";
 import { type Checked, type Finding, inOrder } from "./finding.ts";
 import { parseTree, valueOf } from "./json-tree.ts";
@@ -36,6 +39,8 @@ export interface Surroundings {
   readonly pluginPath: readonly string[];
   /** The files in the directory of the network's name, each with one more plugin of the list. */
   readonly beside: (source: Source, network: string) => readonly Source[];
+  /** What is behind a link of this machine; undefined if it has none of that name. */
+  readonly device: (link: IfName) => Device | undefined;
 }
 
 /** Everything that is wrong with a file, in its order; then, of a list, with each file beside it. */
@@ -48,7 +53,7 @@ export async function checkFile(source: Source, around: Surroundings): Promise<r
   const network: Network = { ...common(root, found), pluginPath };
   const report = isSingle(file) ? await checkEntry(root, "", network) : await checkList(root, network);
   found.push(...report.findings);
-  const entries = report.entries.map((entry) => ({ entry, found }));
+  const entries: Looked[] = report.entries.map((entry) => ({ entry, found }));
   const others: Checked[] = [];
   if (!isSingle(file) && valueAt(root, "name") === network.name && !inlined(root))
     for (const more of around.beside(source, network.name)) {
@@ -67,6 +72,7 @@ export async function checkFile(source: Source, around: Surroundings): Promise<r
       found.push(error(root, "plugins", `plugins: network "${network.name}" has no plugin`));
     checkOrder(entries);
   }
+  checkMasters(entries, around);
   return [
     { file, text, findings: inOrder(found) },
     ...others.map((o) => ({ ...o, findings: inOrder(o.findings) })),
@@ -173,8 +179,29 @@ function common(root: Place, found: Finding[]): { readonly name: string; readonl
   };
 }
 
+/** Plugins whose links have MAC addresses of their own beside the master's. */
+const OWN_MAC: readonly string[] = ["macvlan", "macvtap"];
+
+/** Masters of this machine that may carry no further MAC address, as ADD would warn. */
+function checkMasters(entries: readonly Looked[], { device }: Surroundings): void {
+  for (const { entry, found } of entries) {
+    const { type, place, path } = entry;
+    const master = valueAt(place, "master");
+    const name = parseIfName(typeof master === "string" ? master : "");
+    if (!OWN_MAC.includes(type) || !name.ok || valueAt(place, "linkInContainer") === true) continue;
+    for (const why of masterWarnings(name.value, device(name.value)))
+      found.push({ ...warning(place, "master", why), path: path === "" ? "master" : `${path}.master` });
+  }
+}
+
+/** An entry, and where what is found about it goes. */
+interface Looked {
+  readonly entry: Entry;
+  readonly found: Finding[];
+}
+
 /** What is wrong with plugins of one list together, each complaint put among the findings of its file. */
-function checkOrder(entries: readonly { readonly entry: Entry; readonly found: Finding[] }[]): void {
+function checkOrder(entries: readonly Looked[]): void {
   for (const [i, { entry, found }] of entries.entries()) {
     const { type, place, path } = entry;
     if (!isPluginType(type)) continue;

@@ -15,7 +15,10 @@ const check = async (
   file: string,
   text: string,
 ): Promise<readonly { readonly severity: string; readonly message: string }[]> => {
-  const checked = await checkFile({ file, text }, { pluginPath: [], beside: () => [] });
+  const checked = await checkFile(
+    { file, text },
+    { pluginPath: [], beside: () => [], device: () => undefined },
+  );
   return checked.flatMap((c) => c.findings);
 };
 const checkEntry = (entry: Json): ReturnType<typeof check> =>

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { splitPath } from "../../cni/invoke.ts";
 import { configFiles, readText } from "../../cni/load.ts";
 import { fromSystem, NetError } from "../../errors.ts";
+import { namedDevice } from "../../netstate/device.ts";
 import { print } from "../output.ts";
 import { type Checked, toJson, toText } from "./finding.ts";
 import { checkFile, type Source, type Surroundings } from "./network.ts";
@@ -27,7 +28,7 @@ export async function validateFiles(paths: readonly string[], json: boolean): Pr
 
 /** One file, and those beside it with further plugins of its list. Plugins of others are looked for in `pluginPath`. */
 export async function checkPath(file: string, pluginPath: readonly string[]): Promise<readonly Checked[]> {
-  const around: Surroundings = { pluginPath, beside };
+  const around: Surroundings = { pluginPath, beside, device: namedDevice };
   const source = sourceOf(file);
   return "findings" in source ? [source] : checkFile(source, around);
 }

@@ -1,7 +1,7 @@
 /**
  * Makes sure that the small programs are there that the demo, the tests and the benchmark look through: iproute2,
- * nftables, iptables, strace, procps, tcpdump. As root on Debian or Ubuntu the missing ones are installed; elsewhere they are named.
- * Daemons are never installed.
+ * nftables, iptables, strace, procps, tcpdump, conntrack. As root on Debian or Ubuntu the missing ones are installed;
+ * elsewhere they are named. Daemons are never installed.
  */
 import { readFileSync } from "node:fs";
 import { command } from "./command.ts";
@@ -16,6 +16,7 @@ const needed = {
   strace: "strace",
   sysctl: "procps",
   tcpdump: "tcpdump",
+  conntrack: "conntrack",
 } as const;
 
 /** Packages of programs that are not to be found. */

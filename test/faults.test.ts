@@ -16,8 +16,8 @@ const PROGRAMS = ["ip", "nft", "iptables-restore", "strace", "nsenter", "unshare
  * Cases a scenario, and the time after which no new one begins: the rest of the machine is busy with other tests. In the virtual
  * machine, which no other test does all of, `npm run test:all` takes longer.
  */
-const CASES = isAll ? 200 : 20;
-const LIMIT_MS = 8_000;
+const CASES = isAll ? 200 : 12;
+const LIMIT_MS = 6_000;
 const GUEST_LIMIT_MS = isAll ? 90_000 : 15_000;
 
 const heddle = heddleOfFile();

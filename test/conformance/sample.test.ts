@@ -11,7 +11,7 @@ import { cases, compareCase } from "./cases.ts";
 import { byFeature, isRare, kernel, peerPath } from "./setting.ts";
 
 /** Cases on most machines' kernels, and of those that mostly need the virtual machine. */
-const CASES = 16;
+const CASES = 12;
 const RARE = 1;
 
 const usual = cases.filter((c) => !isRare(c));

@@ -7,9 +7,11 @@ import type { IfName } from "../../net/ifname.ts";
 import { type Facts, factKey, type Needs } from "../../netstate/facts.ts";
 import type { Of, Place } from "../../netstate/model.ts";
 import type { Dad } from "../../rtnl/address.ts";
+import type { AskedKind } from "../../rtnl/create-link.ts";
 import type { LinkType } from "../../rtnl/kinds.ts";
 import type { Link } from "../../rtnl/link.ts";
 import { ifName, mtu, unlessEmpty } from "./config.ts";
+import { requireLinkKind, unlessRefused } from "./status.ts";
 
 /**
  * What plugins have in common whose interface hangs on another link, the master: which that is, how large packets may be,
@@ -132,18 +134,28 @@ export const resultWith = (
   dns,
 });
 
-/** STATUS: a master of the host that is not there serves nobody. */
-export async function masterStatus({ config }: Pick<StatusCall<OnMaster>, "config">): Promise<void> {
-  if (config.linkInContainer) return;
+/**
+ * STATUS of a plugin that makes a link of this kind on a master: whether the kernel has it, and the host the master. `also`
+ * throws for a master that serves nobody.
+ */
+export const masterStatus =
+  (kind: AskedKind, { module = kind, also = () => {} }: MasterChecks = {}) =>
+  async ({ config }: Pick<StatusCall<OnMaster>, "config">): Promise<void> => {
+    await requireLinkKind(kind, module)();
+    if (!config.linkInContainer) await requireMaster(config, also);
+  };
+
+interface MasterChecks {
+  /** The kernel's module, if it has another name than the kind. */
+  readonly module?: string;
+  readonly also?: (master: Link) => void;
+}
+
+async function requireMaster(config: OnMaster, also: (master: Link) => void): Promise<void> {
   const { openSpaces } = await import("../../netstate/spaces.ts");
   const { readFacts } = await import("../../netstate/facts.ts");
   using spaces = openSpaces(undefined);
   const input = { config, lease: emptyResult, ifname: "" };
   const facts = await readFacts(spaces, masterNeeds(input));
-  try {
-    masterOf(input, facts);
-  } catch (e) {
-    if (!(e instanceof NetError && e.is("config/invalid"))) throw e;
-    throw new NetError("status/unavailable", { why: e.message }, { cause: e });
-  }
+  unlessRefused(() => also(masterOf(input, facts)));
 }

@@ -1,6 +1,7 @@
 import type { StatusCall } from "../../cni/plugin.ts";
-import { NetError } from "../../errors.ts";
+import { isNetError, NetError } from "../../errors.ts";
 import type { ForwardDrop } from "../../firewall/foreign.ts";
+import type { Backend } from "../../firewall/model.ts";
 import type { AskedKind } from "../../rtnl/create-link.ts";
 
 /**
@@ -33,8 +34,40 @@ export const requireLinkKind =
     const { openNetlink } = await import("../../netlink/socket.ts");
     const { knowsLinkKind } = await import("../../rtnl/create-link.ts");
     using socket = openNetlink("route");
-    if (knowsLinkKind(socket, kind)) return;
-    throw new NetError("status/unavailable", {
-      why: `the kernel lacks links of kind ${kind} (module ${module})`,
-    });
+    if (!knowsLinkKind(socket, kind))
+      unavailable(`the kernel lacks links of kind ${kind} (module ${module})`);
   };
+
+/**
+ * STATUS of a plugin whose rules this backend holds.
+ * @throws NetError `status/unavailable` without the programs of iptables, or a kernel with nf_tables
+ */
+export async function requireBackend(backend: Backend): Promise<void> {
+  if (backend === "iptables") {
+    const { hasPrograms } = await import("../../firewall/iptables-run.ts");
+    if (!hasPrograms(4) && !hasPrograms(6))
+      unavailable("the backend iptables needs iptables-save and iptables-restore (package iptables)");
+  }
+  if (backend === "nftables") await requireTables("the backend nftables");
+}
+
+/** @throws NetError `status/unavailable` if the kernel has no nf_tables, which `what` needs */
+export async function requireTables(what: string): Promise<void> {
+  const { openRuleSet } = await import("../../nft/available.ts");
+  using socket = openRuleSet();
+  if (socket === undefined) unavailable(`${what} needs a kernel with nf_tables`);
+}
+
+/** Says of what is wrong with the configuration or the host that ADD would fail by it. */
+export function unlessRefused(look: () => void): void {
+  try {
+    look();
+  } catch (e) {
+    if (!isNetError(e, "config/invalid") && !isNetError(e, "decode/malformed")) throw e;
+    throw new NetError("status/unavailable", { why: e.message }, { cause: e });
+  }
+}
+
+function unavailable(why: string): never {
+  throw new NetError("status/unavailable", { why });
+}

@@ -20,5 +20,5 @@ export const macvlan: Plugin<MacvlanConfig> = kernelPlugin<MacvlanConfig>({
   plan,
   firewalls: () => [],
   removeForeign: removeForeignLink("macvlan"),
-  status: masterStatus,
+  status: masterStatus("macvlan"),
 });

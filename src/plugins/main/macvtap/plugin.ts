@@ -20,5 +20,5 @@ export const macvtap: Plugin<MacvtapConfig> = kernelPlugin<MacvtapConfig>({
   plan,
   firewalls: () => [],
   removeForeign: removeForeignLink("macvtap"),
-  status: masterStatus,
+  status: masterStatus("macvtap"),
 });

@@ -2,7 +2,7 @@ import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
 import { macOf, macSources } from "../../shared/config.ts";
 import { removeForeignPair } from "../../shared/foreign.ts";
-import { warnOfForwardDrops } from "../../shared/status.ts";
+import { requireBackend, warnOfForwardDrops } from "../../shared/status.ts";
 import { options, parseConfig, parseForRemoval, type PtpConfig } from "./config.ts";
 import { needs, plan } from "./plan.ts";
 
@@ -20,5 +20,8 @@ export const ptp: Plugin<PtpConfig> = kernelPlugin<PtpConfig>({
   plan,
   firewalls: () => ["nftables", "iptables"],
   removeForeign: removeForeignPair,
-  status: warnOfForwardDrops,
+  status: async (call) => {
+    if (call.config.ipMasq) await requireBackend(call.config.ipMasqBackend);
+    await warnOfForwardDrops(call);
+  },
 });

@@ -1,6 +1,7 @@
 import { invalid } from "../../../cni/json.ts";
 import type { Plan, PlanInput } from "../../../cni/kernel-plugin.ts";
 import type { Facts, Needs } from "../../../netstate/facts.ts";
+import type { Link } from "../../../rtnl/link.ts";
 import { dnsOf } from "../../shared/config.ts";
 import { containerEnd } from "../../shared/container.ts";
 import { isFinal, linkOn, masterNeeds, masterOf, mtuOf, resultWith } from "../../shared/master.ts";
@@ -11,11 +12,15 @@ type Input = PlanInput<VlanConfig>;
 
 export const needs = (input: Input): Needs => masterNeeds(input);
 
+/** @throws NetError `config/invalid` */
+export function requireUp(master: Link): void {
+  if (!master.up) invalid("master", `${master.name} is down, and its VLANs with it; set it up`);
+}
+
 export function plan(input: Input, facts: Facts): Plan {
   const { config, ifname, netns, lease } = input;
   const master = masterOf(input, facts);
-  if (!master.up && !isFinal(input))
-    invalid("master", `${master.name} is down, and its VLANs with it; set it up`);
+  if (!isFinal(input)) requireUp(master);
   const mtu = mtuOf(config, master);
   const mac = input.mac ?? master.mac;
   const type = { kind: "vlan", id: config.vlanId } as const;

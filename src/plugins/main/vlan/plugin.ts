@@ -4,7 +4,7 @@ import { macOf, macSources } from "../../shared/config.ts";
 import { removeForeignLink } from "../../shared/foreign.ts";
 import { masterStatus } from "../../shared/master.ts";
 import { options, parseConfig, parseForRemoval, type VlanConfig } from "./config.ts";
-import { needs, plan } from "./plan.ts";
+import { needs, plan, requireUp } from "./plan.ts";
 
 /** `vlan`: a container in one VLAN of a link of the host. */
 export const vlan: Plugin<VlanConfig> = kernelPlugin<VlanConfig>({
@@ -20,5 +20,5 @@ export const vlan: Plugin<VlanConfig> = kernelPlugin<VlanConfig>({
   plan,
   firewalls: () => [],
   removeForeign: removeForeignLink("vlan"),
-  status: masterStatus,
+  status: masterStatus("vlan", { module: "8021q", also: requireUp }),
 });

@@ -18,7 +18,7 @@ export const firewall: Plugin<FirewallConfig> = kernelPlugin<FirewallConfig>({
   firewalls: () => ["nftables", "iptables", "firewalld"],
   removeForeign: (call, context) => removeForeignAcceptance(call, context, call.config.zone),
   status: async (call) => {
-    const { requireBackend } = await import("./status.ts");
-    await requireBackend(call);
+    const { requireFirewall } = await import("./status.ts");
+    await requireFirewall(call);
   },
 });

@@ -1,6 +1,7 @@
 import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
 import { removeForeignMappings } from "../../shared/foreign.ts";
+import { requireBackend } from "../../shared/status.ts";
 import { options, parseConfig, parseForRemoval, type PortmapConfig } from "./config.ts";
 import { needs, plan } from "./plan.ts";
 
@@ -16,5 +17,6 @@ export const portmap: Plugin<PortmapConfig> = kernelPlugin<PortmapConfig>({
   needs,
   plan,
   firewalls: () => ["nftables", "iptables"],
+  status: ({ config }) => requireBackend(config.backend),
   removeForeign: removeForeignMappings,
 });

@@ -1,5 +1,6 @@
 import { kernelPlugin } from "../../../cni/attach.ts";
 import type { Plugin } from "../../../cni/plugin.ts";
+import { unlessRefused } from "../../shared/status.ts";
 import { requireAllowed } from "./allowlist.ts";
 import { options, parseConfig, parseForRemoval, type TuningConfig } from "./config.ts";
 import { removeForeignTuning } from "./foreign.ts";
@@ -13,9 +14,15 @@ export const tuning: Plugin<TuningConfig> = kernelPlugin<TuningConfig>({
   parse: parseConfig,
   parseForRemoval,
   chained: true,
-  admit: ({ config }) => requireAllowed(config.sysctls.map((s) => s.written)),
+  admit: ({ config }) => requireSysctls(config),
+  status: async ({ config }) => unlessRefused(() => requireSysctls(config)),
   needs,
   plan,
   firewalls: () => [],
   removeForeign: removeForeignTuning,
 });
+
+/** @throws NetError `config/invalid`, `decode/malformed` */
+function requireSysctls({ sysctls }: TuningConfig): void {
+  requireAllowed(sysctls.map((s) => s.written));
+}

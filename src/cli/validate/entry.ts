@@ -111,6 +111,7 @@ export async function checkEntry(
   found.push(...versions(place, plugins, network));
   // A delegate may use any capability.
   if (plugin !== undefined && !delegates(type)) found.push(...useless(place, options, type));
+  if (delegates(type)) found.push(...(await inDelegate(place.node, network, add)));
   return done([entry]);
 }
 
@@ -170,6 +171,22 @@ async function ipamOf(
     return { foreign: true };
   }
   return { plugin: await registry[type].load(), foreign: false };
+}
+
+/** What is wrong with `delegate` by the options of the plugin that it names; its addresses are made of the host's subnet. */
+async function inDelegate(node: Node, network: Network, add: Add): Promise<readonly Finding[]> {
+  const delegate = memberOf(node, "delegate")?.value;
+  if (delegate?.kind !== "object") return [];
+  const type = wordAt(delegate, "type") ?? "bridge";
+  if (!isPluginType(type)) {
+    aboutStranger(type, "delegate.type", network, add);
+    return [];
+  }
+  const { options } = await registry[type].load();
+  const open = (at: string): boolean => OPEN.has(at);
+  return check({ node: delegate }, { decoders: [common, ...options], open, of: type })
+    .filter(({ path }) => path !== "ipam" && !path.startsWith("ipam."))
+    .map((finding) => ({ ...finding, path: `delegate.${finding.path}` }));
 }
 
 /** Most complaints that are asked from one plugin's `parse`, which tells one at a time. */

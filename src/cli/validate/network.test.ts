@@ -27,6 +27,25 @@ test("nothing is found in a list that is right, whatever the case of its keys", 
   ).toEqual([]);
 });
 
+test("a delegate is held against the plugin that it names, or bridge, but for its addresses", async () => {
+  const flannel = (delegate: object): Promise<readonly string[]> =>
+    findings(list({ type: "flannel", delegate }));
+  expect(await flannel({ hairpinMode: true, isDefaultGateway: true, mtu: 1400 })).toEqual([]);
+  expect(await flannel({ type: "ptp", ipMasq: true })).toEqual([]);
+  expect(await flannel({ type: "macvlan", master: "eth0" })).toEqual([]);
+  expect(await flannel({ isDefualtGateway: true, mtu: "x" })).toEqual([
+    expect.stringMatching(
+      /^2:\d+ error plugins\[0\]\.delegate\.isDefualtGateway: bridge has no option "isDefualtGateway".*isDefaultGateway/,
+    ),
+    expect.stringMatching(/^2:\d+ error plugins\[0\]\.delegate\.mtu: /),
+  ]);
+  expect(await flannel({ type: "brigde" })).toEqual([
+    expect.stringMatching(
+      /warning plugins\[0\]\.delegate\.type: .*"brigde" is not in this executable.*bridge/,
+    ),
+  ]);
+});
+
 describe("a master of this machine that carries no other MAC address", () => {
   const around: Surroundings = {
     ...alone,

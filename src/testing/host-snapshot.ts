@@ -32,8 +32,14 @@ interface Link {
   readonly master?: string;
   readonly flags: readonly string[];
   readonly altnames?: readonly string[];
-  readonly linkinfo?: { readonly info_kind?: string };
+  readonly txqlen?: number;
+  readonly linkinfo?: {
+    readonly info_kind?: string;
+    readonly info_data?: Settings;
+    readonly info_slave_data?: Settings;
+  };
 }
+type Settings = Readonly<Record<string, unknown>>;
 interface Addresses {
   readonly ifname: string;
   readonly addr_info: readonly {
@@ -59,11 +65,14 @@ async function network(where: string, net: string): Promise<readonly string[]> {
     return stdout.split("\n").flatMap((line) => (line.trim() === "" ? [] : [JSON.parse(line) as unknown]));
   };
   const [four, six, queues] = await Promise.all([
-    batch([], ["link show", "address show", "route show table all", "rule show"]),
+    batch(
+      [],
+      [...["link show", "address show", "route show table all", "rule show"], "neighbour show nud permanent"],
+    ),
     batch(["-6"], ["route show table all", "rule show"]),
     trafficControl(net),
   ]);
-  const [links, addresses, routes4, rules4] = four;
+  const [links, addresses, routes4, rules4, neighbours] = four;
   const [routes6, rules6] = six;
   const lines = [
     ...(links as Link[]).map(linkLine),
@@ -72,6 +81,7 @@ async function network(where: string, net: string): Promise<readonly string[]> {
       .filter(isConfigured)
       .map((r) => `route ${fieldsOf(r)}`),
     ...[...(rules4 as Route[]), ...(rules6 as Route[])].map((r) => `rule ${fieldsOf(r)}`),
+    ...(neighbours as Route[]).map((n) => `neighbour ${fieldsOf(n)}`),
     ...queues,
   ];
   return lines.map((line) => `${where}: ${line}`);
@@ -104,10 +114,29 @@ async function trafficControl(net: string): Promise<readonly string[]> {
 /** A bridge gets another address each time that it is made. */
 const addressOf = (l: Link): string => (l.linkinfo?.info_kind === "bridge" ? "" : (l.address ?? ""));
 
+/** Of each kind what is set when it is made; not what it counts, times and finds out. */
+const OF_KIND = [
+  // macvlan, ipvlan, VLAN, VRF
+  ...["mode", "flags", "protocol", "id", "table"],
+  // tap
+  ...["type", "pi", "vnet_hdr", "multi_queue", "persist", "user", "group"],
+  // bridge
+  ...["vlan_filtering", "vlan_default_pvid", "vlan_protocol", "stp_state", "mcast_snooping", "ageing_time"],
+];
+const OF_PORT = ["hairpin", "isolated", "learning", "flood", "mcast_flood", "guard", "root_block"];
+
+const settings = (keys: readonly string[], of: Settings = {}): readonly string[] =>
+  keys.filter((key) => key in of).map((key) => `${key} ${JSON.stringify(of[key])}`);
+
+const FLAGS = new Set(["UP", "PROMISC", "ALLMULTI", "NOARP"]);
+
 const linkLine = (l: Link): string =>
   [
     `link ${l.ifname} ${l.linkinfo?.info_kind ?? ""} ${addressOf(l)} mtu ${l.mtu} master ${l.master ?? "none"}`,
-    ...l.flags.filter((f) => f === "UP" || f === "PROMISC"),
+    `txqlen ${l.txqlen ?? 0}`,
+    ...settings(OF_KIND, l.linkinfo?.info_data),
+    ...settings(OF_PORT, l.linkinfo?.info_slave_data),
+    ...l.flags.filter((f) => FLAGS.has(f)),
     ...(l.altnames ?? []),
   ].join(" ");
 
@@ -123,11 +152,11 @@ const addressLines = ({ ifname, addr_info: found }: Addresses): string[] =>
 const isConfigured = ({ dst, table, protocol }: Route): boolean =>
   !/^(fe80:|ff00:|multicast)/.test(String(dst)) && !(table === "local" && protocol === "kernel");
 
-const VOLATILE = new Set(["flags", "expires", "pref", "metrics"]);
+const VOLATILE = new Set(["flags", "expires", "pref"]);
 const fieldsOf = (fields: Route): string =>
   Object.entries(fields)
     .filter(([key]) => !VOLATILE.has(key))
-    .map(([key, value]) => `${key} ${String(value)}`)
+    .map(([key, value]) => `${key} ${typeof value === "string" ? value : JSON.stringify(value)}`)
     .join(" ");
 
 function rulesetLines(text: string): string[] {

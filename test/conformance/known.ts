@@ -156,6 +156,36 @@ export const known: readonly KnownDifference[] = [
     as: "$1 boot ",
   },
   {
+    row: "the host's end of a pair has no transmit queue",
+    networks: /^(bridge|ptp)/,
+    reference: /^(made: .*host: link VETH .* txqlen) 0 /,
+    as: "$1 1000 ",
+  },
+  {
+    row: "detection in the background, the address can be used at once",
+    networks: /^(macvlan|ipvlan|vlan|host-device)/,
+    reference: /^(made: .*sysctl net\/ipv6\/conf\/eth0\/(?:use_optimistic|optimistic_dad)):0$/,
+    as: "$1:1",
+  },
+  {
+    row: "`mtu` and `advmss` of routes are only passed on",
+    networks: /with routes of every kind/,
+    reference: /^(made: .*: route .*dst 198\.18\.0\.0\/24 .* metric 7)$/,
+    as: '$1 metrics [{"mtu":1300,"advmss":1200}]',
+  },
+  {
+    row: "says that its gateway is on the link",
+    networks: /^ptp with routes of every kind/,
+    reference: /^(made: .*: route .*dst 2001:db8:1::\/48 .*"flags":\[)(\].*"flags":\[)\]/,
+    as: '$1"onlink"$2"onlink"]',
+  },
+  {
+    row: "none of the former, always the latter",
+    networks: /^tap/,
+    reference: /^(made: .*: link eth0 tun .* vnet_hdr) false /,
+    as: "$1 true ",
+  },
+  {
     row: "routes without gateway and source get into the tables of both families",
     networks: /and sbr.*, dual stack$/,
     reference: /^made: .*: route .* dst fd96::\/64 dev eth0 table 100 protocol kernel /,

@@ -140,7 +140,7 @@ async function stateOf({ host, container }: Site): Promise<readonly string[]> {
   return lines.filter((l) => !/^(nft: |file (run|lib)\/)/.test(l)).map(normalLine);
 }
 
-/** Queues, permanent neighbours and kernel parameters of single interfaces, which a snapshot leaves out. */
+/** Queues, VLANs of bridge ports and kernel parameters of single interfaces, which a snapshot leaves out. */
 async function detailsOf(host: CniHost, netns: string): Promise<readonly string[]> {
   const places = [
     ["host", []],
@@ -148,17 +148,17 @@ async function detailsOf(host: CniHost, netns: string): Promise<readonly string[
   ] as const;
   const parts = await Promise.all(
     places.map(async ([where, under]) => {
-      const [queues, neighbours, parameters] = await Promise.all([
+      const [queues, vlans, parameters] = await Promise.all([
         host.exec([...under, "tc", "qdisc", "show"]),
-        host.exec([...under, "ip", "neighbour", "show", "nud", "permanent"]),
-        host.exec([...under, "grep", "-rH", ...PARAMETERS, ".", ...CONF], { mustSucceed: false }),
+        host.exec([...under, "bridge", "-json", "vlan", "show"]),
+        host.exec([...under, "grep", "-rH", ".", ...CONF], { mustSucceed: false }),
       ]);
       return [
         // The others are in the snapshot; here are their rates and sizes.
         ...linesOf(queues.stdout).filter((l) => l.startsWith("qdisc tbf ")),
-        ...linesOf(neighbours.stdout).map((l) => `neighbour ${l}`),
+        ...vlanLines(vlans.stdout),
         ...linesOf(parameters.stdout)
-          .filter((l) => !/\/(all|default|lo)\//.test(l))
+          .filter((l) => !PARAMETERS_ASIDE.test(l))
           .map((l) => `sysctl ${l.replace("/proc/sys/", "")}`),
       ].map((l) => `${where}: ${l}`);
     }),
@@ -167,12 +167,22 @@ async function detailsOf(host: CniHost, netns: string): Promise<readonly string[
 }
 
 const CONF = ["/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf"];
-const PARAMETERS = [
-  ...["accept_ra", "accept_dad", "arp_notify", "ndisc_notify", "keep_addr_on_down", "disable_ipv6"].map(
-    (name) => `--include=${name}`,
-  ),
-  "--include=enhanced_dad",
-];
+/** Of all interfaces together, which a snapshot has as far as they count; and what the kernel finds out or draws. */
+const PARAMETERS_ASIDE = /\/(all|default|lo)\/|\/(mtu|stable_secret):/;
+
+interface PortVlans {
+  readonly ifname: string;
+  readonly vlans: readonly {
+    readonly vlan: number;
+    readonly vlanEnd?: number;
+    readonly flags?: readonly string[];
+  }[];
+}
+
+const vlanLines = (json: string): readonly string[] =>
+  (JSON.parse(json === "" ? "[]" : json) as PortVlans[]).flatMap(({ ifname, vlans }) =>
+    vlans.map((v) => `VLAN ${v.vlan} to ${v.vlanEnd ?? v.vlan} ${v.flags?.join(" ") ?? ""} on ${ifname}`),
+  );
 
 const linesOf = (text: string): readonly string[] => text.split("\n").filter((l) => l !== "");
 

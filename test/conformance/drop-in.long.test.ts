@@ -1,8 +1,8 @@
-/** Changing over with every network that mostly needs the virtual machine. */
+/** Changing over with every network. */
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { dropIns, dropInTests } from "./drop-in.ts";
-import { byFeature, isRare } from "./setting.ts";
+import { byFeature } from "./setting.ts";
 
 const heddle = heddleOfFile();
 
-byFeature(dropIns.filter(isRare), (group) => dropInTests(group, () => heddle));
+byFeature(dropIns, (group) => dropInTests(group, () => heddle));

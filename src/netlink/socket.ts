@@ -198,12 +198,19 @@ export class NetlinkSocket implements Disposable {
     return refused;
   }
 
-  /** The number of the network namespace this socket belongs to, never used again after it is gone (Linux 5.14). */
+  /**
+   * The number of the network namespace this socket belongs to, never used again after it is gone. Undefined if the
+   * kernel does not tell (it does from Linux 5.14 on).
+   * @throws `sys/call`
+   */
   netnsCookie(): bigint | undefined {
     const value = new BigUint64Array(new ArrayBuffer(8));
     const size = new Uint32Array(new ArrayBuffer(4)).fill(8);
     const result = tryCall((libc) => libc.getsockopt(this.#fd.raw, SOL_SOCKET, SO_NETNS_COOKIE, value, size));
-    return typeof result === "string" ? undefined : value[0];
+    // Not to know it once and to know it another time would look like two namespaces.
+    if (typeof result === "string" && result !== "ENOPROTOOPT")
+      throw new NetError("sys/call", { call: "getsockopt", on: "SO_NETNS_COOKIE", errno: result });
+    return result === 0 ? value[0] : undefined;
   }
 
   #option(level: number, name: number, value: number): void {

@@ -19,8 +19,10 @@ export interface Fault {
 /** Requests to the kernel, changes of files, and the calls that follow them: killed there, what went before is done. */
 const CALLS = [
   ...["sendto", "sendmsg", "recvfrom", "recvmsg", "setns", "socket", "ioctl"],
+  ...["setsockopt", "getsockopt", "bind", "connect", "getsockname", "socketpair"],
   ...["openat", "write", "pwrite64", "rename", "link", "unlink", "mkdir", "ftruncate", "flock", "utimensat"],
-  ...["clone3", "vfork", "wait4", "exit_group"],
+  ...["chown", "chmod", "fsync", "getdents64", "memfd_create"],
+  ...["clone3", "vfork", "pidfd_open", "wait4", "exit_group"],
 ];
 
 const strace = (file: string): string[] => [
@@ -81,7 +83,11 @@ export const childFaults: readonly Fault[] = [1, 2].flatMap((nth) =>
 const isReading = (call: string, line: string): boolean =>
   call === "openat" && !/O_WRONLY|O_RDWR|O_CREAT|\/ns\/net|\/run\/netns/.test(line);
 
-const ASKING = new Set(["recvfrom", "recvmsg", "socket", "setns", "flock"]);
+const ASKING = new Set([
+  ...["recvfrom", "recvmsg", "socket", "setns", "flock"],
+  ...["setsockopt", "getsockopt", "bind", "getsockname", "socketpair"],
+  ...["getdents64", "memfd_create", "pidfd_open"],
+]);
 
 /** Whether the call changed neither the kernel's state nor a file, as the line says. Unknown requests are changes. */
 function leavesAsItWas(call: string, line: string): boolean {

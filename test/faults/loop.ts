@@ -11,10 +11,11 @@ import { type TestNetns, testNetns } from "../../src/testing/netns.ts";
 import { run } from "../../src/testing/run.ts";
 import { MASTER, type Scenario, type Subject } from "./scenarios.ts";
 
-/** DEL of the key alone; ADD of the same key and then DEL; GC; or, for faults in DEL and GC, another one of them. */
+/** DEL of the key alone; ADD of the same key and then DEL; GC; or, for faults in CHECK, DEL and GC, another one of them. */
 type Simple = "DEL" | "ADD" | "GC";
 /** `each`: DEL, and if the fault left anything, the others as well, each after another such fault. */
-export type Recovery = Simple | "each" | "DEL again" | "GC again";
+export type Recovery = Simple | "each" | "CHECK again" | "DEL again" | "GC again";
+type Verb = "ADD" | "CHECK" | "DEL" | "GC";
 export interface Case {
   readonly scenario: Scenario;
   readonly fault: Fault;
@@ -69,11 +70,11 @@ async function wipe({ subject: { host } }: Lane): Promise<void> {
   for (const name of ["run", "ipam"]) rmSync(join(host.dir, name), { recursive: true, force: true });
 }
 
-/** Every place where a fault can be in ADD or DEL, from one undisturbed run on a host of each kind. */
+/** Every place where a fault can be in a verb, from one undisturbed run on a host of each kind. */
 async function faultsOf(
   heddle: HeddleBinary,
   scenario: Scenario,
-  verb: "ADD" | "DEL" | "GC",
+  verb: Verb,
   fresh: boolean,
 ): Promise<readonly Fault[]> {
   await using on = await lane(heddle);
@@ -81,7 +82,8 @@ async function faultsOf(
   if (!fresh) await plain(scenario, subject);
   const file = join(subject.host.dir, "recorded");
   await scenario.prepare?.(subject);
-  demand("recorded ADD", await scenario.add(subject, verb === "ADD" ? recording(file) : []));
+  const added = demand("recorded ADD", await scenario.add(subject, verb === "ADD" ? recording(file) : []));
+  if (verb === "CHECK") demand("recorded CHECK", await scenario.check(subject, added, recording(file)));
   if (verb === "GC") demand("recorded GC", await scenario.gc(subject, recording(file)));
   else demand("recorded DEL", await scenario.del(subject, "full", verb === "DEL" ? recording(file) : []));
   return faultsIn(file);
@@ -89,13 +91,14 @@ async function faultsOf(
 
 /**
  * Every case of a scenario: each fault of ADD on a host that was used before with each recovery, each on a fresh host
- * with DEL, and each fault of DEL and of GC. What follows a call that failed, and after which ADD itself left nothing, is
+ * with DEL, and each fault of CHECK, DEL and GC. What follows a call that failed, and after which ADD itself left nothing, is
  * the same for every recovery.
  */
 export async function casesOf(heddle: HeddleBinary, scenario: Scenario): Promise<readonly Case[]> {
-  const [used, fresh, removal, collection] = await Promise.all([
+  const [used, fresh, look, removal, collection] = await Promise.all([
     faultsOf(heddle, scenario, "ADD", false),
     faultsOf(heddle, scenario, "ADD", true),
+    faultsOf(heddle, scenario, "CHECK", false),
     faultsOf(heddle, scenario, "DEL", false),
     faultsOf(heddle, scenario, "GC", false),
   ]);
@@ -111,6 +114,7 @@ export async function casesOf(heddle: HeddleBinary, scenario: Scenario): Promise
       (f.mode === "fail" ? (["each"] as const) : SIMPLE).map((r) => one(f, r, false)),
     ),
     ...fresh.map((f) => one(f, "DEL", true)),
+    ...look.map((f) => one(f, "CHECK again", false)),
     ...[...removal, ...children].map((f) => one(f, "DEL again", false)),
     ...[...collection, ...children].map((f) => one(f, "GC again", false)),
   ];
@@ -159,7 +163,15 @@ async function perform(c: Case, on: Lane, { prepared }: Baseline): Promise<void>
   const under = injecting(fault, join(subject.host.dir, "faulted"));
   if (c.fresh) await wipe(on);
   await scenario.prepare?.(subject);
-  if (c.recovery === "DEL again") {
+  if (c.recovery === "CHECK again") {
+    const added = demand("ADD", await scenario.add(subject));
+    const attached = await snapshotOf(on);
+    await scenario.check(subject, added, under);
+    const changed = difference(attached, await snapshotOf(on));
+    if (changed.length > 0) throw new Error(`CHECK changed something\n${changed.join("\n")}`);
+    demand("CHECK after the fault", await scenario.check(subject, added));
+    demand("DEL", await scenario.del(subject, "full"));
+  } else if (c.recovery === "DEL again") {
     demand("ADD", await scenario.add(subject));
     await scenario.del(subject, "full", under);
     demand("DEL after the fault", await scenario.del(subject, "bare"));
@@ -190,15 +202,16 @@ const described = ({ scenario, fault, recovery, fresh }: Case): string =>
   `(${fault.label}), recovered by ${recovery}`;
 
 /**
- * Runs the cases of one scenario, two at a time, until `deadline` (of `performance.now`), and returns a description of
- * each that failed. A host on which something was left is not used again.
+ * Runs the cases of one scenario, two at a time, until `deadline` (of `performance.now`), and returns how many ran and a
+ * description of each that failed. A host on which something was left is not used again.
  */
-export async function failuresOf(
+export async function runCases(
   heddle: HeddleBinary,
   cases: readonly Case[],
   deadline = Number.POSITIVE_INFINITY,
-): Promise<readonly string[]> {
+): Promise<{ readonly ran: number; readonly failures: readonly string[] }> {
   const failures: string[] = [];
+  let ran = 0;
   const queue = [...cases];
   const work = async (): Promise<void> => {
     for (;;) {
@@ -208,6 +221,7 @@ export async function failuresOf(
       for (let sound = true; sound;) {
         const next = queue.shift();
         if (next === undefined || performance.now() > deadline) return;
+        ran++;
         try {
           baseline ??= await baselineOf(next.scenario, on);
           await perform(next, on, baseline);
@@ -221,7 +235,7 @@ export async function failuresOf(
     }
   };
   await Promise.all([work(), work()]);
-  return failures;
+  return { ran, failures };
 }
 
 /** More would say the same again. */

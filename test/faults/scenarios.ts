@@ -21,7 +21,7 @@ export interface Scenario {
   /** Attaches what has to be there before, without a fault. */
   prepare?(on: Subject): Promise<void>;
   add(on: Subject, under?: readonly string[]): Promise<PluginReply>;
-  check(on: Subject, added: PluginReply): Promise<PluginReply>;
+  check(on: Subject, added: PluginReply, under?: readonly string[]): Promise<PluginReply>;
   /** `bare`: configuration and key alone, without a namespace or a previous result. */
   del(on: Subject, how: "bare" | "full", under?: readonly string[]): Promise<PluginReply>;
   /** No attachment is valid. */
@@ -55,8 +55,8 @@ function alone(name: string, type: string, conf: Conf, extra: Partial<Scenario> 
   return {
     name,
     add: (on, under) => on.host.call(type, { command: "ADD", ...key(on) }, conf(on), under),
-    check: (on, { result }) =>
-      on.host.call(type, { command: "CHECK", ...key(on) }, { ...conf(on), prevResult: result }),
+    check: (on, { result }, under) =>
+      on.host.call(type, { command: "CHECK", ...key(on) }, { ...conf(on), prevResult: result }, under),
     del: (on, how, under) => {
       const { netns, ...bare } = key(on);
       const call = { command: "DEL", ...bare, ...(how === "full" ? { netns } : {}) } as const;
@@ -159,8 +159,8 @@ function behind(
       prepared.set(on.containerId, { result, looked: await look(on) });
     },
     add: (on, under) => on.host.call(own.type, { command: "ADD", ...key(on) }, conf(on), under),
-    check: (on, { result }) =>
-      on.host.call(own.type, { command: "CHECK", ...key(on) }, { ...conf(on), prevResult: result }),
+    check: (on, { result }, under) =>
+      on.host.call(own.type, { command: "CHECK", ...key(on) }, { ...conf(on), prevResult: result }, under),
     finish: async (on, namespace = "same") => {
       const now = namespace === "same" ? await look(on) : prepared.get(on.containerId)?.looked;
       mustSucceed("DEL of the interface", await interfaceOf.del(on, "bare"));
@@ -281,7 +281,7 @@ function listed(name: string, ipMasqBackend: "nftables" | "iptables"): Scenario 
   return {
     name,
     add: (on, under) => verb(on, "add", under),
-    check: (on) => verb(on, "check"),
+    check: (on, _added, under) => verb(on, "check", under),
     del: (on, _how, under) => verb(on, "del", under),
     gc: (on, under) => verb(on, "gc", under),
   };
@@ -313,8 +313,9 @@ function ofPodman(): Scenario {
   return {
     name: "a container of Podman 5",
     add: (on, under) => call(on, "setup", on.netns, under),
-    check: async (on) => {
-      const { stdout, ...reply } = await words(on, ["ps", "--json"]);
+    check: async (on, _added, under) => {
+      const { stdout, ...reply } = await words(on, ["ps", "--json"], under);
+      if (reply.code !== 0) return reply;
       const found = (JSON.parse(stdout) as { containerId: string; state: string }[]).find(
         ({ containerId }) => containerId === on.containerId,
       );
@@ -365,6 +366,14 @@ export const scenarios: readonly Scenario[] = [
     "bridge",
     bridgeConf({ ipMasq: true, promiscMode: true, macspoofchk: true, isDefaultGateway: true }, DUAL),
   ),
+  alone("bridge with static addresses", "bridge", (on) => ({
+    ...bridgeConf({}, DUAL)(on),
+    ipam: {
+      type: "static",
+      addresses: [{ address: "10.97.0.9/24", gateway: "10.97.0.1" }, { address: "fd97::9/64" }],
+      routes: [{ dst: "0.0.0.0/0" }],
+    },
+  })),
   alone("bridge by iptables", "bridge", bridgeConf({ ipMasq: true, ipMasqBackend: "iptables" })),
   alone("ptp", "ptp", (on) => ({ ...NETWORK, type: "ptp", ipMasq: true, ipam: ipam(on, DUAL) })),
   alone("loopback", "loopback", () => ({ ...NETWORK, type: "loopback" }), { knownBy: "record" }),

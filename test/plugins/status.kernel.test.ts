@@ -87,6 +87,22 @@ describe("what a configuration asks of the host", () => {
     }),
   );
 
+  kernelTest("a link that has the name of a bridge has to be one", async () => {
+    await using host = await hostWithMaster();
+    expect(await statusOf(host, "bridge", { bridge: "up0" })).toEqual(
+      unavailable("up0 that is not a bridge"),
+    );
+    expect(await statusOf(host, "bridge", { bridge: "new0", vlan: 5 })).toEqual(ready);
+  });
+
+  kernelTest("a bridge that is there has to keep VLANs apart if the network is in one", async () => {
+    await using host = await cniHost(heddle);
+    await host.exec(["ip", "link", "add", "br0", "type", "bridge"]);
+    expect(await statusOf(host, "bridge", { bridge: "br0" })).toEqual(ready);
+    const why = kernelHas("bridge vlan") ? "vlan_filtering 1" : "VLAN filtering of bridges";
+    expect(await statusOf(host, "bridge", { bridge: "br0", vlan: 5 })).toEqual(unavailable(why));
+  });
+
   kernelTest("the allowlist of tuning has to allow the parameters", async () => {
     await using host = await cniHost(heddle);
     const conf = { sysctl: { "net.core.somaxconn": "500" } };

@@ -1,6 +1,6 @@
 import { NetError } from "../../errors.ts";
 import { isZeroMac } from "../../net/mac.ts";
-import { addAltName, createBridge, findLink, removeLink, setLink } from "../../rtnl/link.ts";
+import { addAltName, createBridge, findLink, type Link, removeLink, setLink } from "../../rtnl/link.ts";
 import { tryWriteSysctl } from "../../sys/sysctl.ts";
 import { readText } from "../../sys/files.ts";
 import {
@@ -76,11 +76,7 @@ function apply(o: BridgeObject, context: ApplyContext): void {
     link = findLink(host, { name: o.name });
     if (link === undefined) throw new StaleFacts();
   }
-  if (link.kind !== "bridge")
-    throw new NetError("resource/exists", {
-      what: `a link ${o.name} that is not a bridge`,
-      where: "the host",
-    });
+  requireBridge(link);
   // Somebody else's, made since the plan.
   if (o.possession === "exclusive" && !link.altNames.includes(mark)) throw new StaleFacts();
   const bare = link.mac !== undefined && isZeroMac(link.mac);
@@ -93,6 +89,12 @@ function apply(o: BridgeObject, context: ApplyContext): void {
   if (!link.up || promiscuous)
     setLink(host, { index: link.index }, { up: true, ...(promiscuous ? { promiscuous } : {}) });
   indexes.set(indexKey("host", o.name), link.index);
+}
+
+/** @throws NetError `resource/exists` if the link that has a bridge's name is something else */
+export function requireBridge({ name, kind }: Pick<Link, "name" | "kind">): void {
+  if (kind !== "bridge")
+    throw new NetError("resource/exists", { what: `a link ${name} that is not a bridge`, where: "the host" });
 }
 
 function verify(o: BridgeObject, context: Context): void {

@@ -1,5 +1,5 @@
 import type { StatusCall } from "../../cni/plugin.ts";
-import { isNetError, NetError } from "../../errors.ts";
+import { NetError } from "../../errors.ts";
 import type { ForwardDrop } from "../../firewall/foreign.ts";
 import type { Backend } from "../../firewall/model.ts";
 import type { AskedKind } from "../../rtnl/create-link.ts";
@@ -58,12 +58,14 @@ export async function requireTables(what: string): Promise<void> {
   if (socket === undefined) unavailable(`${what} needs a kernel with nf_tables`);
 }
 
+const REFUSALS = ["config/invalid", "decode/malformed", "feature/missing", "resource/exists"] as const;
+
 /** Says of what is wrong with the configuration or the host that ADD would fail by it. */
 export function unlessRefused(look: () => void): void {
   try {
     look();
   } catch (e) {
-    if (!isNetError(e, "config/invalid") && !isNetError(e, "decode/malformed")) throw e;
+    if (!(e instanceof NetError) || !REFUSALS.some((code) => e.is(code))) throw e;
     throw new NetError("status/unavailable", { why: e.message }, { cause: e });
   }
 }

@@ -99,7 +99,7 @@ function inVlans(input: Input, vlans: VlanConfig, facts: Facts): NetObject[] {
   const { native, tagged, keepDefault, gateway } = vlans;
   const found = facts.links.get(factKey("host", config.bridge));
   // CHECK compares instead.
-  if (knownMac(input) === undefined && found?.kind === "bridge") requireFiltering(config.bridge, found);
+  if (knownMac(input) === undefined && found?.kind === "bridge") requireFiltering(found);
   const port: NetObject = {
     kind: "port-vlans",
     possession: "exclusive",
@@ -128,7 +128,7 @@ function inVlans(input: Input, vlans: VlanConfig, facts: Facts): NetObject[] {
 }
 
 /** Frames of all VLANs would reach all ports of a bridge that does not look at them. */
-function requireFiltering(name: string, { bridge }: Link): void {
+export function requireFiltering({ name, bridge }: Pick<Link, "name" | "bridge">): void {
   if (bridge?.vlanFiltering) return;
   if (bridge?.vlanFiltering === undefined)
     throw new NetError("feature/missing", {

@@ -3,7 +3,6 @@ import type { Plugin } from "../../../cni/plugin.ts";
 import type { Context } from "../../../netstate/context.ts";
 import { macOf, macSources } from "../../shared/config.ts";
 import { removeForeignPair } from "../../shared/foreign.ts";
-import { requireBackend, requireTables, warnOfForwardDrops } from "../../shared/status.ts";
 import { type BridgeConfig, options, parseConfig, parseForRemoval } from "./config.ts";
 import { needs, plan } from "./plan.ts";
 
@@ -35,10 +34,5 @@ export const bridge: Plugin<BridgeConfig> = kernelPlugin<BridgeConfig>({
     await removeGateway(call.config, context);
   },
   removeUnused: removeGateway,
-  status: async (call) => {
-    const { ipMasq, ipMasqBackend, macspoofchk, isGateway } = call.config;
-    if (ipMasq) await requireBackend(ipMasqBackend);
-    if (macspoofchk) await requireTables("macspoofchk");
-    if (isGateway) await warnOfForwardDrops(call);
-  },
+  status: async (call) => (await import("./status.ts")).status(call),
 });

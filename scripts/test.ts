@@ -40,8 +40,10 @@ async function tee(stream: ReadableStream<Uint8Array>): Promise<string> {
   return text;
 }
 
+const IN_GUEST = "in the virtual machine";
+
 interface Ran {
-  readonly where: "here" | "in the virtual machine";
+  readonly where: "here" | typeof IN_GUEST;
   readonly counts: Counts;
   readonly times: readonly FileTime[];
   readonly output: string;
@@ -78,14 +80,20 @@ async function runTests(notes: string, report: string): Promise<Ran> {
   return { where: "here", counts: countsOf(output), times, output, code, timedOut };
 }
 
-/** The tests that were noted, in a guest. Undefined if there are none, or after saying why there is no guest. */
+/**
+ * The tests that were noted, in a guest. Undefined if there are none, or after saying why there is no guest; with `--all`,
+ * that is a failure.
+ */
 async function runNoted(notes: string): Promise<Ran | undefined> {
   const deferred = deferredIn(notes);
   if (deferred === undefined) return undefined;
   const what = `tests for a kernel with ${deferred.features.join(", ")}`;
-  const skipped = (why: string): undefined => {
-    console.log(`skipped: ${what}: a virtual machine ${why}`);
-    return undefined;
+  const skipped = (why: string): Ran | undefined => {
+    const output = `${all ? "failed" : "skipped"}: ${what}: a virtual machine ${why}`;
+    console.log(output);
+    return all
+      ? { where: IN_GUEST, counts: countsOf(""), times: [], output, code: 1, timedOut: false }
+      : undefined;
   };
   const why = whyNoGuest();
   if (why !== undefined) return skipped(why);
@@ -97,7 +105,7 @@ async function runNoted(notes: string): Promise<Ran | undefined> {
     const code = report?.code ?? 1;
     if (code !== 0) console.log(`--- the log of the virtual machine\n${outcome.console}`);
     const times = report?.times ?? [];
-    return { where: "in the virtual machine", counts: countsOf(output), times, output, code, timedOut };
+    return { where: IN_GUEST, counts: countsOf(output), times, output, code, timedOut };
   } catch (e) {
     return skipped(`cannot be had: ${e instanceof Error ? e.message : String(e)}`);
   }

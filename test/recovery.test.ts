@@ -9,7 +9,7 @@ import type { PluginReply } from "../src/testing/cni-host.ts";
 import { heddleOfFile } from "../src/testing/executable.ts";
 import { kernelTestWith, testWith } from "../src/testing/needs.ts";
 import { testNetns } from "../src/testing/netns.ts";
-import { some } from "../src/testing/seed.ts";
+import { seed, some } from "../src/testing/seed.ts";
 import { patience } from "../src/testing/slowdown.ts";
 import { seenFrom } from "../src/testing/traffic.ts";
 import { run } from "../src/testing/run.ts";
@@ -22,8 +22,12 @@ const kernel = testWith({
 });
 const heddle = heddleOfFile();
 
+console.log(`recovery sample: HEDDLE_SEED=${seed}`);
+
 type Json = Readonly<Record<string, unknown>>;
-const rows = (list: readonly Scenario[]) => list.map((s) => [s.name, s] as const);
+/** Of each list this many, by the seed; `npm run test:all` takes all. */
+const SCENARIOS = 10;
+const rows = (list: readonly Scenario[]) => some(list, SCENARIOS).map((s) => [s.name, s] as const);
 const here = scenarios.filter((s) => s.features === undefined);
 const elsewhere = scenarios.filter((s) => s.features !== undefined);
 const marked = here.filter((s) => s.knownBy !== "record");

@@ -80,7 +80,20 @@ const withMaster = async ({ host }: Site): Promise<void> => {
   const lines = [`link add ${ends}`, `link set ${MASTER} up`, "link set cmp2 up"];
   await host.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
 };
-/** A plugin whose interface hangs on a link of the host; the kernel may lack the kind. */
+const inContainer = { linkInContainer: true };
+const masterInside: Partial<Network> = {
+  families: ["v4"],
+  newerThan111: true,
+  prepare: async ({ container }) => {
+    const lines = [
+      `link add ${MASTER} type veth peer name cmp2`,
+      `link set ${MASTER} up`,
+      "link set cmp2 up",
+    ];
+    await container.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
+  },
+};
+/** A plugin whose interface hangs on a link of the host, or of the container; the kernel may lack the kind. */
 const onMaster = (
   type: "macvlan" | "ipvlan" | "vlan",
   name: string,
@@ -88,7 +101,9 @@ const onMaster = (
   more: Partial<Network>,
 ): Network => ({
   name: `${type} ${name}`,
-  plugins: [{ type, master: MASTER, ...options }],
+  plugins: [
+    { type, master: MASTER, ...options, ...(more === masterInside ? { linkInContainer: true } : {}) },
+  ],
   families: addressed,
   feature: type,
   prepare: withMaster,
@@ -122,16 +137,9 @@ const linksOfOneEnd: readonly Network[] = [
     { capabilities: { mac: true } },
     { families: ["no addresses"], runtimeConfig: { mac: "c2:b0:57:49:47:f5" } },
   ),
-  {
-    name: "macvlan with its master in the container",
-    plugins: [{ type: "macvlan", master: "in0", linkInContainer: true }],
-    families: ["v4"],
-    newerThan111: true,
-    prepare: async ({ container }) => {
-      for (const line of ["link add in0 type veth peer name in1", "link set in0 up", "link set in1 up"])
-        await container.exec(["ip", ...line.split(" ")]);
-    },
-  },
+  onMaster("macvlan", "with its master in the container", inContainer, masterInside),
+  onMaster("ipvlan", "with its master in the container", inContainer, masterInside),
+  onMaster("vlan", "with its master in the container", { vlanId: 100, ...inContainer }, masterInside),
   onMaster("ipvlan", "as a neighbour", { mtu: 1400 }, {}),
   onMaster("ipvlan", "behind the host", { mode: "l3" }, { families: ["dual stack"] }),
   onMaster("vlan", "of its master", { vlanId: 100, mtu: 1400 }, {}),

@@ -73,6 +73,22 @@ describe("macvtap", () => {
     expect([other.error, other.message]).toEqual([103, expect.stringContaining("user of")]);
   });
 
+  kernel("finds its master in the container if it is there", async () => {
+    await using on = await lan(heddle);
+    const a = await on.container();
+    await a.exec(["ip", "link", "add", "in0", "type", "veth", "peer", "name", "in1"]);
+    await a.exec(["ip", "link", "set", "in0", "up"]);
+    const before = await on.snapshot(a);
+    const conf = macvtap({ master: "in0", linkInContainer: true });
+    expect((await on.call("ADD", a, { ...conf, linkInContainer: false })).error).toBe(7);
+    const added = await on.add(a, conf);
+    expect(await on.link(a.path, "eth0")).toMatchObject({ link: "in0", linkinfo: { info_kind: "macvtap" } });
+    expect(statSync(deviceIn(added)).isCharacterDevice()).toBe(true);
+    expect((await on.call("CHECK", a, { ...conf, prevResult: added })).message).toBe("");
+    expect((await on.call("DEL", a, conf)).message).toBe("");
+    expect(await on.snapshot(a)).toEqual(before);
+  });
+
   kernel("loses its device with the container", async () => {
     await using on = await lan(heddle);
     const a = await on.container();

@@ -3,7 +3,7 @@ import type { CniHost, PluginReply } from "../../src/testing/cni-host.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import type { Json } from "../plugins/list-site.ts";
 import { ipamOf } from "./host.ts";
-import { entryOf, type Result } from "./plugins.ts";
+import { entryOf, MASTER, type Result } from "./plugins.ts";
 
 export interface Chain {
   readonly types: readonly string[];
@@ -11,6 +11,10 @@ export interface Chain {
   readonly processes: "one each" | "one";
   /** Options of the plugins of a type beside those of its row. */
   readonly options?: Readonly<Record<string, Json>>;
+  /** What the options are for. */
+  readonly how?: string;
+  /** What the host has beside its links, as lines for `ip -batch`. */
+  readonly host?: readonly string[];
 }
 
 const each = (...types: readonly string[]): Chain => ({ types, processes: "one each" });
@@ -19,25 +23,32 @@ const BY_IPTABLES = {
   portmap: { backend: "iptables" },
   firewall: { backend: "iptables" },
 };
+const WITH_HOST = {
+  options: { macvlan: { hostAccess: true }, ipvlan: { hostAccess: true } },
+  how: "with access to the host",
+  host: [`address add 10.98.0.1/16 dev ${MASTER}`, `address add fd98::1/64 dev ${MASTER} nodad`],
+};
 
 export const chains: readonly Chain[] = [
   each("bridge", "portmap", "firewall", "tuning", "bandwidth"),
   { types: ["bridge", "portmap", "firewall", "tuning", "bandwidth"], processes: "one" },
-  { ...each("bridge", "portmap", "firewall", "tuning"), options: BY_IPTABLES },
+  { ...each("bridge", "portmap", "firewall", "tuning"), options: BY_IPTABLES, how: "by iptables" },
   each("ptp", "portmap", "firewall", "tuning", "bandwidth", "sbr"),
   each("flannel", "portmap", "firewall", "tuning"),
   each("macvlan", "tuning", "sbr"),
+  { ...each("macvlan", "tuning"), ...WITH_HOST },
   each("macvtap", "tuning", "bandwidth"),
   each("tap", "tuning", "sbr"),
   each("host-device", "portmap", "tuning", "sbr"),
   each("ipvlan", "bandwidth", "sbr"),
+  { ...each("ipvlan", "sbr"), ...WITH_HOST },
   each("vlan", "tuning", "sbr"),
   each("dummy", "tuning", "portmap"),
   each("bridge", "vrf", "portmap", "tuning"),
 ];
 
-export const titleOf = ({ types, processes, options }: Chain): string =>
-  types.join(", ") + (processes === "one" ? " in one process" : "") + (options ? " by iptables" : "");
+export const titleOf = ({ types, processes, how }: Chain): string =>
+  types.join(", ") + (processes === "one" ? " in one process" : "") + (how ? ` ${how}` : "");
 
 /** One container of a crowd. */
 export interface Container {

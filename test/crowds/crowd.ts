@@ -29,7 +29,7 @@ export async function faultsOfCrowd(
 ): Promise<{ readonly faults: readonly string[]; readonly attached: number }> {
   await using host = await cniHost(heddle);
   await using namespaces = await manyNetns(containers);
-  await linksOfHost(host, chain.types[0] ?? "", containers);
+  await linksOfHost(host, chain, containers);
   const on: Network = { host, chain, size: containers };
   const crowd: readonly Container[] = namespaces.all.map((netns, nth) => ({ netns, nth }));
   // Once before, for what is shared and stays.

@@ -5,8 +5,18 @@ import type { CniHost } from "../../src/testing/cni-host.ts";
 import type { Json } from "../plugins/list-site.ts";
 import { MASTER, mains, SUBNET_ENV, subnetFileBeside } from "./plugins.ts";
 
-/** Makes the links that containers attached by this plugin need, each with a peer that gives it a carrier. */
-export async function linksOfHost(host: CniHost, main: string, containers: number): Promise<void> {
+/**
+ * Makes the links that containers attached by the first of these plugins need, each with a peer that gives it a carrier, and
+ * what else the list says of its host.
+ */
+export async function linksOfHost(
+  host: CniHost,
+  {
+    types: [main = ""],
+    host: more = [],
+  }: { readonly types: readonly string[]; readonly host?: readonly string[] },
+  containers: number,
+): Promise<void> {
   const device = mains[main]?.device;
   const devices = device ? Array.from({ length: containers }, (_, nth) => device(nth)) : [];
   const lines = [MASTER, ...devices].flatMap((name, i) => [
@@ -14,7 +24,7 @@ export async function linksOfHost(host: CniHost, main: string, containers: numbe
     `link set ${name} up`,
     `link set crowd-peer${i} up`,
   ]);
-  await host.exec(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
+  await host.exec(["ip", "-batch", "-"], { stdin: `${[...lines, ...more].join("\n")}\n` });
   writeFileSync(subnetFileBeside(dataDirOf(host)), SUBNET_ENV);
 }
 

@@ -48,7 +48,7 @@ export async function faultsOfMix(
 ): Promise<{ readonly faults: readonly string[]; readonly valid: number; readonly killed: number }> {
   await using host = await cniHost(heddle);
   await using namespaces = await manyNetns(mix.containers);
-  await linksOfHost(host, chain.types[0] ?? "", mix.containers);
+  await linksOfHost(host, chain, mix.containers);
   const on: Network = { host, chain, size: mix.containers };
   const crowd: readonly Container[] = namespaces.all.map((netns, nth) => ({ netns, nth }));
   const paths = crowd.map(({ netns }) => netns.path);

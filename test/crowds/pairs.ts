@@ -58,7 +58,7 @@ interface Attached {
 export async function faultsOfPair(heddle: HeddleBinary, pair: Pair): Promise<readonly string[]> {
   await using site = await listSite(heddle);
   const [one, two] = [await site.container(), await site.container()];
-  await linksOfHost(site.host, pair.types[0] ?? "", 2);
+  await linksOfHost(site.host, pair, 2);
   // Once before, for what is shared and stays.
   for (const [nth, at] of [one, two].entries()) {
     const round = await attach(site, pair, at, nth);

@@ -1,10 +1,10 @@
 /** `macvlan` on a real kernel, by the built executable: each option with the traffic that it allows or stops. */
-import { describe, expect } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { addressIn, lan, type Lan } from "../../src/testing/lan.ts";
-import { testWith } from "../../src/testing/needs.ts";
+import { onKernelWith, testWith } from "../../src/testing/needs.ts";
 import type { TestNetns } from "../../src/testing/netns.ts";
 import { seenFrom } from "../../src/testing/traffic.ts";
 
@@ -383,4 +383,53 @@ describe("hostAccess of macvlan", () => {
     await on.add(b, access(on));
     expect((await shims(on))[0]?.["address"]).toBe(mac);
   });
+
+  const reached = async (on: Lan, a: TestNetns, added: Json): Promise<void> => {
+    for (const [nth, own] of [
+      [0, "10.95.0.1"],
+      [1, "fd95::1"],
+    ] as const) {
+      expect(await seenFrom(a.path, on.home, own, 80)).toBe(addressIn(added, nth));
+      expect(await seenFrom(on.home, a.path, addressIn(added, nth), 80)).toBe(own);
+    }
+  };
+
+  kernel("goes on while tuning gives the container another hardware address, and after it", async () => {
+    await using on = await lan(heddle);
+    const a = await on.container();
+    const tuning = { type: "tuning", mac: "02:00:00:00:00:77" };
+    await withShim(on, a);
+    const empty = await on.snapshot(a);
+    const added = await on.add(a, access(on));
+    const before = await on.snapshot(a);
+    const tuned = await on.add(a, { ...tuning, prevResult: added });
+    await reached(on, a, tuned);
+    expect((await on.call("CHECK", a, { ...access(on), prevResult: tuned })).message).toBe("");
+    expect((await on.call("DEL", a, tuning)).message).toBe("");
+    await reached(on, a, added);
+    expect(await on.snapshot(a)).toEqual(before);
+    // The namespace is gone before the host can be told of the old address.
+    await on.add(a, { ...tuning, prevResult: added });
+    await on.host.exec(["ip", "netns", "delete", a.name]);
+    for (const conf of [tuning, access(on)]) expect((await on.call("DEL", a, conf)).message).toBe("");
+    const inHost = (lines: readonly string[]) => lines.filter((l) => l.startsWith("host: "));
+    expect(inHost(await on.snapshot())).toEqual(inHost(empty));
+  });
+
+  onKernelWith(["vrf"], () =>
+    test("goes on while the container's interface is a member of a VRF", async () => {
+      await using on = await lan(heddle);
+      const a = await on.container();
+      const vrf = { type: "vrf", vrfname: "red" };
+      const added = await on.add(a, access(on));
+      const neighbours = async () =>
+        (await a.exec(["ip", "neighbour", "show", "nud", "permanent"])).stdout.split("\n").toSorted();
+      const before = await neighbours();
+      const joined = await on.add(a, { ...vrf, prevResult: added });
+      expect(await neighbours()).toEqual(before);
+      expect((await on.call("CHECK", a, { ...access(on), prevResult: joined })).message).toBe("");
+      expect((await on.call("DEL", a, vrf)).message).toBe("");
+      await reached(on, a, added);
+    }),
+  );
 });

@@ -13,6 +13,7 @@ import {
   linkOf,
   type RemoveContext,
 } from "../context.ts";
+import { keepNeighboursOf } from "../kept-neighbours.ts";
 import type { LinkAttributes, LinkAttributesObject } from "../model.ts";
 import { socketAt } from "../spaces.ts";
 
@@ -50,10 +51,16 @@ function apply(o: LinkAttributesObject, context: ApplyContext): void {
   context.undo.defer(() => give(o, old, context));
   const change = pick(o.attributes, old, () => true);
   try {
-    setLink(socketAt(context.spaces, o.place), { index: link.index }, change);
+    set(o, link, change, context);
   } catch (cause) {
     throw change.mac === undefined ? cause : macRefused(o.link, link, cause);
   }
+}
+
+function set({ place }: LinkAttributesObject, link: Link, change: LinkAttributes, { spaces }: Context): void {
+  const asked = (): void => setLink(socketAt(spaces, place), { index: link.index }, change);
+  if (place === "host" || change.mac === undefined) asked();
+  else keepNeighboursOf(spaces, link.index, { from: link.mac, to: change.mac }, asked);
 }
 
 /** An ipvlan has the address of the link below, and the kernel says no more than that it cannot. */
@@ -86,7 +93,7 @@ function give(
   const changed = names.filter((n) => old[n] !== undefined && link[n] === o.attributes[n]);
   for (const name of changed) {
     try {
-      setLink(socket, { index: link.index }, { [name]: old[name] });
+      set(o, link, { [name]: old[name] }, context);
     } catch (e) {
       if (log === undefined || !isNetError(e, "netlink/refused")) throw e;
       log(`the ${title[name]} of ${o.link} stays ${String(o.attributes[name])}: ${e.message}`);

@@ -1,9 +1,12 @@
 /** A permanent neighbour. One of the container goes with its link; in the host the link may be one that stays. */
 import { NetError } from "../../errors.ts";
+import { hostPrefix } from "../../net/ip.ts";
 import { findLink } from "../../rtnl/link.ts";
 import { listNeighbours, removeNeighbour, setNeighbour } from "../../rtnl/neighbour.ts";
+import { listRoutes } from "../../rtnl/route.ts";
 import { type ApplyContext, type Context, type KindOperations, linkIndex, linkOf } from "../context.ts";
 import type { NeighbourObject } from "../model.ts";
+import { metricOf, ROUTE_PROTOCOL } from "../owner.ts";
 import { socketAt } from "../spaces.ts";
 
 function apply(o: NeighbourObject, context: ApplyContext): void {
@@ -12,12 +15,16 @@ function apply(o: NeighbourObject, context: ApplyContext): void {
   if (o.place === "host") context.undo.defer(() => remove(o, context));
 }
 
-/** Unless the address has become somebody else's, who has set another hardware address. */
-function remove(o: NeighbourObject, { spaces: { host } }: Context): void {
+/** Unless the address has become somebody else's, whose route leads to it. Another plugin may have changed what it says. */
+function remove(o: NeighbourObject, { mark, spaces: { host } }: Context): void {
   const link = o.place === "host" ? findLink(host, { name: o.link }) : undefined;
   if (link === undefined) return;
-  const found = listNeighbours(host, o.ip.family, link.index).find((n) => n.ip.text === o.ip.text);
-  if (found?.mac === o.mac) removeNeighbour(host, { link: link.index, ip: o.ip });
+  const owners = listRoutes(host, o.ip.family)
+    .filter(({ protocol, oif }) => protocol === ROUTE_PROTOCOL && oif === link.index)
+    .filter(({ dst }) => dst.text === hostPrefix(o.ip).text)
+    .map(({ priority }) => priority);
+  if (owners.length === 0 || owners.includes(metricOf(mark)))
+    removeNeighbour(host, { link: link.index, ip: o.ip });
 }
 
 function verify(o: NeighbourObject, context: Context): void {

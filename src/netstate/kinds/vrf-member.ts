@@ -18,6 +18,7 @@ import {
   linkOf,
   type RemoveContext,
 } from "../context.ts";
+import { keepNeighbours } from "../kept-neighbours.ts";
 import type { VrfMemberObject } from "../model.ts";
 import { socketAt } from "../spaces.ts";
 
@@ -37,7 +38,7 @@ function apply(o: VrfMemberObject, context: ApplyContext): void {
   requireVrf(o, vrf);
   if (!vrf.up) setLink(socket, { index: vrf.index }, { up: true });
   if (link.master === vrf.index) return;
-  setLink(socket, { index: link.index }, { master: vrf.index });
+  setMaster(socket, link, vrf.index);
   restoreAddresses(o, link, socket);
   for (const route of nearFirst(o, o.vrf.table))
     appendRoute(socket, { ...acceptable(route, o.vrf.table), oif: link.index });
@@ -74,6 +75,10 @@ function requireVrf({ place, vrf: { name, table } }: VrfMemberObject, link: Link
   throw new NetError("resource/exists", { what, where: `the ${place}` });
 }
 
+/** The kernel takes the link down and up again. */
+const setMaster = (socket: NetlinkSocket, { index }: Link, master: number): void =>
+  keepNeighbours(socket, index, () => setLink(socket, { index }, { master }));
+
 /** An address that the kernel kept looks for another owner again, although it has found none before. */
 function restoreAddresses(o: VrfMemberObject, { index }: Link, socket: NetlinkSocket): void {
   const kept = listAddresses(socket, index);
@@ -102,7 +107,7 @@ function leave(o: VrfMemberObject, how: Borrowed, { spaces }: Context): void {
   const link = findLink(socket, { name: o.link });
   // A master that somebody else gave it since is left alone.
   if (link !== undefined && (link.master === undefined || link.master === vrf?.index)) {
-    if (link.master !== undefined) setLink(socket, { index: link.index }, { master: 0 });
+    if (link.master !== undefined) setMaster(socket, link, 0);
     putBack(o, link, socket);
   }
   if (vrf === undefined || !(how === "made" || vrf.altNames.includes(markOfVrf(vrf.name)))) return;

@@ -4,7 +4,12 @@ import { tempDir } from "../../testing/temp-dir.ts";
 import { toJson, toText } from "./finding.ts";
 import { checkFile, type Source, type Surroundings } from "./network.ts";
 
-const alone: Surroundings = { pluginPath: [], beside: () => [], device: () => undefined };
+const alone: Surroundings = {
+  pluginPath: [],
+  beside: () => [],
+  device: () => undefined,
+  uplink: () => undefined,
+};
 
 /** The findings as `line:column severity path: message`. */
 async function findings(text: string, file = "x.conflist", around = alone): Promise<readonly string[]> {
@@ -51,13 +56,22 @@ describe("a master of this machine that carries no other MAC address", () => {
     ...alone,
     device: (link) => ({ wireless: link === "wlan0", virtualFunction: false, driver: "e1000e" }),
   };
-  const on = (type: string, more: object): Promise<readonly string[]> =>
-    findings(list({ type, ...more }), "x.conflist", around);
+  const on = (type: string, more: object, of = around): Promise<readonly string[]> =>
+    findings(list({ type, ...more }), "x.conflist", of);
 
   test("is a warning where the plugin brings one", async () => {
     const said = [expect.stringMatching(/^2:\d+ warning plugins\[0\]\.master: master wlan0 is wireless: /)];
     expect(await on("macvlan", { master: "wlan0", ipam })).toEqual(said);
     expect(await on("macvtap", { master: "wlan0" })).toEqual(said);
+  });
+
+  test("is a warning where the default route leads by it, and no other is named", async () => {
+    const wireless: Surroundings = { ...around, uplink: () => "wlan0" };
+    expect(await on("macvlan", { ipam }, wireless)).toEqual([
+      expect.stringMatching(/^2:\d+ warning plugins\[0\]\.type: master wlan0 is wireless: /),
+    ]);
+    expect(await on("macvlan", { master: "eth0", ipam }, wireless)).toEqual([]);
+    expect(await on("macvlan", { linkInContainer: true, ipam }, wireless)).toEqual([]);
   });
 
   test("is none for a plugin that brings none, for another master, and for one in the container", async () => {

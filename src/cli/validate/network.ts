@@ -41,6 +41,8 @@ export interface Surroundings {
   readonly beside: (source: Source, network: string) => readonly Source[];
   /** What is behind a link of this machine; undefined if it has none of that name. */
   readonly device: (link: IfName) => Device | undefined;
+  /** The link of this machine's default route, which is the master where none is named. */
+  readonly uplink: () => string | undefined;
 }
 
 /** Everything that is wrong with a file, in its order; then, of a list, with each file beside it. */
@@ -183,14 +185,17 @@ function common(root: Place, found: Finding[]): { readonly name: string; readonl
 const OWN_MAC: readonly string[] = ["macvlan", "macvtap"];
 
 /** Masters of this machine that may carry no further MAC address, as ADD would warn. */
-function checkMasters(entries: readonly Looked[], { device }: Surroundings): void {
+function checkMasters(entries: readonly Looked[], { device, uplink }: Surroundings): void {
   for (const { entry, found } of entries) {
     const { type, place, path } = entry;
-    const master = valueAt(place, "master");
+    if (!OWN_MAC.includes(type) || valueAt(place, "linkInContainer") === true) continue;
+    const named = valueAt(place, "master") || undefined;
+    const master = named ?? uplink();
     const name = parseIfName(typeof master === "string" ? master : "");
-    if (!OWN_MAC.includes(type) || !name.ok || valueAt(place, "linkInContainer") === true) continue;
+    if (!name.ok) continue;
+    const key = named === undefined ? "type" : "master";
     for (const why of masterWarnings(name.value, device(name.value)))
-      found.push({ ...warning(place, "master", why), path: path === "" ? "master" : `${path}.master` });
+      found.push({ ...warning(place, key, why), path: path === "" ? key : `${path}.${key}` });
   }
 }
 

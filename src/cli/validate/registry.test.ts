@@ -17,7 +17,7 @@ const check = async (
 ): Promise<readonly { readonly severity: string; readonly message: string }[]> => {
   const checked = await checkFile(
     { file, text },
-    { pluginPath: [], beside: () => [], device: () => undefined },
+    { pluginPath: [], beside: () => [], device: () => undefined, uplink: () => undefined },
   );
   return checked.flatMap((c) => c.findings);
 };

@@ -3,8 +3,10 @@ import { statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { splitPath } from "../../cni/invoke.ts";
 import { configFiles, readText } from "../../cni/load.ts";
-import { fromSystem, NetError } from "../../errors.ts";
+import { fromSystem, isNetError, NetError } from "../../errors.ts";
+import { openNetlink } from "../../netlink/socket.ts";
 import { namedDevice } from "../../netstate/device.ts";
+import { findUplink } from "../../netstate/routing-facts.ts";
 import { print } from "../output.ts";
 import { type Checked, toJson, toText } from "./finding.ts";
 import { checkFile, type Source, type Surroundings } from "./network.ts";
@@ -28,9 +30,20 @@ export async function validateFiles(paths: readonly string[], json: boolean): Pr
 
 /** One file, and those beside it with further plugins of its list. Plugins of others are looked for in `pluginPath`. */
 export async function checkPath(file: string, pluginPath: readonly string[]): Promise<readonly Checked[]> {
-  const around: Surroundings = { pluginPath, beside, device: namedDevice };
+  const around: Surroundings = { pluginPath, beside, device: namedDevice, uplink };
   const source = sourceOf(file);
   return "findings" in source ? [source] : checkFile(source, around);
+}
+
+/** Undefined also where nobody may ask, as in some builds of images. */
+function uplink(): string | undefined {
+  try {
+    using socket = openNetlink("route");
+    return findUplink(socket)?.name;
+  } catch (e) {
+    if (!isNetError(e, "sys/call")) throw e;
+    return undefined;
+  }
 }
 
 const plural = (n: number, word: string): string => `${n} ${word}${n === 1 ? "" : "s"}`;

@@ -17,6 +17,7 @@ const PROGRAMS = ["ip", "nft", "iptables-restore", "strace", "nsenter", "unshare
  * machine, which no other test does all of, `npm run test:all` takes longer.
  */
 const CASES = isAll ? 200 : 12;
+/** Fewer than these that ran would prove nothing. */
 const FEWEST = patience(2, isAll ? 20 : 2);
 const LIMIT_MS = 6_000;
 const GUEST_LIMIT_MS = isAll ? 90_000 : 15_000;

@@ -1,3 +1,7 @@
+/**
+ * Permanent neighbours (those of `hostAccess`) where another plugin changes the container's link: the kernel forgets all
+ * neighbours of a link that gets another hardware address or goes down for a moment, and the host goes on with the old one.
+ */
 import type { Ip } from "../net/ip.ts";
 import type { Mac } from "../net/mac.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
@@ -5,10 +9,6 @@ import { listAddresses } from "../rtnl/address.ts";
 import { listNeighbours, type Neighbour, setNeighbour } from "../rtnl/neighbour.ts";
 import type { Spaces } from "./spaces.ts";
 
-/**
- * Permanent neighbours (those of `hostAccess`) where another plugin changes the container's link: the kernel forgets all
- * neighbours of a link that gets another hardware address or goes down for a moment, and the host goes on with the old one.
- */
 const permanent = (socket: NetlinkSocket, link?: number): readonly Neighbour[] =>
   ([4, 6] as const)
     .flatMap((family) => listNeighbours(socket, family, link))

@@ -1,6 +1,6 @@
 import type { StatusCall } from "../../../cni/plugin.ts";
+import { openNetlink } from "../../../netlink/socket.ts";
 import { requireBridge } from "../../../netstate/kinds/bridge.ts";
-import { openSpaces } from "../../../netstate/spaces.ts";
 import { findLink } from "../../../rtnl/link.ts";
 import { requireBackend, requireTables, unlessRefused, warnOfForwardDrops } from "../../shared/status.ts";
 import type { BridgeConfig } from "./config.ts";
@@ -20,8 +20,8 @@ export async function status(call: Pick<StatusCall<BridgeConfig>, "config" | "lo
 
 /** A bridge that is not there yet is made by ADD. */
 function requireUsable({ bridge: name, vlans }: BridgeConfig): void {
-  using spaces = openSpaces(undefined);
-  const link = findLink(spaces.host, { name });
+  using socket = openNetlink("route");
+  const link = findLink(socket, { name });
   if (link === undefined) return;
   requireBridge(link);
   if (vlans) requireFiltering(link);

@@ -11,8 +11,8 @@ import { socketAt } from "../spaces.ts";
 
 function apply(o: NeighbourObject, context: ApplyContext): void {
   const link = linkIndex(context, o.place, o.link);
-  setNeighbour(socketAt(context.spaces, o.place), { link, ip: o.ip, mac: o.mac });
   if (o.place === "host") context.undo.defer(() => remove(o, context));
+  setNeighbour(socketAt(context.spaces, o.place), { link, ip: o.ip, mac: o.mac });
 }
 
 /** Unless the address has become somebody else's, whose route leads to it. Another plugin may have changed what it says. */

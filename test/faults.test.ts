@@ -19,8 +19,8 @@ const PROGRAMS = ["ip", "nft", "iptables-restore", "strace", "nsenter", "unshare
 const CASES = isAll ? 200 : 12;
 /** Fewer than these that ran would prove nothing. */
 const FEWEST = patience(2, isAll ? 20 : 2);
-const LIMIT_MS = 6_000;
-const GUEST_LIMIT_MS = isAll ? 90_000 : 15_000;
+const LIMIT_MS = 4_000;
+const GUEST_LIMIT_MS = isAll ? 90_000 : 10_000;
 
 const heddle = heddleOfFile();
 console.log(`fault sample: HEDDLE_SEED=${seed}`);

@@ -8,7 +8,7 @@ import { sample } from "../../src/testing/faults.ts";
 import { seed } from "../../src/testing/seed.ts";
 import { byFeature, isRare } from "./setting.ts";
 
-const CASES = 18;
+const CASES = 12;
 const RARE = 1;
 
 const heddle = heddleOfFile();

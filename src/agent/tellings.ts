@@ -20,6 +20,7 @@ export const tellingLevels = {
   "node-changed": "info",
   "node-left": "info",
   "node-refused": "warning",
+  "node-doubtful": "warning",
   "node-accepted": "info",
   "kernel-adopted": "info",
   "kernel-repaired": "warning",

@@ -112,7 +112,13 @@ export function tellTroubles(before: readonly Trouble[], after: readonly Trouble
   const troubled = new Set(after.map(({ node }) => node));
   const refused = after
     .filter((t) => !known.has(keyOf(t)))
-    .map((t) => telling("node-refused", `${t.code}: ${t.why}`, t.node));
+    .map((t) =>
+      telling(
+        t.code === "public-address-twice" ? "node-doubtful" : "node-refused",
+        `${t.code}: ${t.why}`,
+        t.node,
+      ),
+    );
   const accepted = [...new Set(before.map(({ node }) => node))]
     .filter((node) => !troubled.has(node))
     .map((node) => telling("node-accepted", "nothing is wrong with it any more, or it is gone", node));

@@ -50,12 +50,16 @@ export interface UnreadableNode {
   readonly why: string;
 }
 
-/** Something that the store holds and nobody can use. It is told, counted, and left out; the rest goes on. */
+/**
+ * Something that the store holds and nobody can use. It is told, counted, and left out; the rest goes on. Nodes that share a public
+ * address (`public-address-twice`) are told alone.
+ */
 export interface Trouble {
   readonly code:
     | "node-malformed"
     | "subnet-overlap"
     | "subnet-outside"
+    | "public-address-own"
     | "public-address-twice"
     | "backend-other"
     | "backend-malformed"

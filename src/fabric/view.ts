@@ -14,7 +14,7 @@ import {
 } from "../net/ip.ts";
 import { delta } from "./reconcile/delta.ts";
 import { type Holders, resolved } from "./contradictions.ts";
-import type { FabricNode, Publics, Subnets, Trouble, UnreadableNode, View } from "./model.ts";
+import type { FabricNode, Subnets, Trouble, UnreadableNode, View } from "./model.ts";
 import { isInNetwork, withoutUnderlay } from "./underlay.ts";
 
 export interface Cluster {
@@ -22,7 +22,7 @@ export interface Cluster {
   readonly self: FabricNode;
   /** Everybody, this host with its own `id` or without. */
   readonly nodes: readonly (FabricNode | UnreadableNode)[];
-  /** Whether two hosts may have one public address; the transport says it. */
+  /** Whether others may have this host's public address; the transport says it. */
   readonly publics: "distinct" | "shared";
 }
 
@@ -220,28 +220,37 @@ function fromLast(cluster: Cluster): Checked | undefined {
 
 const byId = (a: FabricNode, b: FabricNode): number => (a.id < b.id ? -1 : 1);
 
-/** Without the nodes that have the public address of this host or of one that stays. */
+/**
+ * Without the nodes that have the public address of this host. Others may share one: a machine that was set up anew under
+ * another name leaves such a node behind, and of the two nobody here can tell which one lives. Whoever has the address gets what is
+ * sent to either.
+ */
 function withoutTwins(
   self: FabricNode,
   nodes: readonly FabricNode[],
   troubles: Trouble[],
 ): readonly FabricNode[] {
-  const claim = (holders: Map<string, FabricNode>, node: FabricNode): FabricNode | undefined => {
+  const holders = new Map<string, FabricNode>();
+  const note = (node: FabricNode): void => {
     const { v4, v6 } = node.publics;
-    const other = (v4 && holders.get(v4.text)) ?? (v6 && holders.get(v6.text));
-    if (other !== undefined) return other;
     if (v4) holders.set(v4.text, node);
     if (v6) holders.set(v6.text, node);
-    return undefined;
   };
-  const show = ({ v4, v6 }: Publics, other: Publics): string =>
-    (v4 && v4.text === other.v4?.text ? v4.text : v6?.text) ?? "";
-  const why = (node: FabricNode, other: FabricNode): string =>
-    `its public address ${show(node.publics, other.publics)} is also that of ${other.id}`;
-  return resolved(self, nodes, byId, claim, (node, other) => {
-    troubles.push({ code: "public-address-twice", node: node.id, why: why(node, other) });
-    return undefined;
-  });
+  note(self);
+  const left = new Set<FabricNode>();
+  for (const node of nodes.toSorted(byId)) {
+    const { v4, v6 } = node.publics;
+    const other = (v4 && holders.get(v4.text)) ?? (v6 && holders.get(v6.text));
+    if (other === undefined) note(node);
+    else {
+      const shared = v4 && v4.text === other.publics.v4?.text ? v4 : v6;
+      const why = `its public address ${shared?.text ?? ""} is also that of ${other.id}`;
+      const code = other === self ? "public-address-own" : "public-address-twice";
+      troubles.push({ code, node: node.id, why });
+      if (other === self) left.add(node);
+    }
+  }
+  return left.size === 0 ? nodes : nodes.filter((node) => !left.has(node));
 }
 
 /** Without the subnets that overlap with one of this host or of a node that stays. */

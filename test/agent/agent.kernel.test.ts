@@ -52,6 +52,22 @@ describe.each([
       for (const to of containers) if (to !== from) expect(await reaches(from.net, to)).toBe(true);
   });
 
+  kernelTest("reach a host whose public address a node that is gone has, too, and tell it", async () => {
+    await using made = await hostsWith(backend);
+    await ready(made.hosts);
+    const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+    const [from, to] = [await one.container(), await two.container()];
+    const { subnet } = await two.until("ready", isReady);
+    const { kv } = made.store;
+    const live = await kv.get(`${PREFIX}/subnets/${subnet?.replace("/", "-") ?? ""}`);
+    const gone = live?.value.replace(/("VtepMAC":"..:..:..:..:..:)../, "$1aa") ?? "";
+    // Its name comes before all others.
+    await kv.put(`${PREFIX}/subnets/10.244.0.0-24`, gone);
+    await one.until("with both", (s) => s.nodes.peers === 2);
+    while (!(await one.events()).includes("node-doubtful"));
+    expect(await reaches(from.net, to)).toBe(true);
+  });
+
   kernelTest("are killed under load without a lost packet, and the next one takes over", async () => {
     await using made = await hostsWith(backend);
     const [one, two] = made.hosts as readonly [AgentHost, AgentHost];

@@ -24,7 +24,7 @@ export interface Transport {
   readonly type: string;
   /** The families that it carries. */
   readonly families: readonly Family[];
-  /** `shared`: several hosts may have one public address, behind a translation. */
+  /** `shared`: another host may have this one's public address, behind a translation. */
   readonly publics: "distinct" | "shared";
   /** True: the host must have keys before it is announced. */
   readonly needsKeys?: true;

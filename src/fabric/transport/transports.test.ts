@@ -206,6 +206,18 @@ describe("vxlan", () => {
     expect(lines(vxlan(), viewOf(self4, bad, peer))).toEqual(lines(vxlan(), viewOf(self4, peer)));
   });
 
+  test("takes both of two peers with one hardware address and one public address: a host that was named anew", () => {
+    const renamed = fabricNode("a-peer", { v4: "10.0.3.0/24", at4: "192.0.2.2", backend: vxlanData(2) });
+    expect(told(vxlan(), viewOf(self4, peer, renamed))).toEqual([]);
+    expect(lines(vxlan(), viewOf(self4, peer, renamed)).slice(3)).toEqual([
+      "neighbour 10.0.2.0 02:04:00:00:00:02 on flannel.1",
+      "neighbour 10.0.3.0 02:04:00:00:00:02 on flannel.1",
+      "forwarding 02:04:00:00:00:02 to 192.0.2.2 on flannel.1",
+      "route 10.0.2.0/24 via 10.0.2.0 on flannel.1 onlink",
+      "route 10.0.3.0/24 via 10.0.3.0 on flannel.1 onlink",
+    ]);
+  });
+
   test("takes a peer that tells no number, as old releases of Flannel do", () => {
     expect(told(vxlan(), viewOf(self4, with4({ VtepMAC: macOf(3) })))).toEqual([]);
   });

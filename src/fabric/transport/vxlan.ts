@@ -178,15 +178,23 @@ function addPeers(
   const holders = claims === macs.size ? undefined : holdersOf(states, own, self);
   for (const { node, route, neighbour, forwarding } of states) {
     const holder = neighbour && holders?.get(neighbour.mac);
-    if (holder !== undefined && holder !== node) {
+    const isHolder = holder === undefined || holder.id === node.id;
+    // A host that has got another name: both are behind the same address.
+    if (!isHolder && (holder.to === undefined || holder.to !== forwarding?.to.text)) {
       const why = `its hardware address ${neighbour?.mac ?? ""} is also that of ${holder.id}`;
       troubles.push({ code: "backend-conflict", node: node.id, why });
       continue;
     }
     if (neighbour !== undefined) state.neighbours.push(neighbour);
-    if (forwarding !== undefined) state.forwarding.push(forwarding);
+    if (forwarding !== undefined && isHolder) state.forwarding.push(forwarding);
     state.routes.push(route);
   }
+}
+
+/** Who has a hardware address, and behind which host it is; this host's is behind none. */
+interface Holder {
+  readonly id: string;
+  readonly to?: string;
 }
 
 /** Whose each hardware address is: ours, or of several nodes that tell the same one, of the one whose `id` comes first. */
@@ -194,14 +202,14 @@ function holdersOf(
   states: readonly PeerState[],
   own: Mac | undefined,
   self: FabricNode,
-): ReadonlyMap<Mac, FabricNode> {
-  const holders = new Map<Mac, FabricNode>();
-  for (const { node, neighbour } of states) {
-    const mac = neighbour?.mac;
-    if (mac === undefined) continue;
+): ReadonlyMap<Mac, Holder> {
+  const holders = new Map<Mac, Holder>();
+  for (const { node, forwarding } of states) {
+    if (forwarding === undefined) continue;
+    const { mac, to } = forwarding;
     const other = holders.get(mac);
-    if (other === undefined || node.id < other.id) holders.set(mac, node);
+    if (other === undefined || node.id < other.id) holders.set(mac, { id: node.id, to: to.text });
   }
-  if (own !== undefined) holders.set(own, self);
+  if (own !== undefined) holders.set(own, { id: self.id });
   return holders;
 }

@@ -130,7 +130,12 @@ function lookAtHost(state: AgentState): Begun {
   // The kernel goes by the one until there is a subnet by the other.
   const withKeys = [config, joined].some((one) => one?.network.transport.needsKeys === true);
   const instead = recalled && self?.publics;
-  const how = { withKeys, ...(instead === undefined ? {} : { instead }) };
+  const before = state.host?.facts.local ?? self?.publics;
+  const how = {
+    withKeys,
+    ...(instead === undefined ? {} : { instead }),
+    ...(before === undefined ? {} : { before }),
+  };
   return effect(state, { kind: "look-at-host", whole: network.whole, ...how });
 }
 

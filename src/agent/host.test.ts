@@ -54,6 +54,15 @@ describe("hostLooker", () => {
     expect(new Set([first, second.key, look(whole).key]).size).toBe(3);
   });
 
+  test("keeps to the address before while it is there", () => {
+    const { look } = lan([
+      [2, "198.51.100.9/24"],
+      [2, "192.0.2.1/24"],
+    ]);
+    expect(look(whole).publics.v4?.text).toBe("198.51.100.9");
+    expect(look(whole, { before: { v4: ip("192.0.2.1") } }).publics.v4?.text).toBe("192.0.2.1");
+  });
+
   test("asks the kernel once a look who is reached directly, and sees that an answer changed", () => {
     const { now, look } = lan();
     const { facts, key } = look(whole);
@@ -68,7 +77,7 @@ describe("hostLooker", () => {
 
   test("sees another key", () => {
     const { look } = lan();
-    const keys = [undefined, keyPair(1), keyPair(2), keyPair(1)].map((pair) => look(whole, {}, pair));
+    const keys = [undefined, keyPair(1), keyPair(2), keyPair(1)].map((pair) => look(whole, { keys: pair }));
     expect(keys.map(({ facts }) => facts.keys?.publicKey)).toEqual([
       undefined,
       keyPair(1).publicKey,
@@ -81,7 +90,7 @@ describe("hostLooker", () => {
 
   test("announces what it is told instead of what it finds", () => {
     const { look } = lan();
-    const { publics, facts } = look(whole, { v4: ip("198.51.100.1") });
+    const { publics, facts } = look(whole, { told: { v4: ip("198.51.100.1") } });
     expect([publics.v4?.text, facts.local.v4?.text]).toEqual(["198.51.100.1", "192.0.2.1"]);
   });
 

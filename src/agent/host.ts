@@ -16,8 +16,17 @@ export interface HostSource {
   readonly isDirect: (link: External["link"], to: Ip) => boolean;
 }
 
-/** Looks at the host, each time anew. `told`: addresses that are announced instead of the host's own. `keys`: those that it has. */
-export type LookAtHost = (whole: Subnets, told?: Publics, keys?: WireguardKeyPair) => Host;
+export interface HostLook {
+  /** Addresses that are announced instead of the host's own. */
+  readonly told?: Publics | undefined;
+  /** Those that the host has. */
+  readonly keys?: WireguardKeyPair | undefined;
+  /** The host's addresses as it was seen last. */
+  readonly before?: Publics | undefined;
+}
+
+/** Looks at the host, each time anew. */
+export type LookAtHost = (whole: Subnets, how?: HostLook) => Host;
 
 /** Of more answers than this, most are of nodes that have gone: all are asked for anew. */
 const MOST_ANSWERS = 32_768;
@@ -30,9 +39,9 @@ export function hostLooker({ read, isDirect }: HostSource, wish: ExternalWish): 
   let known = new Map<string, { readonly ip: Ip; readonly is: boolean }>();
   let generation = 0;
   let last = "";
-  return (whole, told = {}, keys) => {
+  return (whole, { told, keys, before } = {}) => {
     const wanted = { ...wish, publics: { ...wish.publics, ...told } };
-    const seen = read(wanted);
+    const seen = { ...read(wanted), ...(before ? { before } : {}) };
     const families = { v4: whole.v4 !== undefined, v6: whole.v6 !== undefined };
     const { link, local, publics } = chooseExternal(seen, wanted, families);
     const addresses = `${showPublics(local)} ${showPublics(publics)}`;

@@ -263,6 +263,8 @@ export type Effect =
       readonly withKeys: boolean;
       /** What it announces if the store, which may say something else, does not answer. */
       readonly instead?: Publics;
+      /** Its addresses until now, which others that come do not replace. */
+      readonly before?: Publics;
     }
   | { readonly kind: "watch-nodes" }
   | {

@@ -93,8 +93,9 @@ export function openHost(
   return {
     ports: {
       rules,
-      lookAtHost: async (whole, { instead, withKeys }) => {
-        const seen = look(whole, await orElse(told, instead), withKeys ? keys() : undefined);
+      lookAtHost: async (whole, { instead, before: addresses, withKeys }) => {
+        const said = await orElse(told, instead);
+        const seen = look(whole, { told: said, keys: withKeys ? keys() : undefined, before: addresses });
         const id = ownId?.();
         return id === undefined ? seen : { ...seen, id };
       },

@@ -27,10 +27,10 @@ import { begin, step } from "./step.ts";
 export interface Ports {
   readonly rules: Rules;
   readonly registry: Registry;
-  /** `instead`: what it announces if the store may say it and does not answer. `withKeys`: its keys, too. */
+  /** `instead`: what it announces if the store may say it and does not answer. `withKeys`: its keys, too. `before`: its addresses until now. */
   readonly lookAtHost: (
     whole: Subnets,
-    how: { readonly instead?: Publics; readonly withKeys: boolean },
+    how: { readonly instead?: Publics; readonly before?: Publics; readonly withKeys: boolean },
   ) => Promise<Host>;
   /** Changes the kernel until it has what is wanted. `keep`: and takes nothing out of it. */
   readonly reconcile: (

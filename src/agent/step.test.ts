@@ -134,6 +134,13 @@ describe("a member", () => {
     expect(a.wanted()).toContain("protect");
   });
 
+  test("looks at the host with the address in mind that it has", () => {
+    const a = member();
+    a.tell({ kind: "kernel-changed", what: "host" });
+    a.pass(30);
+    expect(a.find("look-at-host")?.before?.v4?.text).toBe("192.0.2.1");
+  });
+
   test("looks at a host that changes all the time for a tenth of the time", () => {
     const a = member();
     a.tell({ kind: "kernel-changed", what: "host" });

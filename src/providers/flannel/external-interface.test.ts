@@ -176,6 +176,40 @@ describe("the external interface", () => {
     expect(chosen({ ...host, addresses }, [], four)).toBe(`eth0 1500: ${found}, as ${found}`);
   });
 
+  describe("that was chosen before", () => {
+    const before = { v4: ip("192.0.2.10"), v6: ip("2001:db8::10") };
+    const eth0 = "eth0 1500: 192.0.2.10 2001:db8::10, as 192.0.2.10 2001:db8::10";
+
+    test("keeps its address when a lasting one comes beside a leased one, or a newer one of IPv6", () => {
+      const addresses = [
+        address(2, "192.0.2.200/32"),
+        address(2, "192.0.2.10/24", { permanent: false }),
+        address(2, "2001:db8::99/64"),
+        address(2, "2001:db8::10/64", { permanent: false }),
+      ];
+      const now = { ...host, addresses };
+      for (const args of [[], ["--iface=eth0"], ["--iface-regex=^eth0$"], ["--iface-regex=2"]])
+        expect(chosen({ ...now, before }, args)).toBe(eth0);
+      expect(chosen(now, [])).toBe("eth0 1500: 192.0.2.200 2001:db8::99, as 192.0.2.200 2001:db8::99");
+    });
+
+    test("stays when a tunnel takes the default route, and goes when its own default route does", () => {
+      const tunnel = [viaDefault(4, 3), viaDefault(6, 3)];
+      expect(chosen({ ...host, routes: [...tunnel, ...host.routes], before }, [])).toBe(eth0);
+      expect(chosen({ ...host, routes: tunnel, before }, [])).toStartWith("eth1");
+    });
+
+    test("goes when its address does, runs out, or never led to anybody", () => {
+      const left = (more: readonly Address[], was = before) =>
+        chosen({ ...host, addresses: [...more, address(2, "192.0.2.8/24")], before: was }, [], four);
+      const eight = "eth0 1500: 192.0.2.8, as 192.0.2.8";
+      expect(left([])).toBe(eight);
+      expect(left([address(2, "192.0.2.10/24", { deprecated: true })])).toBe(eight);
+      const local = { ...before, v4: ip("169.254.3.4") };
+      expect(left([address(2, "169.254.3.4/16")], local)).toBe(eight);
+    });
+  });
+
   test("uses the announced address itself where the link has it", () => {
     const addresses = [...host.addresses, address(3, "10.0.0.11/24", { secondary: true })];
     expect(chosen({ ...host, addresses }, ["--iface=eth1", "--public-ip=10.0.0.11"], four)).toBe(

@@ -34,6 +34,8 @@ export interface HostNetwork {
   readonly routes: readonly Route[];
   /** The route to `canReach` of the wish. */
   readonly reach?: Route;
+  /** The host's addresses as they were chosen last: for as long as they are there and fit the wish, others that come change nothing. */
+  readonly before?: Publics;
 }
 
 /** Which families the network has. */
@@ -124,13 +126,22 @@ function byReach({ links, reach }: HostNetwork, to: Ip): Candidate | Why {
   return { link, local: reach?.src === undefined ? {} : localOf(reach.src) };
 }
 
-function byDefaultRoute({ links, routes }: HostNetwork, families: Families): Candidate | Why {
+/** Whether the link has the address of that family that was chosen last. */
+const hadBefore = (host: HostNetwork, link: number | undefined, family: Family): boolean =>
+  host.addresses.some((a) => a.index === link && isBefore(host, a.prefix.ip, family));
+const isBefore = ({ before }: HostNetwork, ip: Ip, family: Family): boolean =>
+  ip.text === (family === 4 ? before?.v4 : before?.v6)?.text;
+
+/** A tunnel that takes the default route for a while leaves that of the link before where it is, with a greater metric. */
+function byDefaultRoute(host: HostNetwork, families: Families): Candidate | Why {
+  const { links, routes } = host;
   const wanted = [...(families.v4 ? [4 as const] : []), ...(families.v6 ? [6 as const] : [])];
   const found = wanted.map((family) => {
+    const rank = (r: Route): number => (hadBefore(host, r.oif, family) ? -1 : (r.priority ?? 0));
     const [first] = routes
       .filter((r) => r.table === RT_TABLE_MAIN && r.dst.bits === 0 && r.dst.ip.family === family)
       .filter((r) => r.oif !== undefined)
-      .toSorted((a, b) => (a.priority ?? 0) - (b.priority ?? 0));
+      .toSorted((a, b) => rank(a) - rank(b));
     return { family, link: links.find((l) => l.index === first?.oif) };
   });
   const missing = found.find(({ link }) => link === undefined);
@@ -175,11 +186,14 @@ const LINK_LOCAL = [
 ];
 const isLinkLocal = (ip: Ip): boolean => LINK_LOCAL.some((p) => contains(p, ip));
 
-/** The addresses of a link that others could reach, the best first: routed ones, those that stay, those for no time. */
-function usable({ addresses }: HostNetwork, link: Link, family: Family): readonly Ip[] {
+/** The addresses of a link that others could reach, the best first: routed ones, the one before, those that stay, those for no time. */
+function usable(host: HostNetwork, link: Link, family: Family): readonly Ip[] {
   const rank = (a: Address): number =>
-    (isLinkLocal(a.prefix.ip) ? 4 : 0) + (a.permanent ? 0 : 2) + (a.secondary ? 1 : 0);
-  return addresses
+    (isLinkLocal(a.prefix.ip) ? 8 : 0) +
+    (isBefore(host, a.prefix.ip, family) ? 0 : 4) +
+    (a.permanent ? 0 : 2) +
+    (a.secondary ? 1 : 0);
+  return host.addresses
     .filter((a) => a.index === link.index && a.prefix.ip.family === family)
     .filter((a) => !a.deprecated && !a.dadFailed && !isLoopback(a.prefix.ip) && !isUnspecified(a.prefix.ip))
     .toSorted((a, b) => rank(a) - rank(b))

@@ -13,9 +13,9 @@ function apply(o: AddressObject, context: ApplyContext): void {
     context.undo.defer(() => void addAddress(socket, index, old, { dad: false, connectedRoute: true }));
     removeAddress(socket, index, old);
   }
-  const added = addAddress(socket, index, o.address, o);
-  // The two contradict each other: with the old ones back, the new one has to go.
+  // The two contradict each other: with the old ones back, the new one has to go, also if the kernel's answer about it was lost.
   if (o.replaces?.length) context.undo.defer(() => void removeAddress(socket, index, o.address));
+  const added = addAddress(socket, index, o.address, o);
   if (o.foreignLink && added) context.undo.defer(() => remove(o, context));
   // Of a link that outlives its owner, the plan has seen that the address was not there.
   if (!added && o.possession === "exclusive" && !o.foreignLink)

@@ -1,6 +1,14 @@
 /** The claims of docs/security.md that have no test elsewhere. */
 import { describe, expect, test } from "bun:test";
-import { chmodSync, existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { cniHost } from "../src/testing/cni-host.ts";
 import { heddleOfFile, runPlugin } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
@@ -151,6 +159,25 @@ describe("what is written", () => {
     expect(code).toBe(1);
     expect(statSync(dir.in("victim/file")).size).toBe(4);
   });
+
+  rootTest("does not go through a link that another user made in a directory of his own", async () => {
+    using dir = tempDir("security");
+    chmodSync(dir.path, 0o755);
+    writeFileSync(dir.in("victim"), "mine");
+    mkdirSync(dir.in("theirs"));
+    await run(["chown", `${NOBODY}:${NOBODY}`, dir.in("theirs")]);
+    const links = `cd ${dir.in("theirs")} && mkdir net && ln -s ${dir.in("victim")} net/last_reserved_ip.0`;
+    await run(["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups", "sh", "-c", links]);
+    const ipam = { type: "host-local", dataDir: dir.in("theirs"), subnet: "192.0.2.0/24" };
+    const conf = { cniVersion: "1.0.0", name: "net", type: "host-local", ipam };
+    const call = { command: "ADD", containerId: "c", netns: "/nowhere", ifname: "eth0" } as const;
+    const { json } = await runPlugin(heddle.at("host-local"), call, conf);
+    expect(json).toMatchObject({
+      code: 7,
+      msg: `ipam.dataDir: ${dir.in("theirs/net")} belongs to user ${NOBODY}, who could lead root elsewhere by a link`,
+    });
+    expect(readFileSync(dir.in("victim"), "utf8")).toBe("mine");
+  });
 });
 
 /** An executable that another user can reach: the temporary directory is the test's alone. */
@@ -197,6 +224,8 @@ describe("without root", () => {
 set -eu
 unshare -n sleep 30 & container=$!
 until [ "$(readlink /proc/$container/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do :; done
+# As a user's directories are where each user has a group.
+mkdir -m 775 ${user}/ipam
 export CNI_NETNS=/proc/$container/ns/net
 CNI_COMMAND=ADD ${dir.in("bridge")} < ${dir.in("conf.json")} > ${user}/result
 nsenter -t $container -n ip -o -4 addr show eth0

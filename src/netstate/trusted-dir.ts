@@ -13,27 +13,33 @@ const STICKY = 0o1000;
 const checked = new Set<string>();
 
 /**
- * A directory that is not there yet is made with mode 0700, so that only those above it count. Each is looked at once in
- * a process.
+ * A directory that is not there yet is made with mode 0700, so that only those above it count. One that is there is
+ * looked at once in a process.
  * @throws NetError `env/invalid` if somebody else can write to `dir`, or put another directory in its place
  */
 export function requireTrusted(dir: string, variable: string): void {
-  if (checked.has(dir)) return;
-  for (let at = dir; ; at = dirOf(at)) {
-    const why = distrust(at, at !== dir);
-    if (why !== undefined)
-      throw new NetError("env/invalid", {
-        variables: [variable],
-        why: `${at} ${why}, who could forge records`,
-      });
-    if (at === dirOf(at)) break;
-  }
-  checked.add(dir);
+  const why = whyDistrusted(dir);
+  if (why !== undefined)
+    throw new NetError("env/invalid", { variables: [variable], why: `${why}, who could forge records` });
 }
 
-function distrust(path: string, isAbove: boolean): string | undefined {
-  const link = statLink(path);
-  const there = statPath(path);
+/** Which directory somebody else can write to, and why, so that `path` is not ours alone; undefined if it is. */
+export function whyDistrusted(path: string): string | undefined {
+  const dir = path.startsWith("/") ? path : `${process.cwd()}/${path}`;
+  if (checked.has(dir)) return undefined;
+  const itself = statLink(dir);
+  for (let at = dir; ; at = dirOf(at)) {
+    const why = distrust(at, at === dir ? itself : statLink(at), at !== dir);
+    if (why !== undefined) return `${at} ${why}`;
+    if (at === dirOf(at)) break;
+  }
+  // Below a sticky directory somebody else may make what is not there yet.
+  if (itself !== undefined) checked.add(dir);
+  return undefined;
+}
+
+function distrust(path: string, link: FileStat | undefined, isAbove: boolean): string | undefined {
+  const there = link?.isLink === true ? statPath(path) : link;
   if (link === undefined || there === undefined) return undefined;
   const believed = (found: FileStat): boolean => isOwn(found) || (isAbove && isOutsiders(found));
   if (!believed(link) || !believed(there)) return `belongs to user ${isOwn(link) ? there.uid : link.uid}`;

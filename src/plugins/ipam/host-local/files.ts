@@ -1,6 +1,7 @@
 /**
  * Every change that `host-local` makes to the file system, as one small table of functions, so that a test can stop
- * the program before or after any of them. Nothing is synced: a container does not outlive a power loss.
+ * the program before or after any of them. Nothing is synced: a container does not outlive a power loss. No link at a
+ * file's name is followed.
  */
 import { linkFile, makeDirs, O, putText, removeFile, setModified, unlessErrno } from "../../../sys/files.ts";
 
@@ -22,8 +23,8 @@ export interface Files {
 export const realFiles: Files = {
   makeDir: (path) => makeDirs(path, 0o755),
   create: (path, text) => putText(path, text, O.CREAT | O.EXCL),
-  write: (path, text) => putText(path, text, O.CREAT | O.TRUNC),
-  append: (path, text) => putText(path, text, O.CREAT | O.APPEND),
+  write: (path, text) => putText(path, text, O.CREAT | O.TRUNC | O.NOFOLLOW),
+  append: (path, text) => putText(path, text, O.CREAT | O.APPEND | O.NOFOLLOW),
   link: linkFile,
   unlink: removeFile,
   setTime: setModified,

@@ -1,9 +1,19 @@
 import { describe, expect, test } from "bun:test";
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { emptyResult, type Result } from "../../../cni/result.ts";
 import { parsePrefix } from "../../../net/ip.ts";
 import { type DataDir, failure, key, makeDataDir, type Setup, verbs } from "../../../testing/ipam.ts";
+import { testWith } from "../../../testing/needs.ts";
 import { hostLocal } from "./plugin.ts";
 
 const a = key("a");
@@ -224,5 +234,56 @@ describe("STATUS", () => {
     expect(await failure(at(data, { ...subnet, resolvConf: "/nonexistent" }).status())).toMatchObject({
       code: "sys/call",
     });
+  });
+});
+
+describe("where others can write", () => {
+  const NOBODY = 65534;
+  const rootTest = testWith({ root: true });
+
+  rootTest.each<[string, (data: DataDir) => void]>([
+    ["the directory is somebody else's", (d) => chownSync(join(d.path, "net"), NOBODY, NOBODY)],
+    ["the one above is somebody else's", (d) => chownSync(d.path, NOBODY, NOBODY)],
+    ["the directory is open to all", (d) => chmodSync(join(d.path, "net"), 0o1777)],
+  ])("every verb that touches files is refused, if %s", async (_, open) => {
+    using data = makeDataDir();
+    mkdirSync(join(data.path, "net"));
+    symlinkSync("../victim", join(data.path, "net/last_reserved_ip.0"));
+    writeFileSync(join(data.path, "victim"), "mine");
+    open(data);
+    const v = at(data, subnet);
+    for (const refused of [v.add(a), v.del(a), v.gc([]), v.status()])
+      expect(await failure(refused)).toMatchObject({
+        code: "config/invalid",
+        detail: { field: "ipam.dataDir" },
+      });
+    expect(readFileSync(join(data.path, "victim"), "utf8")).toBe("mine");
+    expect(data.names()).toEqual(["last_reserved_ip.0"]);
+  });
+
+  rootTest("a directory that somebody else makes before ADD can is refused as well", async () => {
+    using data = makeDataDir();
+    chmodSync(data.path, 0o1777);
+    const dataDir = join(data.path, "later");
+    const v = at(data, { ...subnet, dataDir });
+    await v.del(a);
+    mkdirSync(dataDir);
+    chownSync(dataDir, NOBODY, NOBODY);
+    expect(await failure(v.add(a))).toMatchObject({ code: "config/invalid" });
+  });
+
+  test("no link at the name of a file is followed, in one's own directory either", async () => {
+    using data = makeDataDir();
+    const victim = join(data.path, "victim");
+    writeFileSync(victim, "mine");
+    mkdirSync(join(data.path, "net"));
+    mkdirSync(join(data.path, ".heddle"));
+    symlinkSync(victim, join(data.path, ".heddle/net.index"));
+    await at(data, subnet).add(a);
+    rmSync(join(data.path, "net/last_reserved_ip.0"));
+    symlinkSync(victim, join(data.path, "net/last_reserved_ip.0"));
+    expect(await failure(at(data, subnet).add(b))).toMatchObject({ detail: { errno: "ELOOP" } });
+    expect(Object.keys(data.reservations())).toEqual(["10.1.2.2"]);
+    expect(readFileSync(victim, "utf8")).toBe("mine");
   });
 });

@@ -20,7 +20,7 @@ import { type Files, realFiles } from "./files.ts";
 import { collectGarbage } from "./garbage.ts";
 import { rangeOf, setText } from "./ranges.ts";
 import { parseResolvConf } from "./resolv-conf.ts";
-import { commit, isOwner, openExisting, openStore, ownerOf, releaseAll } from "./store.ts";
+import { commit, isOwner, openExisting, openStore, ownerOf, releaseAll, requireOwn } from "./store.ts";
 
 /** The plugin over a given set of file operations. */
 export const makeHostLocal = (files: Files): Plugin<HostLocalConfig> => ({
@@ -52,6 +52,7 @@ export const makeHostLocal = (files: Files): Plugin<HostLocalConfig> => ({
     attempt(() => {
       const pool = demand(config.pool);
       readDns(pool);
+      requireOwn(config.place);
       const full = exhausted(config.place, pool.sets);
       if (full.length > 0) {
         const why = `no IP addresses available in range set: ${full.map(setText).join("; ")}`;

@@ -3,8 +3,11 @@
  * by the address and holding the owner; `lock`; `last_reserved_ip.N`. A reservation appears whole or not at all. It
  * knows files and owners, not ranges.
  */
+import { invalid } from "../../../cni/json.ts";
 import type { AttachmentKey } from "../../../cni/plugin.ts";
 import { type Ip, parseIp } from "../../../net/ip.ts";
+import { whyDistrusted } from "../../../netstate/trusted-dir.ts";
+import { inUserNamespace } from "../../../sys/capabilities.ts";
 import { lockFile } from "../../../sys/flock.ts";
 import { errnoOf, listDir, readText, statPath } from "../../../sys/files.ts";
 import { type Files, unless } from "./files.ts";
@@ -47,7 +50,10 @@ export const ownerText = (key: AttachmentKey): string => `${key.containerId.trim
 /** What releases before the interface was recorded wrote. */
 const oldOwnerText = (key: AttachmentKey): string => key.containerId.trim();
 
-/** Waits for the network's lock, making the directory if it is missing. Release it by disposing. */
+/**
+ * Waits for the network's lock, making the directory if it is missing. Release it by disposing.
+ * @throws config/invalid as `requireOwn`, sys/call
+ */
 export function openStore(place: Place, files: Files): Store {
   const store = openExisting(place, files);
   if (store) return store;
@@ -62,7 +68,20 @@ export function openStore(place: Place, files: Files): Store {
 export const openExisting = (place: Place, files: Files): Store | undefined =>
   unless("ENOENT", () => unless("ENAMETOOLONG", () => unless("ENOTDIR", () => open(place, files))));
 
+/**
+ * Who can write to the directory, or replace it, could have root write in any other by a link. A user's own root, in a
+ * namespace of users, has no more than the user, whose directories a group may share.
+ * @throws config/invalid
+ */
+export function requireOwn({ dir }: Place): void {
+  if (process.geteuid?.() !== 0) return;
+  const why = whyDistrusted(dir);
+  if (why === undefined || inUserNamespace()) return;
+  invalid("ipam.dataDir", `${why}, who could lead root elsewhere by a link`);
+}
+
 function open(place: Place, files: Files): Store {
+  requireOwn(place);
   const lock = lockFile(`${place.dir}/${LOCK}`, "exclusive");
   try {
     const index = readIndex(place.index, place.dir);

@@ -167,6 +167,21 @@ describe("heddle install", () => {
     );
   });
 
+  test("--conflist writes through no link, neither at the file's name nor at one that can be foreseen", async () => {
+    using dir = tempDir();
+    const list = JSON.stringify({ cniVersion: "1.0.0", name: "a", plugins: [{ type: "bridge" }] });
+    writeFileSync(dir.in("list.json"), list);
+    writeFileSync(dir.in("victim"), "mine");
+    const to = dir.in("to.conflist");
+    const argv = [heddle.path, "install", "--cni-bin-dir", dir.in("bin"), "--conflist", dir.in("list.json")];
+    // The shell's process is the one of heddle afterwards, so that its number is known before.
+    const script = `for name in ${to} ${to}.heddle-install-$$ ${dir.path}/.to.conflist.$$; do ln -s ${dir.in("victim")} $name; done; exec "$@"`;
+    const { stdout } = await run(["sh", "-c", script, "sh", ...argv, "--conflist-to", to]);
+    expect(stdout).toEndWith(`replaced   ${to}\n`);
+    expect([readFileSync(to, "utf8"), readFileSync(dir.in("victim"), "utf8")]).toEqual([list, "mine"]);
+    expect(lstatSync(to).isFile()).toBe(true);
+  });
+
   test("a directory that cannot be made is one clear error", async () => {
     const { code, stderr } = await installTo("/proc/nowhere/bin");
     expect(code).toBe(1);

@@ -1,9 +1,10 @@
 /** Puts a network's configuration where container runtimes look for it, as one rename; what is wrong with it is told first. */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { readText } from "../cni/load.ts";
 import { parseNetworkList } from "../cni/list.ts";
 import { fromSystem } from "../errors.ts";
+import { replaceFile } from "./replace-file.ts";
 
 /** Where a list is placed unless it is told: under its own name. */
 export const conflistPath = (from: string): string =>
@@ -16,16 +17,13 @@ export const conflistPath = (from: string): string =>
 export function installConflist(from: string, to: string): "created" | "replaced" | "unchanged" {
   const text = readText(from);
   parseNetworkList(text, from, () => []);
-  const temporary = `${to}.heddle-install-${process.pid}`;
   try {
     const before = existsSync(to) ? readFileSync(to, "utf8") : undefined;
     if (before === text) return "unchanged";
     mkdirSync(dirname(to), { recursive: true, mode: 0o755 });
-    writeFileSync(temporary, text, { mode: 0o644 });
-    renameSync(temporary, to);
+    replaceFile(to, text);
     return before === undefined ? "created" : "replaced";
   } catch (e) {
-    rmSync(temporary, { force: true });
     throw fromSystem(e);
   }
 }

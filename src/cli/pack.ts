@@ -1,10 +1,10 @@
 /** `heddle cni pack`: finds a list, packs it, and prints it or puts it into a file. */
-import { renameSync, rmSync, writeFileSync } from "node:fs";
-import { basename, dirname, extname, join } from "node:path";
+import { extname } from "node:path";
 import { loadNetwork, readNetworkFile } from "../cni/load.ts";
 import { packList } from "../cni/pack.ts";
 import { confDirOf } from "./cni-request.ts";
 import { print } from "./output.ts";
+import { replaceFile } from "./replace-file.ts";
 
 const ENDINGS = [".conflist", ".conf", ".json"];
 
@@ -18,15 +18,4 @@ export function packNetwork(list: string, output: string | undefined): void {
   const text = `${JSON.stringify(packList(network), undefined, 2)}\n`;
   if (output === undefined) print(text);
   else replaceFile(output, text);
-}
-
-/** A runtime that reads the directory meanwhile finds the old file or the new one; it passes over the draft's name. */
-function replaceFile(path: string, text: string): void {
-  const draft = join(dirname(path), `.${basename(path)}.${process.pid}`);
-  try {
-    writeFileSync(draft, text, { mode: 0o644, flag: "wx" });
-    renameSync(draft, path);
-  } finally {
-    rmSync(draft, { force: true });
-  }
 }

@@ -1,11 +1,12 @@
 /** Writes what passes a link of a host, or of a container, into a file for tcpdump or Wireshark, until it is told to end. */
-import { closeSync, openSync, writeSync } from "node:fs";
+import { writeSync } from "node:fs";
 import { NetError } from "../errors.ts";
 import { openNetlink } from "../netlink/socket.ts";
 import { getLink } from "../rtnl/link.ts";
 import { inNetns, openNetns } from "../sys/netns.ts";
 import { openSniffer } from "../sys/sniffer.ts";
 import type { Place } from "./enter.ts";
+import { openOutput } from "./output-file.ts";
 import { labPaths } from "./paths.ts";
 import { pcapHeader, pcapPacket } from "./pcap.ts";
 import { ROUTER } from "./underlay.ts";
@@ -38,31 +39,27 @@ export async function capture(
   file: string,
   { signal, count = Infinity, ready = () => undefined }: CaptureOptions,
 ): Promise<Captured> {
-  const out = openSync(file, "w", 0o600);
-  try {
-    using sniffer = openOn(lab, place, device);
-    ready();
-    let packets = 0;
-    let dropped = 0;
-    let begun = false;
-    for (;;) {
-      // What came before the end was asked for belongs to it.
-      const last = signal.aborted;
-      for (let seen = sniffer.next(); seen !== undefined && packets < count; seen = sniffer.next()) {
-        if (!begun) writeSync(out, pcapHeader(seen.hardware));
-        begun = true;
-        writeSync(out, pcapPacket(seen.bytes, seen.at));
-        packets++;
-      }
-      dropped += sniffer.dropped();
-      if (last || packets >= count) break;
-      await Bun.sleep(STEP_MS);
+  using out = openOutput(file, 0o600);
+  using sniffer = openOn(lab, place, device);
+  ready();
+  let packets = 0;
+  let dropped = 0;
+  let begun = false;
+  for (;;) {
+    // What came before the end was asked for belongs to it.
+    const last = signal.aborted;
+    for (let seen = sniffer.next(); seen !== undefined && packets < count; seen = sniffer.next()) {
+      if (!begun) writeSync(out.raw, pcapHeader(seen.hardware));
+      begun = true;
+      writeSync(out.raw, pcapPacket(seen.bytes, seen.at));
+      packets++;
     }
-    if (!begun) writeSync(out, pcapHeader(ETHERNET));
-    return { packets, dropped };
-  } finally {
-    closeSync(out);
+    dropped += sniffer.dropped();
+    if (last || packets >= count) break;
+    await Bun.sleep(STEP_MS);
   }
+  if (!begun) writeSync(out.raw, pcapHeader(ETHERNET));
+  return { packets, dropped };
 }
 
 function openOn(lab: string, { host, container }: Place, device: string) {

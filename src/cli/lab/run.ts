@@ -1,5 +1,4 @@
 /** What the commands of `heddle lab` do: they ask the lab and print what it says. */
-import { writeFileSync } from "node:fs";
 import { NetError } from "../../errors.ts";
 import { attach, detach } from "../../lab/attach.ts";
 import { capture } from "../../lab/capture.ts";
@@ -9,6 +8,7 @@ import { addFault, heal, moveAddress } from "../../lab/fault.ts";
 import { lookAtLab } from "../../lab/look.ts";
 import { allReached, drawMatrix } from "../../lab/matrix.ts";
 import { type Fault, hostNames, type LabState } from "../../lab/model.ts";
+import { openOutput } from "../../lab/output-file.ts";
 import { drawLab, headline } from "../../lab/picture.ts";
 import { isExpected, partiesOf, pingAll } from "../../lab/ping.ts";
 import { signalProgram, startAgain } from "../../lab/processes.ts";
@@ -17,6 +17,7 @@ import { findState, listLabs, openLab, requireHost } from "../../lab/state.ts";
 import { drawSvg } from "../../lab/svg.ts";
 import { familiesOf, planUnderlay, ROUTER } from "../../lab/underlay.ts";
 import { makeLab } from "../../lab/up.ts";
+import { writeText } from "../../sys/files.ts";
 import { ownProgram } from "../daemon.ts";
 import { complain, print } from "../output.ts";
 import { progress, terminal } from "../terminal.ts";
@@ -153,7 +154,10 @@ const WIDTH = 100;
 
 export function status({ name, svg, json }: Named & Json & { readonly svg?: string }): void {
   const seen = lookAtLab(openLab(name));
-  if (svg !== undefined) writeFileSync(svg, drawSvg(seen));
+  if (svg !== undefined) {
+    using file = openOutput(svg, 0o666);
+    writeText(file.raw, drawSvg(seen), svg);
+  }
   if (json === true) return printJson(seen);
   if (svg === undefined) print(drawLab(seen, terminal().columns ?? WIDTH).join("\n"));
 }

@@ -1,6 +1,7 @@
 /** What plugins tell the journal, and `heddle log` shows: with a real journal in a mount namespace of the test's own. */
 import { describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
+import { projectDir } from "../scripts/paths.ts";
 import { encodeJournal, sendToJournal } from "../src/sys/journal.ts";
 import { heddleOfFile, runPlugin } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
@@ -32,7 +33,8 @@ const withJournal = (script: string): readonly string[] => [
   ...["unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc", "--", "bash", "-c"],
   `set -eu
 mount -t tmpfs tmpfs /run
-mkdir -p /run/log /run/systemd/journal
+mkdir -p /run/log /run/systemd/journal /run/systemd/journald.conf.d
+printf '[Journal]\\nRateLimitIntervalSec=0\\n' > /run/systemd/journald.conf.d/all.conf
 ${JOURNALD} & until [ -S /run/systemd/journal/socket ]; do sleep 0.01; done
 ${script}`,
 ];
@@ -94,6 +96,80 @@ ${heddle.at("heddle")} log`;
     expect(stdout).toMatch(
       /^20\S+Z {2}warning {2}[0-9a-f]{12} {2}host-local ADD mynet slow eth0: took \d\.\d s\n$/,
     );
+  });
+
+  /** An entry as a plugin writes it, with the rights of this user. */
+  const told = (user: number, fields: Readonly<Record<string, string>>): string => {
+    const all = { SYSLOG_IDENTIFIER: "heddle", HEDDLE_PLUGIN: "bridge", ...fields };
+    const lines = Object.entries(all).map(([name, value]) => `${name}=${value}\\n`);
+    return `printf '${lines.join("")}' | setpriv --reuid=${user} --clear-groups logger --journald`;
+  };
+
+  rootTest("counts if root told it, and for its own user, and for nobody else", async () => {
+    const script = `
+${told(0, { MESSAGE: "by root", HEDDLE_CONTAINER_ID: "c1" })}
+${told(65534, { MESSAGE: "by nobody", HEDDLE_CONTAINER_ID: "c1" })}
+${told(65533, { MESSAGE: "by another", HEDDLE_CONTAINER_ID: "c1" })}
+journalctl --sync
+chmod -R a+rX /run/log
+${heddle.at("heddle")} log c1
+${heddle.at("heddle")} log
+cp ${heddle.path} /run/heddle-of-all && chmod 755 /run/heddle-of-all
+setpriv --reuid=65534 --clear-groups /run/heddle-of-all log c1
+setpriv --reuid=65534 --clear-groups unshare --user --map-root-user /run/heddle-of-all log c1`;
+    const { stdout } = await run(withJournal(script), { env: plainEnv });
+    const lines = stdout.trim().split("\n");
+    expect(lines.map((line) => line.split("  ").at(-1)?.trim())).toEqual([
+      ...["by root", "by root"],
+      ...["by root", "by nobody"],
+      ...["by root", "by nobody"],
+    ]);
+  });
+
+  rootTest("is found by its whole key or id, however much was told since", async () => {
+    using dir = tempDir("journal");
+    // More than the newest that are read of everything.
+    const noise = `import { sendToJournal } from "${projectDir}/src/sys/journal.ts";
+for (let i = 0; i < 10_100;) {
+  const fields = { MESSAGE: "noise", SYSLOG_IDENTIFIER: "heddle", HEDDLE_PLUGIN: "bridge", HEDDLE_CONTAINER_ID: "other" };
+  if (sendToJournal(fields)) i++;
+  else await Bun.sleep(1);
+}`;
+    writeFileSync(dir.in("noise.ts"), noise);
+    const script = `
+${told(0, { MESSAGE: "long ago", HEDDLE_KEY: "0123456789ab", HEDDLE_CONTAINER_ID: "c1" })}
+${process.execPath} ${dir.in("noise.ts")}
+journalctl --sync
+${heddle.at("heddle")} log c1
+${heddle.at("heddle")} log 0123456789ab
+${heddle.at("heddle")} log oth | tail -n 1`;
+    const { stdout } = await run(withJournal(script), { env: plainEnv });
+    const lines = stdout.trim().split("\n");
+    expect(lines.map((line) => line.split("  ").at(-1)?.trim())).toEqual(["long ago", "long ago", "noise"]);
+  });
+
+  rootTest("is shown without what a terminal obeys, and whole", async () => {
+    const long = "x".repeat(5_000);
+    const script = `
+${told(0, { MESSAGE: `a\\033[2Jb ${long} end` })}
+journalctl --sync
+${heddle.at("heddle")} log`;
+    const { stdout } = await run(withJournal(script), { env: plainEnv });
+    expect(stdout).toEndWith(`a?[2Jb ${long} end\n`);
+  });
+
+  rootTest("is shown although another file of the journal is damaged, which is said", async () => {
+    const script = `
+${told(0, { MESSAGE: "here" })}
+journalctl --sync --rotate
+cd /run/log/journal/*
+head -c 1000000 system@*.journal > system@1.journal
+${heddle.at("heddle")} log
+! ${heddle.at("heddle")} log --since nonsense`;
+    const { stdout, stderr } = await run(withJournal(script), { env: plainEnv });
+    expect(stdout).toEndWith("  here\n");
+    expect(stderr).toContain("is truncated, ignoring file.");
+    expect(stderr).toContain("Failed to parse");
   });
 
   test("is told to the caller all the same where there is no journal", async () => {

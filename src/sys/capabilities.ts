@@ -14,6 +14,17 @@ export function missingCapabilities(): readonly Capability[] {
   return (Object.keys(bits) as Capability[]).filter((name) => ((set >> BigInt(bits[name])) & 1n) === 0n);
 }
 
+/** The number of the user of this process as the machine knows it, if its namespace of users is one below the machine's. */
+export function userOutside(): number | undefined {
+  const inside = process.geteuid?.();
+  const map = unlessErrno(["ENOENT", "EACCES"], () => readText("/proc/self/uid_map"));
+  for (const line of map?.trim().split("\n") ?? []) {
+    const [first = 0, outside = 0, count = 0] = line.trim().split(/\s+/).map(Number);
+    if (inside !== undefined && inside >= first && inside < first + count) return inside - first + outside;
+  }
+  return inside;
+}
+
 /** True unless every user of this process is one of the machine's own (user_namespaces(7)). */
 export function inUserNamespace(): boolean {
   const map = unlessErrno(["ENOENT", "EACCES"], () => readText("/proc/self/uid_map"));

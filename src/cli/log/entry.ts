@@ -1,6 +1,7 @@
 /** Entries of the journal as plugins write them (`cni/journal.ts`), and as lines for people. */
-import { object, parsed, text, type Decode, withDefault } from "../../cni/json.ts";
+import { type Decode, integer, list, object, parsed, text, withDefault } from "../../cni/json.ts";
 import type { Parsed } from "../../net/brand.ts";
+import { printable } from "../terminal.ts";
 
 /** With `--json` an entry is this; names stay, more may come. */
 export interface LogEntry {
@@ -23,18 +24,23 @@ export interface LogEntry {
 const whole = (s: string): Parsed<number> =>
   /^\d{1,16}$/.test(s) ? { ok: true, value: Number(s) } : { ok: false, why: `"${s}" is not a number` };
 
+const bytes = list(integer({ min: 0, max: 255 }));
+/** What is not printable journalctl gives as a list of its bytes. */
+const words: Decode<string> = (value, at) =>
+  Array.isArray(value) ? new TextDecoder().decode(Uint8Array.from(bytes(value, at))) : text(value, at);
+
 const fields = object({
   __REALTIME_TIMESTAMP: withDefault(parsed(whole), 0),
   PRIORITY: withDefault(parsed(whole), 3),
-  MESSAGE: withDefault(text, ""),
-  HEDDLE_KEY: text,
-  HEDDLE_PLUGIN: text,
-  HEDDLE_VERB: text,
-  HEDDLE_NETWORK: text,
-  HEDDLE_CONTAINER_ID: text,
-  HEDDLE_IFNAME: text,
-  HEDDLE_STEP: text,
-  HEDDLE_ERRNO: text,
+  MESSAGE: withDefault(words, ""),
+  HEDDLE_KEY: words,
+  HEDDLE_PLUGIN: words,
+  HEDDLE_VERB: words,
+  HEDDLE_NETWORK: words,
+  HEDDLE_CONTAINER_ID: words,
+  HEDDLE_IFNAME: words,
+  HEDDLE_STEP: words,
+  HEDDLE_ERRNO: words,
   HEDDLE_DURATION_MS: parsed(whole),
 });
 
@@ -66,5 +72,7 @@ export const concerns = ({ key, containerId }: LogEntry, beginning: string): boo
 
 export const linesOf = (entries: readonly LogEntry[]): string =>
   entries
-    .map(({ at, level, key, message }) => `${at}  ${level.padEnd(7)}  ${key ?? "-".padEnd(12)}  ${message}`)
+    .map(({ at, level, key, message }) =>
+      printable(`${at}  ${level.padEnd(7)}  ${key ?? "-".padEnd(12)}  ${message}`),
+    )
     .join("\n");

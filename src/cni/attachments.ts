@@ -70,7 +70,8 @@ function known(
     .toSorted((a, b) => a.at - b.at || a.place - b.place);
   const { network, containerId, ifname } = timed[0]?.record.owner ?? (cached as CachedAttachment).key;
   const bound = timed[0]?.record.netns.path ?? cached?.netns;
-  const netns = bound === OWN_NETNS ? undefined : bound;
+  // What is bound to the host has its interface where another program has put it.
+  const netns = bound === OWN_NETNS ? timed.find(({ record }) => record.sandbox)?.record.sandbox : bound;
   const since = timed[0]?.at ?? (cached && writtenAt(cached));
   const result = cached && resultOf(cached);
   return {

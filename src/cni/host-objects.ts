@@ -25,6 +25,8 @@ const PLANS = 5;
 export interface Planning {
   readonly needs: Needs;
   readonly plan: (facts: Facts) => NetState;
+  /** Path of the namespace that another program moves the container's link to: kept for people, and never entered here. */
+  readonly sandbox?: string;
 }
 
 /** Makes what is not there; what `stands` gets back what is missing of it. */
@@ -33,14 +35,19 @@ export async function ensure(
   stands: (spaces: Spaces, record: AttachmentRecord) => boolean,
   planning: Planning,
 ): Promise<void> {
+  const { sandbox } = planning;
   using spaces = openSpaces(undefined);
   using record = openRecord(owner);
   const { found } = record;
-  if (found?.committed && stands(spaces, found)) return await mend(owner, found, spaces);
+  if (found?.committed && stands(spaces, found)) {
+    if (sandbox !== undefined && sandbox !== found.sandbox) record.place(sandbox);
+    return await mend(owner, found, spaces);
+  }
   // Without a record, a link tells of what was left; rules under the same mark are replaced.
   if (found !== undefined || findLink(spaces.host, { altName: markOf(owner) }))
     await clear(owner, found, FIREWALLS);
   record.begin(hostIdentity());
+  if (sandbox !== undefined) record.place(sandbox);
   try {
     await realise(owner, planning, { spaces, record });
     record.commit();

@@ -16,7 +16,7 @@ import { bindingOf } from "./decode.ts";
 import { done } from "./failure.ts";
 import type { AskedPort, Endpoint, Network } from "./model.ts";
 import { choosePorts, type TakenPort } from "./ports.ts";
-import { readCreateEndpoint, readEndpointId, readProgramExternal, withMac } from "./requests.ts";
+import { readCreateEndpoint, readEndpointId, readJoin, readProgramExternal, withMac } from "./requests.ts";
 import { thingOf } from "./task.ts";
 
 /** Endpoints at a time. */
@@ -143,11 +143,13 @@ async function removeGone(book: Book, asked: Endpoint): Promise<void> {
 }
 
 export async function join(book: Book, request: JsonObject): Promise<object> {
-  const { NetworkID, EndpointID } = readEndpointId(request, "");
+  const { NetworkID, EndpointID, SandboxKey: sandbox } = readJoin(request, "");
   return inTurn(book, endpointKey(NetworkID, EndpointID), async () => {
     const { raw, network } = networkOf(book, NetworkID);
     const known = endpointOf(book, NetworkID, EndpointID);
-    const { link = "" } = await done(book.setup.run({ kind: "endpoint", network: raw, endpoint: known.raw }));
+    const where = sandbox === undefined ? {} : { sandbox };
+    const task = { kind: "endpoint", network: raw, endpoint: known.raw, ...where } as const;
+    const { link = "" } = await done(book.setup.run(task));
     return joined(network, known.endpoint, link);
   });
 }

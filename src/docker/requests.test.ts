@@ -4,6 +4,7 @@ import { NetError } from "../errors.ts";
 import {
   readCreateEndpoint,
   readCreateNetwork,
+  readJoin,
   readProgramExternal,
   readRequestAddress,
   readRequestPool,
@@ -217,6 +218,21 @@ describe("an endpoint", () => {
     ["too many ports", {}, { [PORTMAP]: Array(4097).fill(binding({})) }, "there may be 4096"],
   ])("is refused with %s", (_, face, options, why) => {
     expect(refusal(() => endpoint(face, options))).toContain(why);
+  });
+});
+
+describe("the namespace that a container joins", () => {
+  const ids = { NetworkID: "n", EndpointID: "e" };
+
+  test("is a path, or nothing", () => {
+    const SandboxKey = "/var/run/docker/netns/0123456789ab";
+    expect(readJoin({ ...ids, SandboxKey }, "")).toEqual({ ...ids, SandboxKey });
+    for (const none of [{}, { SandboxKey: "" }])
+      expect(readJoin({ ...ids, ...none }, "").SandboxKey).toBeUndefined();
+  });
+
+  test.each(["netns/x", "/x\0y", `/${"x".repeat(4095)}`, 7])("is not %j", (SandboxKey) => {
+    expect(() => readJoin({ ...ids, SandboxKey }, "")).toThrow("SandboxKey");
   });
 });
 

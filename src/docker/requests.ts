@@ -143,6 +143,21 @@ export const withMac = (request: JsonObject, mac: Mac): JsonObject => ({
 export const readNetworkId = object({ NetworkID: required(id) });
 export const readEndpointId = object({ NetworkID: required(id), EndpointID: required(id) });
 
+/** PATH_MAX (linux/limits.h), its last zero included. */
+const PATH = 4096;
+/** What is there is looked at by those who go there: Docker may make the namespace after this. */
+const sandboxPath: Decode<string> = (value, at) => {
+  const path = text(value, at);
+  return path.startsWith("/") && path.length < PATH && !path.includes("\0")
+    ? path
+    : invalid(at, `must be an absolute path of fewer than ${PATH} characters`);
+};
+export const readJoin = object({
+  NetworkID: required(id),
+  EndpointID: required(id),
+  SandboxKey: orNone(sandboxPath),
+});
+
 const readExternal = object({
   NetworkID: required(id),
   EndpointID: required(id),

@@ -21,7 +21,13 @@ import { readCreateEndpoint, readCreateNetwork } from "./requests.ts";
 /** Networks, endpoints and ports as Docker or `bindingOf` wrote them. */
 export type Task =
   | { readonly kind: "network"; readonly network: JsonObject }
-  | { readonly kind: "endpoint"; readonly network: JsonObject; readonly endpoint: JsonObject }
+  | {
+      readonly kind: "endpoint";
+      readonly network: JsonObject;
+      readonly endpoint: JsonObject;
+      /** Path of the namespace that Docker moves the link to. */
+      readonly sandbox?: string;
+    }
   | {
       readonly kind: "ports";
       readonly network: JsonObject;
@@ -68,7 +74,7 @@ const thing: Decode<Thing> = object({
 });
 const readers = {
   network: object({ network }),
-  endpoint: object({ network, endpoint }),
+  endpoint: object({ network, endpoint, sandbox: text }),
   ports: object({ network, endpoint, open: required(bounded<OpenPort>(openPort)) }),
   remove: object({ what: required(bounded(thing, 100_000)) }),
 } as const;
@@ -76,7 +82,12 @@ const readers = {
 /** A task, with what is in it read. */
 export type Work =
   | { readonly kind: "network"; readonly network: Network }
-  | { readonly kind: "endpoint"; readonly network: Network; readonly endpoint: Endpoint }
+  | {
+      readonly kind: "endpoint";
+      readonly network: Network;
+      readonly endpoint: Endpoint;
+      readonly sandbox?: string;
+    }
   | {
       readonly kind: "ports";
       readonly network: Network;

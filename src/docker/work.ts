@@ -22,7 +22,7 @@ export async function work(task: Work): Promise<Answer> {
       await ensureNetwork(task.network);
       return { kind: "done" };
     case "endpoint": {
-      const { network, endpoint } = task;
+      const { network, endpoint, sandbox } = task;
       // After a reboot, or when somebody removed it, the network comes back with its first container.
       await ensureNetwork(network);
       const owner = ownerOf(thingOf("endpoint", network.id, endpoint.id));
@@ -30,6 +30,7 @@ export async function work(task: Work): Promise<Answer> {
       await ensure(owner, (spaces) => findLink(spaces.host, { name: link }) !== undefined, {
         needs: endpointNeeds(network),
         plan: (facts) => endpointPlan(network, endpoint, facts, { mark: markOf(owner), fresh: freshMacs() }),
+        ...(sandbox === undefined ? {} : { sandbox }),
       });
       return { kind: "done", link };
     }

@@ -168,6 +168,23 @@ describe("a record", () => {
       heirs: ["one", "two", "three"],
     });
   });
+  test("says where another program has put the interface last, and keeps its time", () => {
+    {
+      using record = openRecord(owner);
+      record.begin(netns);
+      record.place("/run/docker/netns/one");
+      record.plan(state);
+      record.commit();
+    }
+    expect(peekRecord(mark)).toMatchObject({ sandbox: "/run/docker/netns/one", committed: true });
+    const before = recordedAt(owner);
+    {
+      using record = openRecord(owner);
+      record.place("/run/docker/netns/two");
+    }
+    expect(recordedAt(owner)).toBeCloseTo(before ?? 0, 0);
+    expect(peekRecord(mark)).toMatchObject({ sandbox: "/run/docker/netns/two", state });
+  });
   test("of a second plan has that one's values alone", () => {
     {
       using record = openRecord(owner);

@@ -56,6 +56,8 @@ export interface AttachmentRecord {
   readonly borrowed: readonly Borrowed[];
   /** Marks of attachments of the same container that want a host port which this one has. */
   readonly heirs: readonly string[];
+  /** Where another program puts the container's interface, if it told: path of a namespace, which may not be there yet. */
+  readonly sandbox?: string;
 }
 
 interface Head {
@@ -105,6 +107,8 @@ export interface OpenRecord extends Disposable {
   /** A plan that goes on with the last one: its objects, which stay what and where they are, and more behind them. */
   extend(state: NetState): void;
   borrow(borrowed: Borrowed): void;
+  /** Where the interface goes, from now on. Only what shows people something reads it. */
+  place(sandbox: string): void;
   /** The last step of ADD. */
   commit(): void;
   /** The last step of DEL. */
@@ -136,6 +140,10 @@ export function openRecord(owner: Owner): OpenRecord {
     plan: (plan) => append({ state: plan }),
     extend: (plan) => append({ state: plan, goesOn: true }),
     borrow: (borrowed) => append({ borrowed }),
+    place(sandbox) {
+      if (state === "begun") append({ sandbox });
+      else addLine(path, { sandbox });
+    },
     commit() {
       renameFile(pending, path);
       state = "committed";
@@ -170,7 +178,13 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
   const lines = text.split("\n").slice(0, -1);
   let record: AttachmentRecord | undefined;
   for (const line of lines) {
-    let entry: Partial<Head> & { state?: NetState; goesOn?: boolean; borrowed?: Borrowed; heir?: string };
+    let entry: Partial<Head> & {
+      state?: NetState;
+      goesOn?: boolean;
+      borrowed?: Borrowed;
+      heir?: string;
+      sandbox?: string;
+    };
     try {
       entry = parse(line) as typeof entry;
     } catch {
@@ -190,6 +204,7 @@ function readRecord(path: string, committed: boolean): AttachmentRecord | undefi
     else if (record && entry.borrowed) record = { ...record, borrowed: [...record.borrowed, entry.borrowed] };
     else if (record && typeof entry.heir === "string")
       record = { ...record, heirs: [...record.heirs, entry.heir] };
+    else if (record && typeof entry.sandbox === "string") record = { ...record, sandbox: entry.sandbox };
   }
   return record;
 }
@@ -207,17 +222,20 @@ export const peekRecord = (mark: string): AttachmentRecord | undefined =>
  */
 export function addHeir(mark: string, heir: string): void {
   const path = `${recordDir()}/${mark}`;
-  const added = (file: string): boolean =>
-    unlessErrno(["ENOENT"], () => {
-      const before = statPath(file);
-      putText(file, `${stringify({ heir })}\n`, O.APPEND | O.NOFOLLOW);
-      // Its time tells when it was attached.
-      if (before !== undefined) setModified(file, Number(before.mtimeNs) / 1e9);
-      return true;
-    }) ?? false;
+  const added = (file: string): boolean => addLine(file, { heir });
   // It may be committed, and thus renamed, between the first two looks.
   void (added(path) || added(path + PENDING) || added(path));
 }
+
+/** False if there is no such file. */
+const addLine = (file: string, line: unknown): boolean =>
+  unlessErrno(["ENOENT"], () => {
+    const before = statPath(file);
+    putText(file, `${stringify(line)}\n`, O.APPEND | O.NOFOLLOW);
+    // Its time tells when it was attached.
+    if (before !== undefined) setModified(file, Number(before.mtimeNs) / 1e9);
+    return true;
+  }) ?? false;
 
 /** When the record of this key was last written, which is in its ADD: milliseconds since 1970. */
 export function recordedAt(owner: Owner): number | undefined {

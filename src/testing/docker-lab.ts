@@ -134,7 +134,7 @@ export async function connect(
     Options: {},
   });
   const mac = (made["Interface"] as { readonly MacAddress?: string }).MacAddress;
-  const request = { ...endpointKey(id), SandboxKey: `/var/run/docker/netns/${id}`, Options: {} };
+  const request = { ...endpointKey(id), SandboxKey: sandbox.path, Options: {} };
   const joined = (await lab.call("NetworkDriver.Join", request)) as unknown as JoinAnswer;
   const link = joined.InterfaceName.SrcName;
   await lab.host.exec(["ip", "link", "set", link, "netns", sandbox.name, "name", "eth0"]);

@@ -26,6 +26,7 @@ export async function describeAttachment(a: KnownAttachment): Promise<Descriptio
   const path = followPath({
     spaces,
     ifname: a.ifname,
+    named: movedByOthers(a) ? "by others" : "by us",
     marks: [...marks.keys()],
     gateways: objectsOf(a).flatMap((o) => (o.kind === "vlan-gateway" ? [o.name] : [])),
   });
@@ -53,7 +54,7 @@ export async function describeLost(lost: LostAttachment): Promise<Description> {
   using comparing = await compareFirewalls(new Set());
   using spaces = openSpaces(undefined);
   const marks = new Map([[lost.mark, lost.component]]);
-  const path = followPath({ spaces, ifname: "", marks: [lost.mark], gateways: [] });
+  const path = followPath({ spaces, ifname: "", named: "by us", marks: [lost.mark], gateways: [] });
   return {
     key: lost.key,
     network: lost.network ?? null,
@@ -106,12 +107,16 @@ async function healthOfAll(
   };
 }
 
+/** Another program moves the container's interface to a namespace of its own choice, and calls it there what it likes. */
+const movedByOthers = ({ records }: KnownAttachment): boolean => records[0]?.netns.path === OWN_NETNS;
+
 /** The host, and the container if it lives. */
-function openFor({ records, cached }: KnownAttachment): Spaces {
+function openFor(a: KnownAttachment): Spaces {
+  const { records, cached, netns } = a;
   const [first] = records;
-  const alive = first === undefined ? cached && liveNetns(cached) : isAlive(first) && first.netns.path;
+  const alive = first === undefined ? cached && liveNetns(cached) : isAlive(first) && netns;
   try {
-    return openSpaces(alive && alive !== OWN_NETNS ? alive : undefined);
+    return openSpaces(alive === false ? undefined : alive);
   } catch (e) {
     if (isNetError(e, "netns/invalid")) return openSpaces(undefined);
     throw e;

@@ -1,3 +1,4 @@
+import type { NetlinkSocket } from "../../netlink/socket.ts";
 import { findLink, type Link } from "../../rtnl/link.ts";
 import { namespaceNumber } from "../../rtnl/nsid.ts";
 import { listRules, type RoutingRule } from "../../rtnl/rule.ts";
@@ -16,13 +17,15 @@ import { missingStation, stationOf, type Where } from "./station.ts";
 export interface PathOf {
   readonly spaces: Spaces;
   readonly ifname: string;
+  /** `by others`: the container's interface has the name that another program gave it, and is found by its mark. */
+  readonly named: "by us" | "by others";
   /** The marks that the attachment's own links may carry, for what is left when the container is gone. */
   readonly marks: readonly string[];
   /** Interfaces of the host that the records name as gateways beside the bridge. */
   readonly gateways: readonly string[];
 }
 
-export function followPath({ spaces, ifname, marks, gateways }: PathOf): readonly Station[] {
+export function followPath({ spaces, ifname, named, marks, gateways }: PathOf): readonly Station[] {
   const { host, container } = spaces;
   const stations: Station[] = [];
   let outside: Link | undefined;
@@ -30,7 +33,8 @@ export function followPath({ spaces, ifname, marks, gateways }: PathOf): readonl
   if (container === undefined) outside = ownLink(spaces, marks);
   else {
     const where: Where = { socket: container.socket, place: "container", by: "start" };
-    const inside = findLink(container.socket, { name: ifname });
+    const inside =
+      named === "by us" ? findLink(container.socket, { name: ifname }) : movedLink(spaces, marks);
     if (inside === undefined) stations.push(missingStation(where, ifname));
     else
       stations.push({
@@ -95,12 +99,23 @@ function below({ host }: Spaces, lower: Link): readonly Station[] {
   return stations;
 }
 
-function ownLink({ host }: Spaces, marks: readonly string[]): Link | undefined {
+const ownLink = ({ host }: Spaces, marks: readonly string[]): Link | undefined => marked(host, marks);
+
+function marked(socket: NetlinkSocket, marks: readonly string[]): Link | undefined {
   for (const altName of marks) {
-    const link = findLink(host, { altName });
+    const link = findLink(socket, { altName });
     if (link !== undefined) return link;
   }
   return undefined;
+}
+
+/** A link takes its mark along; of a pair the end in the host has it, and tells the other one. */
+function movedLink({ host, container }: Spaces, marks: readonly string[]): Link | undefined {
+  if (container === undefined) return undefined;
+  const end = marked(host, marks);
+  if (end?.peerIndex === undefined) return marked(container.socket, marks);
+  if (end.peerNetnsId !== namespaceNumber(host, container.netns.fd)) return undefined;
+  return findLink(container.socket, { index: end.peerIndex });
 }
 
 /** The link of the host that the container's hangs on. */

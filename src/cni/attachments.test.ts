@@ -34,6 +34,15 @@ describe("findAttachment", () => {
       );
   });
 
+  test("says how a container of Docker is found where there is one", () => {
+    const endpoint = { ...of("0f0f", "e1e2e3", "eth"), plugins: ["docker", "docker-ports"] };
+    expect(findAttachment([...list, endpoint], "e1e")).toBe(endpoint);
+    expect(() => findAttachment([...list, endpoint], "nobody")).toThrow(
+      /ps lists what there is, and a container of Docker by its endpoint: docker inspect -f '.*EndpointID.*' CONTAINER tells it$/,
+    );
+    expect(() => findAttachment([web], "nobody")).toThrow(/lists what there is$/);
+  });
+
   test("names what an ambiguous beginning could mean", () => {
     expect(() => findAttachment(list, "web")).toThrow(
       `"web" means 2 attachments: ${web.key} (eth0 of web on mynet), `,

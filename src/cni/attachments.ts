@@ -131,21 +131,20 @@ export function lastMac({ result, ifname }: KnownAttachment): Mac | undefined {
   return parsed?.ok ? parsed.value : undefined;
 }
 
+type Findable = CacheKey & Pick<KnownAttachment, "key"> & Partial<Pick<KnownAttachment, "plugins">>;
+
 /**
  * The attachment that a person means: by the beginning of its key or of its container's id.
  * @throws usage/invalid if there is none, or more than one
  */
-export function findAttachment<A extends Pick<KnownAttachment, "key"> & CacheKey>(
-  list: readonly A[],
-  asked: string,
-): A {
+export function findAttachment<A extends Findable>(list: readonly A[], asked: string): A {
   const byKey = asked === "" ? [] : list.filter((a) => a.key.startsWith(asked.toLowerCase()));
   const found =
     byKey.length > 0 || asked === "" ? byKey : list.filter((a) => a.containerId.startsWith(asked));
   const [one, ...more] = found;
   if (one === undefined)
     throw new NetError("usage/invalid", {
-      why: `no attachment's key or container begins with "${asked}"; heddle ps lists what there is`,
+      why: `no attachment's key or container begins with "${asked}"; heddle ps lists what there is${hintOfDocker(list)}`,
     });
   if (more.length > 0)
     throw new NetError("usage/invalid", {
@@ -153,6 +152,13 @@ export function findAttachment<A extends Pick<KnownAttachment, "key"> & CacheKey
     });
   return one;
 }
+
+/** Docker tells its driver of endpoints, and of no container. */
+const hintOfDocker = (list: readonly Findable[]): string =>
+  list.some(({ plugins }) => plugins?.includes("docker"))
+    ? `, and a container of Docker by its endpoint: docker inspect -f '${ENDPOINTS}' CONTAINER tells it`
+    : "";
+const ENDPOINTS = "{{range .NetworkSettings.Networks}}{{.EndpointID}} {{end}}";
 
 /** The first few of them, with all that tells them apart. */
 function names(found: readonly (Pick<KnownAttachment, "key"> & CacheKey)[]): string {

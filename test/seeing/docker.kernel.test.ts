@@ -59,6 +59,11 @@ kernelTest("a container of Docker is one attachment, from its own interface on",
     ]) as unknown,
   });
   expect(shown.ports).toMatchObject([{ hostPort: 8080, live: true }]);
+  const unknown = await lab.host.exec([lab.heddle.at("heddle"), "show", "one"], {
+    env: lab.env,
+    mustSucceed: false,
+  });
+  expect(unknown.stderr).toContain("EndpointID");
   await lab.host.exec(["nft", "flush", "ruleset"]);
   expect((await json<readonly Entry[]>(lab, "ps"))[0]?.state).toBe("broken");
 });

@@ -45,6 +45,7 @@ async function describe(key: string, cacheDir: string | undefined): Promise<Desc
       network: a.network,
       containerId: a.containerId,
       ifname: a.ifname,
+      plugins: a.plugins,
       describe: () => describeAttachment(a),
     })),
     ...lost.map((l) => ({

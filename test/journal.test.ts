@@ -2,6 +2,9 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { projectDir } from "../scripts/paths.ts";
+import { attachmentKey } from "../src/cni/attachments.ts";
+import { ownerOf, thingOf } from "../src/docker/task.ts";
+import { markOf } from "../src/netstate/owner.ts";
 import { encodeJournal, sendToJournal } from "../src/sys/journal.ts";
 import { heddleOfFile, runPlugin } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
@@ -11,7 +14,7 @@ import { tempDir } from "../src/testing/temp-dir.ts";
 const JOURNALD = "/lib/systemd/systemd-journald";
 const rootTest = testWith({
   root: true,
-  programs: ["unshare", "journalctl", "bash"],
+  programs: ["unshare", "journalctl", "bash", "curl"],
   feature: existsSync(JOURNALD) || "needs systemd's journal",
 });
 const heddle = heddleOfFile();
@@ -170,6 +173,63 @@ ${heddle.at("heddle")} log
     expect(stdout).toEndWith("  here\n");
     expect(stderr).toContain("is truncated, ignoring file.");
     expect(stderr).toContain("Failed to parse");
+  });
+
+  rootTest("of Docker's driver is there by its endpoint, and so is a call that took long", async () => {
+    using dir = tempDir("journal");
+    const [network, first, second] = ["0f".repeat(32), "a1".repeat(32), "b2".repeat(32)] as const;
+    const socket = dir.in("heddle.sock");
+    const ask = (call: string, request: object): string =>
+      `curl --silent --fail --unix-socket ${socket} --data '${JSON.stringify(request)}' http://plugin/NetworkDriver.${call} > /dev/null`;
+    const options = { mode: "macvlan", macvlan_mode: "passthru", parent: "up0" };
+    const made = {
+      NetworkID: network,
+      Options: { "com.docker.network.generic": options },
+      IPv4Data: [{ Pool: "10.77.0.0/24", Gateway: "10.77.0.1/24" }],
+    };
+    const connected = [first, second].flatMap((EndpointID, i) => {
+      const ids = { NetworkID: network, EndpointID };
+      const address = { Interface: { Address: `10.77.0.${i + 2}/24` } };
+      return [
+        ask("CreateEndpoint", { ...ids, ...address }),
+        ask("Join", { ...ids, SandboxKey: `/run/docker/netns/${i}` }),
+      ];
+    });
+    const lock = `/run/heddle/attachments/${markOf(ownerOf(thingOf("endpoint", network, first)))}.pending`;
+    const script = `
+ip link add up0 type veth peer name wire && ip link set up0 up && ip link set wire up
+HEDDLE_STATE_DIR=${dir.in("state")} ${heddle.at("heddle")} docker-plugin --socket ${socket} 2> ${dir.in("log")} &
+until [ -S ${socket} ]; do sleep 0.01; done
+${ask("CreateNetwork", made)}
+# A parent has one link of this kind: the second endpoint gets none.
+${connected.join("\n")}
+flock ${lock} sleep 1.3 & until ! flock --nonblock ${lock} true; do :; done
+${ask("DeleteEndpoint", { NetworkID: network, EndpointID: first })}
+journalctl --sync
+${heddle.at("heddle")} log --json`;
+    const { stdout } = await run(withJournal(script), { env: plainEnv });
+    const about = (containerId: string) => ({
+      key: attachmentKey({ network, containerId, ifname: "eth" }),
+      plugin: "docker",
+      network,
+      containerId,
+      durationMs: expect.any(Number) as number,
+    });
+    expect(JSON.parse(stdout)).toMatchObject([
+      {
+        ...about(second),
+        level: "error",
+        verb: "NetworkDriver.Join",
+        step: "resource/exists",
+        errno: "EINVAL",
+      },
+      {
+        ...about(first),
+        level: "warning",
+        verb: "NetworkDriver.DeleteEndpoint",
+        message: expect.stringMatching(/ took \d\.\d s$/) as string,
+      },
+    ]);
   });
 
   test("is told to the caller all the same where there is no journal", async () => {

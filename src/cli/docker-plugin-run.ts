@@ -1,4 +1,6 @@
 /** The Docker plugin as a process: its socket, its children, its signals, its log on standard error. */
+import { LONG_MS } from "../cni/executable.ts";
+import { tellJournal } from "../cni/journal.ts";
 import { stateDir } from "../dhcp/store.ts";
 import { handle } from "../docker/api.ts";
 import { openBook } from "../docker/book.ts";
@@ -39,6 +41,9 @@ export async function runDockerPlugin({ socket, spec }: DockerPluginOptions): Pr
     run: taskRunner([...ownProgram(), CHILD_COMMAND], { HEDDLE_RUN_DIR: runDir() }),
     host: hostView,
     log: complain,
+    tell: (call) => {
+      if (call.failure !== undefined || call.tookMs >= LONG_MS) tellJournal(call, process.env);
+    },
   });
   const service = serveHttp(listener, { handle: async (request) => handle(book, request), log: complain });
   if (spec !== undefined) writeSpec(spec, socket);

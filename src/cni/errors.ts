@@ -78,6 +78,17 @@ const leaves = (e: unknown): readonly unknown[] =>
 export const errorText = (e: unknown): string =>
   [...new Set(leaves(e).map((leaf) => (leaf instanceof Error ? leaf.message : String(leaf))))].join("; ");
 
+/** How far causes are followed; they may go in a circle. */
+const DEPTH = 8;
+
+/** The name of the kernel's error that is behind a failure, if one is. */
+export function errnoBehind(e: unknown, depth = 0): string | undefined {
+  const first = leading(e);
+  if (!(first instanceof NetError) || depth > DEPTH) return undefined;
+  if (first.is("sys/call") || first.is("netlink/refused")) return first.detail.errno;
+  return errnoBehind(first.cause, depth + 1);
+}
+
 function detailsOf(e: unknown): string {
   const first = leading(e);
   if (!(first instanceof NetError)) return first instanceof Error ? first.name : "";
@@ -85,7 +96,7 @@ function detailsOf(e: unknown): string {
   if (first.is("version/incompatible"))
     return `config is "${first.detail.wanted}", plugin supports [${first.detail.supported.join(" ")}]`;
   const causes: string[] = [];
-  for (let c = first.cause, n = 0; c !== undefined && n < 8; n++) {
+  for (let c = first.cause, n = 0; c !== undefined && n < DEPTH; n++) {
     causes.push(errorText(c));
     c = c instanceof Error ? c.cause : undefined;
   }

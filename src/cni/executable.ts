@@ -17,17 +17,23 @@ export async function runAsExecutable(plugin: Plugin, host: Host): Promise<void>
   // Since the start of the process.
   const tookMs = performance.now();
   if (output.code === 0 && tookMs < LONG_MS) return;
-  const { tellJournal } = await import("./journal.ts");
+  const { failureToTell, tellJournal } = await import("./journal.ts");
   const { network, failure } = output;
-  const more = {
-    ...(network === undefined ? {} : { network }),
-    ...(failure === undefined ? {} : { failure }),
+  const { env } = process;
+  const call = {
+    plugin: plugin.type,
+    verb: env["CNI_COMMAND"],
+    network,
+    containerId: env["CNI_CONTAINERID"],
+    ifname: env["CNI_IFNAME"],
+    tookMs,
+    failure: failure === undefined ? undefined : failureToTell(failure),
   };
-  tellJournal({ plugin: plugin.type, env: process.env, tookMs, ...more });
+  tellJournal(call, env);
 }
 
 /** A call that takes longer is told of in the journal, in milliseconds. */
-const LONG_MS = 1000;
+export const LONG_MS = 1000;
 
 /** A descriptor that somebody made non-blocking is tried again after a moment. */
 const RETRY_MS = 1;

@@ -1,51 +1,55 @@
 /**
- * What a plugin's process tells the system's journal: that it failed, or that it took long. A runtime shows the error object
- * to nobody but its caller, and swallows standard error. Loaded only when there is something to tell.
+ * What this executable tells the system's journal of a call that it served: that it failed, or that it took long. A runtime
+ * shows the error to nobody but its caller, and swallows standard error. Loaded only when there is something to tell.
  */
 import { NetError } from "../errors.ts";
 import { attachmentKey } from "./attachments.ts";
 import { sendToJournal } from "../sys/journal.ts";
-import { errorText } from "./errors.ts";
+import { errnoBehind, errorText } from "./errors.ts";
 import type { Env } from "./host.ts";
 import { whyDenied } from "./rights.ts";
 
 export interface ToldCall {
   readonly plugin: string;
-  readonly env: Env;
-  /** The network's name, if the configuration was read so far. */
-  readonly network?: string;
+  readonly verb?: string | undefined;
+  /** Whom it was about, as far as that was understood. */
+  readonly network?: string | undefined;
+  readonly containerId?: string | undefined;
+  readonly ifname?: string | undefined;
   readonly tookMs: number;
-  readonly failure?: unknown;
+  readonly failure?: ToldFailure | undefined;
+}
+
+/** What went wrong: a sentence, the code of the error, the name of the kernel's. */
+export interface ToldFailure {
+  readonly why: string;
+  readonly step?: string | undefined;
+  readonly errno?: string | undefined;
 }
 
 /** Priorities of syslog(3). */
 const ERROR = 3;
 const WARNING = 4;
 
-/** The name of the kernel's error that is behind a failure, if one is. */
-function errnoOf(e: unknown, depth = 0): string | undefined {
-  if (!(e instanceof NetError) || depth > 8) return undefined;
-  if (e.is("sys/call") || e.is("netlink/refused")) return e.detail.errno;
-  return errnoOf(e.cause, depth + 1);
-}
+/** What is told of something that was thrown. */
+export const failureToTell = (e: unknown): ToldFailure => ({
+  why: [errorText(e), whyDenied(e)].filter((sentence) => sentence !== undefined).join("; "),
+  step: e instanceof NetError ? e.code : undefined,
+  errno: errnoBehind(e),
+});
 
-export function tellJournal({ plugin, env, network, tookMs, failure }: ToldCall): void {
+/** @param env of this process */
+export function tellJournal(call: ToldCall, env: Env): void {
   // One of several hosts that are played on this machine, whose journal is not theirs.
   if (env["HEDDLE_RUN_DIR"] !== undefined) return;
-  const verb = env["CNI_COMMAND"];
-  const containerId = env["CNI_CONTAINERID"];
-  const ifname = env["CNI_IFNAME"];
+  const { plugin, verb, network, containerId, ifname, tookMs, failure } = call;
   const about = [network, containerId, ifname].filter((word) => word !== undefined).join(" ");
-  const what =
-    failure === undefined
-      ? `took ${(tookMs / 1e3).toFixed(1)} s`
-      : [errorText(failure), whyDenied(failure)].filter((sentence) => sentence !== undefined).join("; ");
   const key =
     network === undefined || containerId === undefined || ifname === undefined
       ? undefined
       : attachmentKey({ network, containerId, ifname });
   sendToJournal({
-    MESSAGE: `${plugin} ${verb ?? ""} ${about}: ${what}`,
+    MESSAGE: `${plugin} ${verb ?? ""} ${about}: ${failure?.why ?? `took ${(tookMs / 1e3).toFixed(1)} s`}`,
     PRIORITY: failure === undefined ? WARNING : ERROR,
     SYSLOG_IDENTIFIER: "heddle",
     HEDDLE_KEY: key,
@@ -54,8 +58,8 @@ export function tellJournal({ plugin, env, network, tookMs, failure }: ToldCall)
     HEDDLE_NETWORK: network,
     HEDDLE_CONTAINER_ID: containerId,
     HEDDLE_IFNAME: ifname,
-    HEDDLE_STEP: failure instanceof NetError ? failure.code : undefined,
-    HEDDLE_ERRNO: errnoOf(failure),
+    HEDDLE_STEP: failure?.step,
+    HEDDLE_ERRNO: failure?.errno,
     HEDDLE_DURATION_MS: Math.round(tookMs),
   });
 }

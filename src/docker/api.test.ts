@@ -45,7 +45,7 @@ function desk(): Desk {
     routed: () => [cidr("10.213.0.0/24")],
     listening: () => self.listening,
   };
-  const open = (): Book => openBook({ store, run, host, log: (line) => log.push(line) });
+  const open = (): Book => openBook({ store, run, host, log: (line) => log.push(line), tell: () => {} });
   let book = open();
   return Object.assign(self, {
     dir: dir.path,

@@ -2,7 +2,8 @@
  * Docker's calls by their paths: a request in, an answer out. Nothing here knows of sockets, and nothing calls Docker, which
  * may be waiting for this very answer.
  */
-import { parseJson, anyObject, type JsonObject } from "../cni/json.ts";
+import type { ToldCall, ToldFailure } from "../cni/journal.ts";
+import { anyObject, type JsonObject, object, parseJson } from "../cni/json.ts";
 import { NetError } from "../errors.ts";
 import type { Book } from "./book.ts";
 import {
@@ -14,7 +15,8 @@ import {
   programExternal,
   revokeExternal,
 } from "./endpoints.ts";
-import { failureText } from "./failure.ts";
+import { id } from "./decode.ts";
+import { failureText, toldFailure } from "./failure.ts";
 import type { HttpRequest, Status } from "./http.ts";
 import {
   addressSpaces,
@@ -26,6 +28,7 @@ import {
 } from "./ipam.ts";
 import { createNetwork, deleteNetwork, gwAllocCheck } from "./networks.ts";
 import { readDiscovery } from "./requests.ts";
+import { ownerOf, thingOf } from "./task.ts";
 
 export interface Reply {
   readonly status: Status;
@@ -103,11 +106,36 @@ export async function handle(book: Book, { method, path, body }: HttpRequest): P
   } catch (e) {
     return { status: 400, body: { Err: failureText(e) } };
   }
+  const verb = path.slice(1);
+  const began = performance.now();
+  const tell = (failure?: ToldFailure): void => {
+    const tookMs = performance.now() - began;
+    book.setup.tell({ plugin: "docker", verb, ...concerned(request), tookMs, failure });
+  };
   try {
-    return { status: 200, body: await call(book, request) };
+    const body = await call(book, request);
+    tell();
+    return { status: 200, body };
   } catch (e) {
-    const why = failureText(e);
-    book.setup.log(`${path.slice(1)} failed: ${why}`);
-    return { status: 200, body: { [errorKey(path)]: why } };
+    const failure = toldFailure(e);
+    book.setup.log(`${verb} failed: ${failure.why}`);
+    tell(failure);
+    return { status: 200, body: { [errorKey(path)]: failure.why } };
+  }
+}
+
+const readConcerned = object({ NetworkID: id, EndpointID: id });
+
+/** Whom a call is about: an attachment, a network alone, or nobody who could be named. */
+function concerned(request: JsonObject): Pick<ToldCall, "network" | "containerId" | "ifname"> {
+  try {
+    const { NetworkID: network, EndpointID } = readConcerned(request, "");
+    if (network === undefined || EndpointID === undefined) return { network };
+    const { containerId, ifname } = ownerOf(thingOf("endpoint", network, EndpointID));
+    return { network, containerId, ifname };
+  } catch (e) {
+    // It was refused for that.
+    if (e instanceof NetError) return {};
+    throw e;
   }
 }

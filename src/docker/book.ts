@@ -2,6 +2,7 @@
  * The plugin's book: what there is, in memory and on disk the same. It decides nothing.
  */
 import { errorText } from "../cni/errors.ts";
+import type { ToldCall } from "../cni/journal.ts";
 import { anyObject, flag, type JsonObject, object, required, withDefault } from "../cni/json.ts";
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import { bindingOf, bounded, openPort } from "./decode.ts";
@@ -27,6 +28,8 @@ export interface PluginSetup {
   readonly run: RunTask;
   readonly host: HostView;
   readonly log: (line: string) => void;
+  /** Hears of every call that was served, and how it ended. */
+  readonly tell: (call: ToldCall) => void;
 }
 
 /** A network as Docker sent it, with what was filled in, and as it was read. */

@@ -1,5 +1,5 @@
 /** The child's side: one task from standard input, its answer on standard output. */
-import { errorText } from "../cni/errors.ts";
+import { errnoBehind, errorText } from "../cni/errors.ts";
 import { readStdin, writeAll } from "../cni/executable.ts";
 import { decodeAs, parseJson } from "../cni/json.ts";
 import { NetError } from "../errors.ts";
@@ -13,7 +13,8 @@ export async function runChild(): Promise<void> {
     answer = await work(decodeAs("task", readTask, parseJson(readStdin(), "task")));
   } catch (e) {
     const own = e instanceof NetError ? { code: e.code, detail: e.detail } : {};
-    answer = { kind: "failed", why: errorText(e), ...own };
+    const errno = errnoBehind(e);
+    answer = { kind: "failed", why: errorText(e), ...own, ...(errno === undefined ? {} : { errno }) };
   }
   writeAll(1, JSON.stringify(answer));
 }

@@ -1,5 +1,6 @@
-/** From an error to the sentence that Docker prints: what went wrong, and what to do about it. */
-import { errorText } from "../cni/errors.ts";
+/** From an error to the sentence that Docker prints, what went wrong and what to do about it, and to what the journal is told. */
+import { errnoBehind, errorText } from "../cni/errors.ts";
+import type { ToldFailure } from "../cni/journal.ts";
 import { type ErrorCode, NetError } from "../errors.ts";
 import type { Answer } from "./task.ts";
 
@@ -7,16 +8,18 @@ import type { Answer } from "./task.ts";
 class TaskFailed extends Error {
   override readonly name = "TaskFailed";
   readonly code: string | undefined;
-  constructor(why: string, code: string | undefined) {
+  readonly errno: string | undefined;
+  constructor({ why, code, errno }: Answer & { readonly kind: "failed" }) {
     super(why);
     this.code = code;
+    this.errno = errno;
   }
 }
 
 /** The answer of a child that did its task. @throws TaskFailed for one that did not */
 export async function done(answer: Promise<Answer>): Promise<Answer & { readonly kind: "done" }> {
   const got = await answer;
-  if (got.kind === "failed") throw new TaskFailed(got.why, got.code);
+  if (got.kind === "failed") throw new TaskFailed(got);
   return got;
 }
 
@@ -31,10 +34,18 @@ const advice: { readonly [C in ErrorCode]?: string } = {
   "try-again": "try again",
 };
 
+const codeOf = (e: unknown): string | undefined =>
+  e instanceof NetError || e instanceof TaskFailed ? e.code : undefined;
+
+export const toldFailure = (e: unknown): ToldFailure => ({
+  why: failureText(e),
+  step: codeOf(e),
+  errno: e instanceof TaskFailed ? e.errno : errnoBehind(e),
+});
+
 /** One line. */
 export function failureText(e: unknown): string {
-  const code =
-    e instanceof NetError || e instanceof TaskFailed ? (e.code as ErrorCode | undefined) : undefined;
+  const code = codeOf(e) as ErrorCode | undefined;
   const what = errorText(e).replaceAll(/\s+/g, " ");
   const hint = code === undefined ? undefined : advice[code];
   return hint === undefined || what.includes("; ") ? what : `${what}; ${hint}`;

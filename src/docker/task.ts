@@ -48,7 +48,14 @@ export type Answer =
   /** `link`: the container's interface in the host, of an endpoint. */
   | { readonly kind: "done"; readonly link?: string }
   /** With the code and the details of the error, if it was one of ours. */
-  | { readonly kind: "failed"; readonly why: string; readonly code?: string; readonly detail?: unknown };
+  | {
+      readonly kind: "failed";
+      readonly why: string;
+      readonly code?: string;
+      readonly detail?: unknown;
+      /** The name of the kernel's error behind it. */
+      readonly errno?: string;
+    };
 
 /** Who owns what in the kernel. What the interface is called in the sandbox is Docker's affair. */
 export const ownerOf = ({ what, networkId, endpointId }: Thing): Owner => ({
@@ -113,6 +120,6 @@ export const readTask: Decode<Work> = (value, at) => {
 export const readAnswer: Decode<Answer> = (value, at) => {
   const { kind } = object({ kind: required(oneOf("done", "failed")) })(value, at);
   if (kind === "done") return { kind, ...object({ link: text })(value, at) };
-  const failed = object({ why: withDefault(text, ""), code: text, detail: anything });
+  const failed = object({ why: withDefault(text, ""), code: text, detail: anything, errno: text });
   return { kind, ...failed(anyObject(value, at), at) };
 };

@@ -60,6 +60,13 @@ describe("heddle install", () => {
     expect(lstatSync(`${usual}/flannel`).isFile()).toBe(true);
   });
 
+  test("replaces the small files that a copy of the image's directory has", async () => {
+    using dir = tempDir();
+    writeFileSync(dir.in(somePlugin), "#!/opt/cni/bin/heddle as-plugin\n", { mode: 0o755 });
+    expect((await installTo(dir.path)).stdout).toContain(`replaced   ${somePlugin}`);
+    expect(readlinkSync(dir.in(somePlugin))).toBe("heddle");
+  });
+
   test("doing it again changes nothing", async () => {
     using dir = tempDir();
     await installTo(dir.path);

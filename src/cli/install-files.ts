@@ -20,6 +20,7 @@ import {
   readSync,
   renameSync,
   rmSync,
+  type Stats,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -92,7 +93,8 @@ function linkBefore(path: string): Before {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return "absent";
   if (found.isDirectory()) return "directory";
-  return found.isSymbolicLink() && readlinkSync(path) === FILE ? "done" : "foreign";
+  if (found.isSymbolicLink()) return readlinkSync(path) === FILE ? "done" : "foreign";
+  return isStub(path, found) ? "ours" : "foreign";
 }
 
 function stubBefore(path: string): Before {
@@ -100,10 +102,11 @@ function stubBefore(path: string): Before {
   if (found === undefined) return "absent";
   if (found.isDirectory()) return "directory";
   if (found.isSymbolicLink()) return readlinkSync(path) === FILE ? "ours" : "foreign";
-  const isStub =
-    found.isFile() && found.size === PLUGIN_STUB.length && readFileSync(path, "utf8") === PLUGIN_STUB;
-  return isStub ? "done" : "foreign";
+  return isStub(path, found) ? "done" : "foreign";
 }
+
+const isStub = (path: string, found: Stats): boolean =>
+  found.isFile() && found.size === PLUGIN_STUB.length && readFileSync(path, "utf8") === PLUGIN_STUB;
 
 function fileBefore(path: string, source: string): Before {
   const found = lstatSync(path, { throwIfNoEntry: false });

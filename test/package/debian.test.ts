@@ -3,11 +3,22 @@
  * this machine, told where the root is (DPKG_ROOT).
  */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { ensureBuilt } from "../../scripts/build.ts";
 import { type DebPackage, deb } from "../../scripts/package/deb.ts";
 import { ownTarget } from "../../scripts/package/targets.ts";
 import { installation } from "../../scripts/package/tree.ts";
+import { inProject } from "../../scripts/paths.ts";
+import { PLUGIN_STUB } from "../../src/cli/install-files.ts";
 import { placesFor } from "../../src/cli/install-places.ts";
 import { runPlugin } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
@@ -126,6 +137,46 @@ describe("the package of Debian", () => {
       const { code } = await dpkg(root, ["--install", archive("0.1.0")], { HEDDLE_REPLACE: "yes" });
       expect(code).toBe(0);
       expect(readlinkSync(`${root}/opt/cni/bin/bridge`)).toBe("heddle");
+      rmSync(root, { recursive: true });
+    },
+    LIMIT_MS,
+  );
+
+  rootTest(
+    "asks for every name that it would take, also when it is upgraded",
+    async () => {
+      const root = emptyRoot("names");
+      const bin = `${root}/opt/cni/bin`;
+      mkdirSync(bin, { recursive: true });
+      for (const name of ["heddle", "macvtap", "heddle-chain"]) writeFileSync(`${bin}/${name}`, "a stranger");
+      symlinkSync("elsewhere", `${bin}/flannel`);
+      for (const call of [["install"], ["upgrade", "0.0.9"]]) {
+        const { code, stderr } = await run(["sh", inProject("packaging/debian/preinst"), ...call], {
+          env: { ...plainEnv, DPKG_ROOT: root },
+          mustSucceed: false,
+        });
+        expect({ code, names: stderr.split("\n")[0]?.split(": ").at(-1) }).toEqual({
+          code: 1,
+          names: "heddle flannel heddle-chain macvtap",
+        });
+      }
+      rmSync(root, { recursive: true });
+    },
+    LIMIT_MS,
+  );
+
+  rootTest(
+    "replaces what heddle install placed, and a copy of the image, whose plugins are small files",
+    async () => {
+      const root = emptyRoot("installed");
+      const bin = `${root}/opt/cni/bin`;
+      await run([await ensureBuilt(), "install", "--cni-bin-dir", bin], { env: plainEnv });
+      rmSync(`${bin}/ptp`);
+      writeFileSync(`${bin}/ptp`, PLUGIN_STUB, { mode: 0o755 });
+      const { code, stderr } = await dpkg(root, ["--install", archive("0.1.0")]);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      expect((await dpkg(root, ["--verify", "heddle"])).stdout).toBe("");
+      expect(readlinkSync(`${bin}/ptp`)).toBe("heddle");
       rmSync(root, { recursive: true });
     },
     LIMIT_MS,

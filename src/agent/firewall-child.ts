@@ -13,7 +13,7 @@ export async function runFirewallChild(): Promise<void> {
   let answer: FirewallAnswer;
   try {
     const task = decodeAs("task", readFirewallTask, parseJson(readStdin(), "task"));
-    answer = { kind: "done", mended: await performTask(task) };
+    answer = { kind: "done", ...(await performTask(task)) };
   } catch (e) {
     answer = { kind: "failed", why: errorText(e) };
   }

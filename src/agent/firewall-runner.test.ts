@@ -35,11 +35,11 @@ describe("the child that does the firewall", () => {
     expect(told(least)).toEqual(least);
   });
 
-  test("says what was mended, or why nothing was", async () => {
+  test("says what was mended and what could not be, or why nothing was", async () => {
     using good = child(
-      `console.log(JSON.stringify({ kind: "done", mended: [JSON.parse(await Bun.stdin.text()).verb] }))`,
+      `console.log(JSON.stringify({ kind: "done", mended: [JSON.parse(await Bun.stdin.text()).verb], hindrances: ["the policy"] }))`,
     );
-    expect(await good.perform(task)).toEqual(["ensure"]);
+    expect(await good.perform(task)).toEqual({ mended: ["ensure"], hindrances: ["the policy"] });
     using bad = child(`console.log('{"kind":"failed","why":"iptables-restore: no such table"}')`);
     expect(bad.perform(task)).rejects.toThrow("iptables-restore: no such table");
     using silent = child("process.exitCode = 3");

@@ -1,7 +1,7 @@
 /** The agent's side of its firewall: each task is done by a child, this executable again, within a bounded time. */
 import { decodeAs, parseJson } from "../cni/json.ts";
 import { NetError } from "../errors.ts";
-import type { FirewallTask, PerformTask } from "../providers/flannel/firewall.ts";
+import type { FirewallTask, Performed, PerformTask } from "../providers/flannel/firewall.ts";
 import { errnoOf } from "../sys/files.ts";
 import { encodeFirewallTask, readFirewallAnswer } from "./firewall-task.ts";
 
@@ -59,7 +59,7 @@ function start(argv: readonly string[], task: FirewallTask) {
   });
 }
 
-async function answerOf(child: ReturnType<typeof start>): Promise<readonly string[]> {
+async function answerOf(child: ReturnType<typeof start>): Promise<Performed> {
   const [text, code] = await Promise.all([child.stdout.text(), child.exited]);
   if (text === "")
     throw new NetError("try-again", {
@@ -67,7 +67,7 @@ async function answerOf(child: ReturnType<typeof start>): Promise<readonly strin
     });
   const answer = decodeAs(ANSWER, readFirewallAnswer, parseJson(text, ANSWER));
   if (answer.kind === "failed") throw new NetError("try-again", { why: answer.why });
-  return answer.mended;
+  return { mended: answer.mended, hindrances: answer.hindrances };
 }
 
 /** Ends it with everything that it has started. One that answered has nothing left, and its number is not used again here. */

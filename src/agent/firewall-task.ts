@@ -1,12 +1,16 @@
 /** What the agent tells the child that does its firewall, and what the child answers: both sides' JSON. */
 import { flag, list, object, oneOf, parsed, required, text } from "../cni/json.ts";
 import { type IpPrefix, parsePrefix } from "../net/ip.ts";
-import { type FirewallTask, firewallKinds, firewallVerbs } from "../providers/flannel/firewall.ts";
+import {
+  type FirewallTask,
+  firewallKinds,
+  firewallVerbs,
+  type Performed,
+} from "../providers/flannel/firewall.ts";
 import type { HostSubnet, Previous } from "../providers/flannel/subnet-env.ts";
 
 export type FirewallAnswer =
-  | { readonly kind: "done"; readonly mended: readonly string[] }
-  | { readonly kind: "failed"; readonly why: string };
+  ({ readonly kind: "done" } & Performed) | { readonly kind: "failed"; readonly why: string };
 
 const prefix = required(parsed(parsePrefix));
 const subnet = object({ network: prefix, subnet: prefix });
@@ -27,11 +31,16 @@ export const readFirewallTask = object({
   before: object(families),
 });
 
-const answer = object({ kind: required(oneOf("done", "failed")), mended: list(text), why: text });
+const answer = object({
+  kind: required(oneOf("done", "failed")),
+  mended: list(text),
+  hindrances: list(text),
+  why: text,
+});
 
 export function readFirewallAnswer(value: unknown, at: string): FirewallAnswer {
-  const { kind, mended = [], why = "" } = answer(value, at);
-  return kind === "done" ? { kind, mended } : { kind, why };
+  const { kind, mended = [], hindrances = [], why = "" } = answer(value, at);
+  return kind === "done" ? { kind, mended, hindrances } : { kind, why };
 }
 
 export function encodeFirewallTask({ verb, kind, wish, before }: FirewallTask): string {

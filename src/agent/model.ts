@@ -145,6 +145,8 @@ export interface AgentState {
   readonly published?: string;
   readonly protected?: string;
   readonly repairs: FirewallRepairs;
+  /** What of the firewall nobody here can make right. */
+  readonly hindrances: readonly string[];
   /** What the running jobs will have done: the announcement, the file, the rules. */
   readonly doing: Readonly<Partial<Record<"lease" | "file" | "firewall", string>>>;
   readonly store: StoreState;
@@ -240,7 +242,13 @@ export type AgentEvent =
   | { readonly kind: "done"; readonly job: "file" | "release" | "carrier" | "memory" }
   | { readonly kind: "commanded"; readonly report: CommandReport }
   /** The firewall is as it should be; what had to be changed for it, for people. */
-  | { readonly kind: "protected"; readonly mended: readonly string[]; readonly tookMs?: number }
+  | {
+      readonly kind: "protected";
+      readonly mended: readonly string[];
+      /** What nobody here can make right, with what to do; nothing unless told. */
+      readonly hindrances?: readonly string[];
+      readonly tookMs?: number;
+    }
   | { readonly kind: "failed"; readonly job: JobName; readonly why: string }
   | { readonly kind: "drain" }
   | { readonly kind: "stop"; readonly why: string };

@@ -179,12 +179,14 @@ function protector(
     const key = keyOfOffer(offer);
     if (offer === undefined) {
       const nobody = keepFirewall({ acceptForwarded: false, ...named }, "nftables", options());
-      await (now?.keeper ?? nobody).remove();
+      const keeper = now?.keeper ?? nobody;
+      await keeper.remove();
       now = undefined;
-      return [];
+      return { mended: [], hindrances: keeper.hindrances() };
     }
     if (now?.key !== key) now = { key, keeper: keeperOf(offer.network, offer.self) };
-    return now.keeper.ensure();
+    const { keeper } = now;
+    return { mended: await keeper.ensure(), hindrances: keeper.hindrances() };
   };
 }
 

@@ -19,7 +19,7 @@ export const askFirewall = (state: AgentState, at: number): AgentState =>
 
 export function foldProtected(
   state: AgentState,
-  { mended, tookMs = 0 }: Extract<AgentEvent, { kind: "protected" }>,
+  { mended, hindrances = [], tookMs = 0 }: Extract<AgentEvent, { kind: "protected" }>,
   { now, rules }: { readonly now: Now; readonly rules: Rules },
 ): { readonly state: AgentState; readonly tellings: readonly Telling[] } {
   const { firewall: done, ...doing } = state.doing;
@@ -33,14 +33,23 @@ export function foldProtected(
     // What happens meanwhile waits; a new offer does not.
     due: Math.max(right.jobs.firewall.due, repairs.heldUntil),
   });
-  const known = { ...timed, doing, repairs, ...(done === undefined ? {} : { protected: done }) };
-  const fight = tellFight(state.repairs, repairs);
+  const known = { ...timed, doing, repairs, hindrances, ...(done === undefined ? {} : { protected: done }) };
+  const more = [...tellFight(state.repairs, repairs), ...tellHindrances(state.hindrances, hindrances)];
   if (state.complaints.firewall !== undefined)
-    return { state: known, tellings: [telling("firewall-right", "the firewall has its rules"), ...fight] };
+    return { state: known, tellings: [telling("firewall-right", "the firewall has its rules"), ...more] };
   const told = repaired.map((what) =>
     telling("firewall-repaired", `${what} was changed or removed, and is right again`),
   );
-  return { state: known, tellings: [...bounded(told, "rules"), ...fight] };
+  return { state: known, tellings: [...bounded(told, "rules"), ...more] };
+}
+
+function tellHindrances(before: readonly string[], after: readonly string[]): readonly Telling[] {
+  const fresh = after
+    .filter((text) => !before.includes(text))
+    .map((text) => telling("firewall-hindered", text));
+  const text = "nothing of the firewall is in the way any more";
+  const isOver = before.length > 0 && after.length === 0;
+  return [...bounded(fresh, "hindrances"), ...(isOver ? [telling("firewall-free", text)] : [])];
 }
 
 /** The sixth repair within a minute begins a fight: 1 s of rest, and twice as long after each, up to 60 s. */

@@ -74,7 +74,7 @@ function running(more: Partial<Registry> = {}) {
     commandsLeft: false,
     publish: async (offer) => void calls.push(offer === undefined ? "unpublish" : "publish"),
     remember: async (known) => void calls.push(known === undefined ? "forget" : "remember"),
-    protect: async () => (calls.push("protect"), []),
+    protect: async () => (calls.push("protect"), { mended: [], hindrances: [] }),
     onReady: (ready) => void readiness.push(ready),
   };
   const shell = runAgent(ports);

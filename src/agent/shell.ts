@@ -7,6 +7,7 @@ import { type HostState, nothing } from "../fabric/host-state.ts";
 import type { Report } from "../fabric/reconcile/report.ts";
 import type { Publics, Subnets } from "../fabric/model.ts";
 import type { CommandWish } from "../fabric/commands/wish.ts";
+import type { Performed } from "../providers/flannel/firewall.ts";
 import type { Registry } from "../providers/flannel/registry.ts";
 import type { CommandReport } from "./commands/runner.ts";
 import type { EventLog } from "./event-log.ts";
@@ -45,8 +46,8 @@ export interface Ports {
   readonly commandsLeft: boolean;
   /** Writes the file that containers' addresses are made of, or removes it. */
   readonly publish: (offer: Offer | undefined) => Promise<void>;
-  /** Puts the firewall's rules, or removes them; says what had to be changed. */
-  readonly protect: (offer: Offer | undefined) => Promise<readonly string[]>;
+  /** Puts the firewall's rules, or removes them; says what had to be changed, and what cannot be. */
+  readonly protect: (offer: Offer | undefined) => Promise<Performed>;
   /** Writes what the next agent of this host finds, or sees to it that it finds nothing. */
   readonly remember: (known: Known | undefined) => Promise<void>;
   readonly events: EventLog;
@@ -173,8 +174,8 @@ function makeHands(
     protect: ({ offer }) =>
       once("firewall", async () => {
         const from = performance.now();
-        const mended = await ports.protect(offer);
-        return { kind: "protected", mended, tookMs: performance.now() - from };
+        const done = await ports.protect(offer);
+        return { kind: "protected", ...done, tookMs: performance.now() - from };
       }),
     remember: ({ known }) =>
       once("memory", async () => (await ports.remember(known), { kind: "done", job: "memory" })),

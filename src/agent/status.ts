@@ -31,6 +31,8 @@ export interface Status {
   readonly configRefused: string | null;
   /** `peers`: with a process that carries packets, those that it was told of, and none after it has failed until it was told again. */
   readonly nodes: { readonly known: number; readonly peers: number; readonly troubled: number };
+  /** What of the firewall is in the way and cannot be made right here: a sentence each, with what to do. */
+  readonly hindrances: readonly string[];
   readonly kernel: {
     readonly problems: readonly { readonly what: string; readonly why: string }[];
     readonly fights: readonly string[];
@@ -80,6 +82,7 @@ export function statusOf(state: AgentState, about: About): Status {
       peers: toldPeers(state),
       troubled: new Set(state.troubles.map(({ node }) => node)).size,
     },
+    hindrances: state.hindrances,
     kernel: {
       problems: state.kernel.problems,
       fights: [...state.kernel.fights, ...firewallFights(state)],

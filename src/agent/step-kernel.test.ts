@@ -109,6 +109,23 @@ describe("the kernel", () => {
     expect(a.told()).toEqual(["firewall-right", "ready"]);
   });
 
+  test("has a firewall of which each hindrance is told once, stands in the status, and keeps nobody unready", () => {
+    const a = member();
+    const told = (...hindrances: readonly string[]): readonly string[] => {
+      a.pass(66_000);
+      a.look();
+      a.tell({ kind: "protected", mended: [], hindrances });
+      return a.told();
+    };
+    expect(told("FORWARD drops")).toEqual(["firewall-hindered"]);
+    expect(told("FORWARD drops")).toEqual([]);
+    const about = { node: "a", provider: "flannel", version: "1", pid: 1, startedAt: 0 };
+    expect(statusOf(a.state, about)).toMatchObject({ ready: true, hindrances: ["FORWARD drops"] });
+    expect(told("FORWARD drops", "a chain stays")).toEqual(["firewall-hindered"]);
+    expect(told("a chain stays")).toEqual([]);
+    expect(told()).toEqual(["firewall-free"]);
+  });
+
   test("that refuses something is tried again when the reconciler says so, and the rest goes on", () => {
     const a = member();
     const failures = [

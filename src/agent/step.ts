@@ -26,6 +26,7 @@ export const begin = (at: number, before?: Subnets, commandsLeft = false): Agent
   },
   commands: { left: commandsLeft, failing: [] },
   repairs: { at: [], level: 0, heldUntil: 0 },
+  hindrances: [],
   deaf: {},
   doing: {},
   store: { up: true, since: at },

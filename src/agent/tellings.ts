@@ -41,6 +41,8 @@ export const tellingLevels = {
   "firewall-repaired": "warning",
   "firewall-failed": "error",
   "firewall-right": "info",
+  "firewall-hindered": "warning",
+  "firewall-free": "info",
   ready: "info",
   "not-ready": "warning",
   draining: "warning",

@@ -27,6 +27,15 @@ function rights(): readonly string[] {
 /** Runtimes give a container that is not privileged /proc/sys to read alone. */
 const READ_ONLY = 'mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys; exec "$@"';
 const pod = ["unshare", "--mount", "sh", "-ec", READ_ONLY, "sh", ...rights()];
+/** The image has no programs of iptables. */
+const BARE = `mount -t tmpfs none /usr/sbin; ${READ_ONLY}`;
+const barePod = ["unshare", "--mount", "sh", "-ec", BARE, "sh", ...rights()];
+const DROPPING =
+  "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }";
+const withoutIptables = testWith({
+  root: true,
+  programs: ["ip", "iptables-nft", "mount", "nft", "setpriv", "unshare"],
+});
 
 describe("an agent with the rights of its pod", () => {
   for (const type of ["vxlan", "host-gw", "udp"])
@@ -47,4 +56,29 @@ describe("an agent with the rights of its pod", () => {
       const failed = (await one.events()).filter((code) => code.endsWith("-failed"));
       expect(failed).toEqual([]);
     });
+
+  withoutIptables("says what to run on a host that drops what it forwards, until that was done", async () => {
+    await using made = await agentHosts({
+      heddle: heddle.path,
+      count: 2,
+      network: { Network: "10.244.0.0/16", Backend: { Type: "host-gw" } },
+      agent: { masquerade: true },
+    });
+    const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+    await one.net.exec(["nft", DROPPING]);
+    for (const host of made.hosts) host.start(barePod);
+    await two.until("ready with its peer", (s) => s.ready && s.nodes.peers === 1);
+    const { hindrances } = await one.until("hindered", (s) => s.ready && s.hindrances.length > 0);
+    expect(await one.ask("status")).toMatch(
+      /^firewall +chain FORWARD of table ip filter drops by its policy/m,
+    );
+    const [from, to] = [await one.container(), await two.container()];
+    expect(await reaches(from.net, to)).toBe(false);
+    for (const command of hindrances.join("; ").match(/iptables -I [^;]+/g) ?? [])
+      await one.net.exec(command.replace("iptables", "iptables-nft").split(" "));
+    await one.until("free", (s) => s.hindrances.length === 0);
+    expect(await reaches(from.net, to)).toBe(true);
+    const codes = (await one.events()).filter((code) => code.startsWith("firewall-"));
+    expect(codes).toEqual(["firewall-hindered", "firewall-free"]);
+  });
 });

@@ -86,6 +86,7 @@ export function statusText(s: Status): string {
     ["config", s.configRefused === null ? null : `${s.configRefused}${s.network === null ? "" : STAYS}`],
     ["nodes", `${known} in the store, ${peers} peers${troubled > 0 ? `, ${troubled} with troubles` : ""}`],
     ...s.failing.map(({ job, why }) => ["failing", `${job}: ${why}`] as const),
+    ...s.hindrances.map((what) => ["firewall", what] as const),
     ...s.kernel.problems.map(({ what, why }) => ["problem", `${what}: ${why}`] as const),
     ...s.kernel.deaf.map(({ to, why }) => ["deaf", `the kernel does not tell of ${to}: ${why}`] as const),
     ...s.kernel.fights.map(

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import type { ForwardKeeper } from "../../firewall/forward-keeper.ts";
+import type { LegacyChain } from "../../sys/legacy-tables.ts";
 import { cidr } from "../../testing/address.ts";
 import { runIn, type Variant } from "../../testing/iptables.ts";
 import { describeWith, whyNot } from "../../testing/needs.ts";
@@ -25,6 +26,7 @@ function firewallIn(netns: TestNetns, variant: Variant = "nft", keeper: ForwardK
     openRules: () => netfilterSocketIn(netns),
     findForwardKeeper: async () => keeper,
     legacyLoaded: () => variant === "legacy",
+    listLegacyChains: () => [],
     trust: async (networks) => networks.filter(({ text }) => !sources.has(text) && sources.add(text)),
   };
   return { host, calls, sources };
@@ -274,6 +276,94 @@ withIptables("the firewall in nftables", () => {
     const mended = await keepFirewall(wish, "iptables", { host }).ensure();
     expect(mended).toContain("nftables chain flannel_10.244.0.0/16, which was stale");
     expect(await listRuleset(netns)).not.toContain("flannel_");
+  });
+});
+
+withIptables("the firewall of a host whose programs of iptables are elsewhere", () => {
+  /** As in an image without them; `loaded` is a table of the older kind. */
+  function bareIn(netns: TestNetns, loaded?: LegacyChain) {
+    const { host } = firewallIn(netns);
+    return {
+      ...host,
+      run: () => undefined,
+      legacyLoaded: () => loaded !== undefined,
+      listLegacyChains: (family: number) => (loaded === undefined || family === 6 ? [] : [loaded]),
+    };
+  }
+  const DROPPING =
+    "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }";
+  /** What a sentence tells to run. */
+  const commandsIn = (text: string, program: string): readonly string[] =>
+    text.match(new RegExp(`${program} [^;]+`, "g")) ?? [];
+
+  test("says which chain drops what it forwards, and nothing more when that was done", async () => {
+    await using netns = await testNetns();
+    const firewall = keepFirewall(wish, "nftables", { host: bareIn(netns) });
+    await firewall.ensure();
+    expect(firewall.hindrances()).toEqual([]);
+    await netns.exec(["nft", DROPPING]);
+    await firewall.ensure();
+    const [told = "", ...more] = firewall.hindrances();
+    expect(more).toEqual([]);
+    expect(told).toStartWith(
+      "chain FORWARD of table ip filter drops by its policy what no rule accepts, and none names 10.244.0.0/16: " +
+        "allow it on the host: iptables -I FORWARD -s 10.244.0.0/16 -j ACCEPT; ",
+    );
+    await firewall.ensure();
+    expect(firewall.hindrances()).toEqual([told]);
+    for (const command of commandsIn(told, "iptables -I"))
+      await netns.exec([command.replace("iptables", "iptables-nft")].flatMap((text) => text.split(" ")));
+    await firewall.ensure();
+    expect(firewall.hindrances()).toEqual([]);
+  });
+
+  test("says so of a chain that is not of iptables, for each family that it drops", async () => {
+    await using netns = await testNetns();
+    await netns.exec(["nft", "add table inet site"]);
+    await netns.exec([
+      "nft",
+      "add chain inet site routed { type filter hook forward priority 0; policy drop; }",
+    ]);
+    const firewall = keepFirewall(wish, "nftables", { host: bareIn(netns) });
+    await firewall.ensure();
+    const told = firewall.hindrances();
+    expect(told).toHaveLength(2);
+    for (const command of told.flatMap((text) => commandsIn(text, "nft")))
+      await netns.exec(["nft", command.slice(4)]);
+    await firewall.ensure();
+    expect(firewall.hindrances()).toEqual([]);
+  });
+
+  test("says so of the older iptables, of which only the policy is known", async () => {
+    await using netns = await testNetns();
+    const forward = { table: "filter", hook: "forward", hasRules: false } as const;
+    const drops = keepFirewall(wish, "nftables", { host: bareIn(netns, { ...forward, policy: "drop" }) });
+    await drops.ensure();
+    expect(drops.hindrances()).toEqual([
+      expect.stringMatching(/^chain FORWARD of the older iptables may drop .* 10\.244\.0\.0\/16: allow it/),
+    ]);
+    const passes = keepFirewall(wish, "nftables", { host: bareIn(netns, { ...forward, policy: "accept" }) });
+    await passes.ensure();
+    expect(passes.hindrances()).toEqual([]);
+  });
+
+  test("says how flanneld's chains go, but for the one that lets through what would be dropped", async () => {
+    await using netns = await testNetns();
+    await keepFirewall(wish, "iptables", { host: firewallIn(netns).host }).ensure();
+    const v4 = { v4: wish.v4, masquerade: wish.masquerade, acceptForwarded: true } as FirewallWish;
+    const firewall = keepFirewall(v4, "nftables", { host: bareIn(netns), before: wish });
+    await firewall.ensure();
+    const of = (): readonly string[] => firewall.hindrances().map((text) => text.split(" ")[1] ?? "");
+    expect(of().toSorted()).toEqual(["FLANNEL-FWD", "FLANNEL-FWD", "FLANNEL-POSTRTG", "FLANNEL-POSTRTG"]);
+    await netns.exec(["iptables-nft", "-P", "FORWARD", "DROP"]);
+    await firewall.ensure();
+    expect(of().toSorted()).toEqual(["FLANNEL-FWD", "FLANNEL-POSTRTG", "FLANNEL-POSTRTG"]);
+    for (const text of firewall.hindrances())
+      for (const command of commandsIn(text, "ip6?tables -t"))
+        await netns.exec(["sh", "-c", command.replace("tables", "tables-nft")]);
+    await firewall.ensure();
+    expect(firewall.hindrances()).toEqual([]);
+    expect(await listRuleset(netns)).toContain("FLANNEL-FWD");
   });
 });
 

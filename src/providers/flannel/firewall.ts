@@ -1,4 +1,6 @@
 import { isNetError, NetError } from "../../errors.ts";
+import { forwardHindrances, legacyHindrances } from "../../firewall/forward-hindrances.ts";
+import { dropsBy } from "../../firewall/foreign.ts";
 import { findForwardKeeper, type ForwardKeeper } from "../../firewall/forward-keeper.ts";
 import { legacyLoaded, nftFamily } from "../../firewall/iptables-probe.ts";
 import {
@@ -19,6 +21,7 @@ import { commit, deleteChain, deleteTable } from "../../nft/batch.ts";
 import { findChain, findTable, generation, listRules } from "../../nft/list.ts";
 import type { TableRef } from "../../nft/model.ts";
 import { printRule } from "../../nft/print.ts";
+import { listLegacyChains } from "../../sys/legacy-tables.ts";
 import {
   chainsOf,
   type ChainWish,
@@ -28,6 +31,7 @@ import {
   mendText,
   nftChainName,
 } from "./masquerade.ts";
+import { joinWords } from "../../firewall/iptables-save.ts";
 import type { Previous } from "./subnet-env.ts";
 
 /**
@@ -42,6 +46,8 @@ export interface FirewallKeeper {
    * @throws feature/missing, program/failed, try-again, netlink/refused
    */
   ensure(): Promise<readonly string[]>;
+  /** What nobody here can make right, by the last look: a sentence each, with what to do. */
+  hindrances(): readonly string[];
   /** Takes away what `ensure` makes, but for sources of firewalld, which go when it is reloaded. */
   remove(): Promise<void>;
 }
@@ -60,8 +66,14 @@ export interface FirewallTask {
   readonly before?: Previous;
 }
 
-/** Does a task; a sentence for each thing that was mended. Rejects as `FirewallKeeper.ensure` does. */
-export type PerformTask = (task: FirewallTask) => Promise<readonly string[]>;
+/** A sentence for each thing that was mended, and for each that cannot be mended here. */
+export interface Performed {
+  readonly mended: readonly string[];
+  readonly hindrances: readonly string[];
+}
+
+/** Does a task. Rejects as `FirewallKeeper.ensure` does. */
+export type PerformTask = (task: FirewallTask) => Promise<Performed>;
 
 /** The firewall of a host, as it is asked. */
 export interface HostFirewall {
@@ -69,6 +81,7 @@ export interface HostFirewall {
   readonly openRules: () => NetlinkSocket | undefined;
   readonly findForwardKeeper: () => Promise<ForwardKeeper>;
   readonly legacyLoaded: typeof legacyLoaded;
+  readonly listLegacyChains: typeof listLegacyChains;
   /** Networks whose packets firewalld is to let through; those that it did not. */
   readonly trust: (networks: readonly IpPrefix[]) => Promise<readonly IpPrefix[]>;
 }
@@ -77,6 +90,7 @@ const thisHost: HostFirewall = {
   openRules: openRuleSet,
   findForwardKeeper,
   legacyLoaded,
+  listLegacyChains,
   trust: async (networks) => (await import("../../firewall/firewalld.ts")).trustNetworks(networks),
 };
 
@@ -107,20 +121,24 @@ export function keepFirewall(
 ): FirewallKeeper {
   /** The generation of the rule set in which all was right. */
   let right: number | undefined;
+  let hindrances: readonly string[] = [];
   const task = { kind, wish, ...(before === undefined ? {} : { before }) };
   return {
     async ensure() {
       const now = generationOf(host);
       if (now !== undefined && now === right) return [];
-      const mended = await perform({ ...task, verb: "ensure" });
+      const done = await perform({ ...task, verb: "ensure" });
+      const { mended } = done;
+      ({ hindrances } = done);
       // What was right before the look, and is unchanged since, is right.
       right = mended.length === 0 ? now : undefined;
       return mended;
     },
     async remove() {
       right = undefined;
-      await perform({ ...task, verb: "remove" });
+      ({ hindrances } = await perform({ ...task, verb: "remove" }));
     },
+    hindrances: () => hindrances,
   };
 }
 
@@ -128,7 +146,7 @@ export function keepFirewall(
 export async function performTask(
   { verb, kind, wish, before }: FirewallTask,
   host: HostFirewall = thisHost,
-): Promise<readonly string[]> {
+): Promise<Performed> {
   const networks = [wish.v4, wish.v6, before?.v4, before?.v6].flatMap((part) =>
     part === undefined ? [] : [part.network],
   );
@@ -139,7 +157,21 @@ export async function performTask(
     kind === "iptables"
       ? { iptables: wish, nftables: nothing }
       : { iptables: forIptables(wish, keeper), nftables: wish };
-  return [...settled(wishes, networks, host), ...(keeper === "firewalld" ? await trusted(wish, host) : [])];
+  const { mended, hindrances } = settled(wishes, networks, host);
+  return {
+    mended: [...mended, ...(keeper === "firewalld" ? await trusted(wish, host) : [])],
+    hindrances: [...hindrances, ...(wish.acceptForwarded ? forwarding(wish, keeper, host) : [])],
+  };
+}
+
+/** Who drops what is forwarded all the same. */
+function forwarding({ v4, v6 }: FirewallWish, keeper: ForwardKeeper, host: HostFirewall): readonly string[] {
+  const networks = [v4, v6].flatMap((part) => (part === undefined ? [] : [part.network]));
+  using rules = host.openRules();
+  const seen = rules === undefined ? [] : forwardHindrances(rules, networks, keeper === "firewalld");
+  // With programs somebody keeps it who can be asked.
+  const isUnkept = keeper === "nobody" && FAMILIES.some((family) => host.legacyLoaded(family, "filter"));
+  return isUnkept ? [...seen, ...legacyHindrances(host.listLegacyChains, networks)] : seen;
 }
 
 /** `networks`: those that this host is or was in. What is of others is not touched. */
@@ -147,14 +179,20 @@ function settled(
   { iptables, nftables }: Wishes,
   networks: readonly IpPrefix[],
   host: HostFirewall,
-): readonly string[] {
+): Performed {
   using rules = host.openRules();
   const groups = groupsOf(nftables);
   if (rules === undefined && groups.length > 0) lacking();
-  return [
-    ...FAMILIES.flatMap((family) => keepIptables(chainsOf(iptables, family, networks), family, rules, host)),
-    ...(rules === undefined ? [] : keepNftables(groups, networks, rules)),
-  ];
+  const kept = FAMILIES.map((family) =>
+    keepIptables(chainsOf(iptables, family, networks), family, rules, host),
+  );
+  return {
+    mended: [
+      ...kept.flatMap(({ mended }) => mended),
+      ...(rules === undefined ? [] : keepNftables(groups, networks, rules)),
+    ],
+    hindrances: kept.flatMap(({ hindrances }) => hindrances),
+  };
 }
 
 /** What is to be in the tables of each. */
@@ -193,23 +231,53 @@ function keepIptables(
   family: Family,
   rules: NetlinkSocket | undefined,
   { run, legacyLoaded: isLoaded }: HostFirewall,
-): readonly string[] {
+): Performed {
   const mayHave = ({ table, chain }: ChainWish): boolean =>
     isLoaded(family, table) ||
     (rules !== undefined && findChain(rules, { family: nftFamily[family], table }, chain) !== undefined);
   const nothing = wanted.every((w) => w.rules === undefined);
-  if (nothing && !wanted.some(mayHave)) return [];
+  if (nothing && !wanted.some(mayHave)) return { mended: [], hindrances: [] };
   let mended = false;
+  let isReadable = true;
   settle(run, family, () => {
     const saved = savedTables(run, family);
-    // Without the programs nobody has made anything.
+    isReadable = saved !== undefined;
     if (saved === undefined && nothing) return "";
     if (saved === undefined) throw missing(family);
     const text = mendText(saved, wanted);
     mended ||= text !== "";
     return text;
   });
-  return mended ? [`rules of ${family === 4 ? "iptables" : "ip6tables"}`] : [];
+  return {
+    mended: mended ? [`rules of ${programOf[family]}`] : [],
+    hindrances: isReadable || rules === undefined ? [] : leftOver(wanted, family, rules),
+  };
+}
+
+const programOf = { 4: "iptables", 6: "ip6tables" } as const;
+
+/** Chains that should go and that only the programs, which are not here, take away in order. */
+function leftOver(wanted: readonly ChainWish[], family: Family, rules: NetlinkSocket): readonly string[] {
+  return wanted.flatMap(({ table: name, chain, from, jump, of = [] }) => {
+    const table = { family: nftFamily[family], table: name };
+    if (findChain(rules, table, chain) === undefined) return [];
+    const inside = listRules(rules, table, chain).flatMap((rule) => printRule(rule).split(" "));
+    if (isOfOthers(inside, of)) return [];
+    const policy = findChain(rules, table, from)?.base?.policy;
+    // Where others are dropped it lets through what is to pass.
+    if (
+      name === "filter" &&
+      policy !== undefined &&
+      dropsBy(policy, listRules(rules, table, from)) !== undefined
+    )
+      return [];
+    const program = `${programOf[family]} -t ${name}`;
+    const commands = [`-D ${from} ${joinWords(jump)}`, `-F ${chain}`, `-X ${chain}`];
+    return [
+      `chain ${chain} of table ${table.family} ${name} is not needed any more, and there are no programs here to remove it: ` +
+        `run on the host ${commands.map((words) => `${program} ${words}`).join("; ")}`,
+    ];
+  });
 }
 
 /** flanneld's own tables, which do what ours would; whoever runs instead of it, for the same network, takes them away. */

@@ -74,6 +74,7 @@ kernel.each(["iptables", "nftables"] as const)(
       openRules: () => netfilterSocketIn(on.host),
       findForwardKeeper: async () => "nobody",
       legacyLoaded: () => false,
+      listLegacyChains: () => [],
       trust: async () => [],
     };
     const wish = {

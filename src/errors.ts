@@ -140,7 +140,7 @@ export function fromSystem(e: unknown): unknown {
 }
 
 /** What `work` fails with, for those who do several things and report every failure. */
-export async function failureOf(work: () => Promise<void>): Promise<Error | undefined> {
+export async function failureOf(work: () => Promise<unknown>): Promise<Error | undefined> {
   try {
     await work();
     return undefined;

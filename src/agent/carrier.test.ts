@@ -28,6 +28,7 @@ const FAKE = `
     const { command, peers, peer, id } = JSON.parse(bytes.toString());
     if (mtu === ${FAULTY.refusesOnce} && ++asked === 1)
       return socket.write(JSON.stringify({ ok: false, code: "try-again", error: "not now" }) + "\\n");
+    if (command === "status") return socket.write(JSON.stringify({ ok: true, pid: process.pid }) + "\\n");
     note([command, peers?.length ?? peer?.id ?? id ?? ""].join(" ").trim());
     socket.write(JSON.stringify({ ok: true }) + "\\n");
     if (command === "remove") { rmSync(control, { force: true }); process.exit(0); }
@@ -56,10 +57,11 @@ function staged() {
   writeFileSync(dir.in("fake.ts"), FAKE);
   const losses = { count: 0, next: Promise.withResolvers<void>() };
   const program = [process.execPath, dir.in("fake.ts")];
-  const open = (startMs = 5_000) =>
+  const open = (startMs = 5_000, answerMs?: number) =>
     stack.use(
       openCarrier({
         startMs,
+        ...(answerMs === undefined ? {} : { answerMs }),
         program,
         dir: dir.path,
         device: "flannel0",
@@ -87,6 +89,7 @@ function staged() {
   const [one, two, three] = [peer(2), peer(3), peer(4)];
   return {
     open,
+    control: dir.in("flannel0.sock"),
     notes,
     pids,
     losses,
@@ -195,6 +198,49 @@ test("a carrier that does not start in time is not left behind", async () => {
   expect(failure?.message).toStartWith("the forwarder did not start");
   const [pid = 0] = s.pids();
   while (isRunning(pid)) await Bun.sleep(1);
+});
+
+test("a carrier that hangs is ended once it has not answered twice, and another one is started", async () => {
+  using s = staged();
+  const carrier = s.open(5_000, 200);
+  const wish = wishOf(s.peers);
+  await carrier.carry(wish);
+  const [hung = 0] = s.pids();
+  process.kill(hung, "SIGSTOP");
+  const why = async () => (await failureOf(() => carrier.carry(wish)))?.message;
+  expect(await why()).toEndWith("does not answer");
+  expect(isRunning(hung)).toBe(true);
+  expect(await why()).toEndWith("has not answered 2 times and was ended; another one is started");
+  expect(isRunning(hung)).toBe(false);
+  await carrier.carry(wish);
+  expect(s.pids()).toHaveLength(2);
+  expect(s.notes().at(-1)).toBe("replace-all 3");
+  expect(s.losses.count).toBe(0);
+});
+
+test("a carrier that hung before this agent began is ended as well, also if none is wanted any more", async () => {
+  using s = staged();
+  const wish = wishOf(s.peers);
+  for (const next of [wish, undefined]) {
+    await s.open().carry(wish);
+    const hung = s.pids().at(-1) ?? 0;
+    process.kill(hung, "SIGSTOP");
+    const carrier = s.open(5_000, 200);
+    for (let i = 0; i < 2; i++) expect(await failureOf(() => carrier.carry(next))).toBeDefined();
+    expect(isRunning(hung)).toBe(false);
+    await carrier.carry(next);
+  }
+  expect(s.pids()).toHaveLength(3);
+});
+
+test("who listens in a carrier's place without an answer, and is none, is left alone", async () => {
+  using s = staged();
+  using listener = Bun.listen({ unix: s.control, socket: { data() {} } });
+  const carrier = s.open(5_000, 200);
+  const why = async () => (await failureOf(() => carrier.carry(wishOf(s.peers))))?.message;
+  expect(await why()).toEndWith("does not answer");
+  expect(await why()).toContain("is left alone");
+  listener.stop(true);
 });
 
 test("a carrier that does not start says why, in one line", async () => {

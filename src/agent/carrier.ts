@@ -1,13 +1,14 @@
 /**
  * The process that carries packets for `udp`: started so that it outlives the agent, told who the peers are, and started again
- * when it ends. Who it was started by does not matter: the first word to one that runs is to a successor of this executable, which
+ * when it ends; one that is silent is ended first. Who it was started by does not matter: the first word to one that runs is to a successor of this executable, which
  * takes over its device and socket.
  */
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { isNetError, NetError } from "../errors.ts";
-import { askForwarder } from "../forwarder/client.ts";
+import { askForwarder, type ForwarderStatus, forwarderStatus, isSilence } from "../forwarder/client.ts";
 import { makeDirs, removeIfThere, statLink } from "../sys/files.ts";
+import { endListener, listenerOf } from "./carrier-end.ts";
 import type { CarriedPeer, CarrierWish } from "./model.ts";
 
 export interface CarrierSetup {
@@ -21,16 +22,23 @@ export interface CarrierSetup {
   readonly lost: () => void;
   /** A process that has not said by then that it runs is ended; 5,000 milliseconds unless told. */
   readonly startMs?: number;
+  /** Within that it says how it is; 3,000 milliseconds unless told. */
+  readonly answerMs?: number;
 }
 
 export interface Carrier extends Disposable {
-  /** Resolves when the process runs and knows its peers, or when there is none. @throws try-again, usage/invalid */
-  carry(wish: CarrierWish | undefined): Promise<void>;
+  /**
+   * Resolves when the process runs, knows its peers and has said how it is, or when there is none. One that does not answer
+   * twice in a row is ended, and the next call starts another one. @throws try-again, usage/invalid
+   */
+  carry(wish: CarrierWish | undefined): Promise<ForwarderStatus | undefined>;
 }
 
 /** More changes of peers than this are told as a whole. */
 const SINGLY = 16;
 const LOOK_MS = 5;
+/** So often in a row it may leave a call without an answer. */
+const SILENCES = 2;
 
 /** A process that was spoken to. */
 interface Spoken {
@@ -38,10 +46,12 @@ interface Spoken {
   readonly control: string;
   /** What it knows for certain; undefined: it has to be told all of them. */
   peers: ReadonlyMap<string, CarriedPeer> | undefined;
+  /** What it was told last; undefined after a failure. */
+  told: CarrierWish | undefined;
 }
 
 export function openCarrier(setup: CarrierSetup): Carrier {
-  const { program, dir, device: former, lost, startMs = 5_000 } = setup;
+  const { program, dir, device: former, lost, startMs = 5_000, answerMs = 3_000 } = setup;
   let spoken: Spoken | undefined;
   /** A connection that ends with the process. */
   let watch: { terminate(): void } | undefined;
@@ -51,14 +61,31 @@ export function openCarrier(setup: CarrierSetup): Carrier {
     watch?.terminate();
     watch = undefined;
   };
+  let silences = 0;
+  const heard = async <T>(control: string, work: () => Promise<T>): Promise<T> => {
+    try {
+      const answer = await work();
+      silences = 0;
+      return answer;
+    } catch (e) {
+      if (!isSilence(e, control) || ++silences < SILENCES) throw e;
+      forget();
+      await endListener(control);
+      silences = 0;
+      const why = `the forwarder at ${control} has not answered ${SILENCES} times and was ended; another one is started`;
+      throw new NetError("try-again", { why }, { cause: e });
+    }
+  };
   const start = async (wish: CarrierWish): Promise<Spoken> => {
     const control = fileOf(wish.device, "sock");
     const log = fileOf(wish.device, "log");
     forget();
     makeDirs(dirname(control), 0o700);
+    // Who is to hand over has to answer.
+    if (listenerOf(control) !== undefined) await heard(control, () => forwarderStatus(control, answerMs));
     const words = optionsOf(wish, control, fileOf(wish.device, "json"));
     await startDetached([...program, ...words], { log, withinMs: startMs });
-    const started: Spoken = { key: keyOf(wish), control, peers: undefined };
+    const started: Spoken = { key: keyOf(wish), control, peers: undefined, told: undefined };
     let isConnected = false;
     const close = (): void => {
       if (spoken !== started) return;
@@ -82,28 +109,39 @@ export function openCarrier(setup: CarrierSetup): Carrier {
       if (wish === undefined) {
         const control = spoken?.control ?? fileOf(former, "sock");
         forget();
-        if (statLink(control) !== undefined) await removed(control);
-        return;
+        if (statLink(control) !== undefined) await heard(control, () => removed(control, answerMs));
+        return undefined;
       }
       const now = spoken?.key === keyOf(wish) ? spoken : await start(wish);
-      const before = now.peers;
-      const peers = new Map(wish.peers.map((peer) => [peer.id, peer]));
-      // What it knows after a failure nobody can say.
-      now.peers = undefined;
-      if (wish.keep === true && before === undefined) return addPeers(now.control, peers);
-      await tellPeers(now.control, before, peers);
-      now.peers = peers;
+      return heard(now.control, async () => {
+        if (now.told !== wish) await tell(now, wish);
+        return forwarderStatus(now.control, answerMs);
+      });
     },
     [Symbol.dispose]: forget,
   };
 }
 
+async function tell(now: Spoken, wish: CarrierWish): Promise<void> {
+  const before = now.peers;
+  const peers = new Map(wish.peers.map((peer) => [peer.id, peer]));
+  // What it knows after a failure nobody can say.
+  now.peers = undefined;
+  now.told = undefined;
+  if (wish.keep === true && before === undefined) await addPeers(now.control, peers);
+  else {
+    await tellPeers(now.control, before, peers);
+    now.peers = peers;
+  }
+  now.told = wish;
+}
+
 /** Ends it and its device; one that is dead has left a file. */
-async function removed(control: string): Promise<void> {
+async function removed(control: string, withinMs: number): Promise<void> {
   try {
-    await askForwarder(control, { command: "remove" });
+    await askForwarder(control, { command: "remove" }, withinMs);
   } catch (e) {
-    if (!isNetError(e, "try-again")) throw e;
+    if (!isNetError(e, "try-again") || isSilence(e, control)) throw e;
     removeIfThere(control);
   }
 }

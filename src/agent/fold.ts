@@ -2,8 +2,9 @@
 import type { ObjectName, Report } from "../fabric/reconcile/report.ts";
 import type { Lease, LeaseNews, NodeNews } from "../providers/flannel/registry.ts";
 import { announcementInputs, announcementKey } from "./announcement.ts";
+import { foldCarried, foldCarrierLost } from "./carried.ts";
 import { foldCommanded } from "./commands/job.ts";
-import { dueAt, failed, succeeded, withJob } from "./jobs.ts";
+import { asFull, dueAt, failed, succeeded, withJob } from "./jobs.ts";
 import type {
   AgentEvent,
   AgentState,
@@ -70,11 +71,7 @@ const handlers: { readonly [K in Kind]: (state: AgentState, event: Of<K>, around
         : dueAt(state, jobFor[what], now.at + GATHER_MS),
     ),
   listened: foldListened,
-  "carrier-lost": (state, _, { now }) => {
-    if (state.carriage?.wish === undefined) return only(state);
-    const text = "the process that carries packets has ended; it is started again";
-    return only(dueAt(state, "carrier", now.at), telling("carrier-lost", text));
-  },
+  "carrier-lost": (state, _, { now }) => foldCarrierLost(state, now),
   reconciled: foldReconciled,
   done: foldDone,
   commanded: (state, { report }, { now }) => foldCommanded(state, report, now),
@@ -120,8 +117,6 @@ export function fold(state: AgentState, event: AgentEvent, around: Around): Fold
   const handler = handlers[event.kind] as (s: AgentState, e: AgentEvent, a: Around) => Folded;
   return handler(state, event, around);
 }
-
-const asFull = (state: AgentState): AgentState => ({ ...state, kernel: { ...state.kernel, full: true } });
 
 /** The kernel is to be brought in line with what is known now. */
 const viewChanged = (state: AgentState, now: Now): AgentState => dueAt(state, "kernel", now.at);
@@ -346,22 +341,15 @@ function tellReport(before: KernelState, after: KernelState, report: Report): re
   ];
 }
 
-function foldDone(state: AgentState, { job }: Of<"done">, { now, rules }: Around): Folded {
+function foldDone(state: AgentState, event: Of<"done">, { now, rules }: Around): Folded {
+  if (event.job === "carrier") return foldCarried(state, event.forwarder, now, rules);
+  const { job } = event;
   if (job === "release") {
     if (state.lease === undefined) return only(succeeded(state, job, now));
     const text = `${showSubnets(state.lease.node.subnets)} is given back`;
     return then(storeUp(succeeded(state, job, now), "lease", now), (up) =>
       only(withoutLease(up), telling("lease-released", text)),
     );
-  }
-  if (job === "carrier") {
-    const { carrying, ...rest } = succeeded(state, job, now);
-    const carried = carrying === undefined ? rest : { ...rest, carried: carrying };
-    // The device that it has made gets address and routes now, whether or not the kernel told of it.
-    const waits = carrying?.wish !== undefined && carried.kernel.triedFor !== carried.lease?.node.id;
-    const known = waits ? dueAt(asFull(carried), "kernel", now.at) : carried;
-    if (state.complaints.carrier === undefined) return only(known);
-    return only(known, telling("carrier-right", "the process that carries packets runs"));
   }
   if (job === "memory") {
     const { keeping, ...rest } = withJob(succeeded(state, job, now), job, {
@@ -414,7 +402,7 @@ function afterFailure(state: AgentState, job: JobName): AgentState {
     return rest;
   }
   if (job === "carrier") {
-    const { carried: _, carrying: __, ...rest } = state;
+    const { carried: _, carrying: __, forwarder: ___, ...rest } = state;
     return rest;
   }
   if (job === "commands") {

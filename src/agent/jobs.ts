@@ -51,3 +51,9 @@ export const dueAt = (state: AgentState, name: JobName, at: number): AgentState 
 
 /** When a job that does not run may begin. */
 export const startOf = ({ due, notBefore }: Job): number => Math.max(due, notBefore);
+
+/** All of the kernel is looked at when it is looked at next. */
+export const asFull = (state: AgentState): AgentState => ({
+  ...state,
+  kernel: { ...state.kernel, full: true },
+});

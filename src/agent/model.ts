@@ -7,6 +7,7 @@ import type { Report } from "../fabric/reconcile/report.ts";
 import type { FabricNode, Publics, Subnets, Trouble, UnreadableNode, View } from "../fabric/model.ts";
 import type { viewOf } from "../fabric/view.ts";
 import type { HostFacts, Transport } from "../fabric/transport/transport.ts";
+import type { ForwarderStatus } from "../forwarder/client.ts";
 import type { Parsed } from "../net/brand.ts";
 import type { Ip, IpPrefix } from "../net/ip.ts";
 import type { Announcement, Lease, LeaseNews, NodeNews } from "../providers/flannel/registry.ts";
@@ -140,6 +141,8 @@ export interface AgentState {
   readonly carriage?: Carriage;
   readonly carried?: Carriage;
   readonly carrying?: Carriage;
+  /** What that process said last; absent: there is none, or it has failed since. */
+  readonly forwarder?: ForwarderStatus;
   readonly commands: CommandsState;
   /** The file that containers' addresses are made of, and the firewall's rules, as they stand: keys of offers. */
   readonly published?: string;
@@ -239,7 +242,9 @@ export type AgentEvent =
   /** The process that carries packets has ended. */
   | { readonly kind: "carrier-lost" }
   | { readonly kind: "reconciled"; readonly report: Report; readonly tookMs: number }
-  | { readonly kind: "done"; readonly job: "file" | "release" | "carrier" | "memory" }
+  | { readonly kind: "done"; readonly job: "file" | "release" | "memory" }
+  /** The process that carries packets runs, and has said how it is; or there is none, and nothing was said. */
+  | { readonly kind: "done"; readonly job: "carrier"; readonly forwarder?: ForwarderStatus }
   | { readonly kind: "commanded"; readonly report: CommandReport }
   /** The firewall is as it should be; what had to be changed for it, for people. */
   | {
@@ -311,7 +316,7 @@ export interface Rules {
   /** The cluster without what contradicts this host or somebody who was there before. */
   readonly viewOf: typeof viewOf;
   /** How often to look again at what nobody tells of, in milliseconds. */
-  readonly periods: Readonly<Record<"config" | "host" | "kernel" | "firewall", number>>;
+  readonly periods: Readonly<Record<"config" | "host" | "kernel" | "firewall" | "carrier", number>>;
 }
 
 /** The moment of an event: milliseconds since the epoch, and a number from 0 to 1 by chance. */

@@ -31,7 +31,7 @@ import { type AgentSettings, DEFAULT_OWNER } from "./settings.ts";
 import type { Ports } from "./shell.ts";
 
 /** How often is looked at what nobody tells of, in milliseconds. */
-const PERIODS = { config: 30_000, host: 60_000, kernel: 60_000 } as const;
+const PERIODS = { config: 30_000, host: 60_000, kernel: 60_000, carrier: 5_000 } as const;
 
 type HostPorts = Pick<
   Ports,

@@ -66,7 +66,7 @@ function running(more: Partial<Registry> = {}) {
       calls.push(`reconcile ${wanted.routes.length}${full ? " full" : ""}`);
       return { full, changes: [], failures: [], fights: [], waiting: 0 };
     },
-    carry: async (wish) => void calls.push(wish === undefined ? "carry nothing" : "carry"),
+    carry: async (wish) => (calls.push(wish === undefined ? "carry nothing" : "carry"), undefined),
     command: async (wish) => {
       calls.push(wish === undefined ? "command nothing" : "command");
       return { started: true, more: false, clear: wish === undefined, failures: [], givenUp: [] };

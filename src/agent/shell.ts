@@ -8,6 +8,7 @@ import type { Report } from "../fabric/reconcile/report.ts";
 import type { Publics, Subnets } from "../fabric/model.ts";
 import type { CommandWish } from "../fabric/commands/wish.ts";
 import type { Performed } from "../providers/flannel/firewall.ts";
+import type { ForwarderStatus } from "../forwarder/client.ts";
 import type { Registry } from "../providers/flannel/registry.ts";
 import type { CommandReport } from "./commands/runner.ts";
 import type { EventLog } from "./event-log.ts";
@@ -38,8 +39,8 @@ export interface Ports {
     wanted: HostState,
     how: { readonly full: boolean; readonly keep: boolean },
   ) => Promise<Report>;
-  /** Sees to it that the process that carries packets runs and does this, or that there is none. */
-  readonly carry: (wish: CarrierWish | undefined) => Promise<void>;
+  /** Sees to it that the process that carries packets runs and does this, or that there is none; what it says of itself. */
+  readonly carry: (wish: CarrierWish | undefined) => Promise<ForwarderStatus | undefined>;
   /** Runs an operator's commands until what they have done is this, or nothing. */
   readonly command: (wish: CommandWish | undefined) => Promise<CommandReport>;
   /** An earlier agent has run commands. */
@@ -166,7 +167,10 @@ function makeHands(
       });
     },
     carry: ({ wish }) =>
-      once("carrier", async () => (await ports.carry(wish), { kind: "done", job: "carrier" })),
+      once("carrier", async () => {
+        const forwarder = await ports.carry(wish);
+        return { kind: "done", job: "carrier", ...(forwarder === undefined ? {} : { forwarder }) };
+      }),
     command: ({ wish }) =>
       once("commands", async () => ({ kind: "commanded", report: await ports.command(wish) })),
     publish: ({ offer }) =>

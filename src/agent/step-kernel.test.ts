@@ -246,6 +246,28 @@ describe("the process that carries packets", () => {
     expect(a.find("carry")?.wish?.peers).toEqual([]);
   });
 
+  test("is asked every few seconds how it is, and the host is not ready while it does not answer", () => {
+    const { a, wish, look } = carrying();
+    look(wish);
+    const forwarder = { device: "flannel0", packets: 1 } as never;
+    a.tell({ kind: "done", job: "carrier", forwarder });
+    expect(a.state.forwarder).toBe(forwarder);
+    a.look();
+    a.pass(4_000);
+    expect(a.wanted()).not.toContain("carry");
+    a.pass(2_000);
+    expect(a.wanted()).toContain("carry");
+    a.pass(60_000);
+    expect(a.wanted()).not.toContain("carry");
+    a.tell({ kind: "failed", job: "carrier", why: "it does not answer" });
+    expect(a.wanted()).toEqual(["carrier-failed", "not-ready", "ready=false"]);
+    expect(a.state.forwarder).toBeUndefined();
+    a.pass(1_500);
+    expect(a.wanted()).toContain("carry");
+    a.tell({ kind: "done", job: "carrier", forwarder });
+    expect(a.told()).toEqual(["carrier-right", "ready"]);
+  });
+
   test("is started again at once when it ended, and ended by a drain", () => {
     const { a, wish, look } = carrying();
     look(wish);

@@ -1,5 +1,5 @@
 /** The other side of the control socket: what an agent, a command or a test asks a forwarder. */
-import { NetError } from "../errors.ts";
+import { isNetError, NetError } from "../errors.ts";
 import type { Counter } from "./counters.ts";
 import { MOST_LINE_BYTES, type PeerJson } from "./requests.ts";
 
@@ -34,13 +34,13 @@ export async function askForwarder(
 ): Promise<Readonly<Record<string, unknown>>> {
   const answer = Promise.withResolvers<string>();
   const fail = (why: string): void =>
-    answer.reject(new NetError("try-again", { why: `the forwarder at ${control} ${why}` }));
+    answer.reject(new NetError("try-again", { why: sentence(control, why) }));
   let heard = "";
   let unsent: Uint8Array = Buffer.from(`${JSON.stringify(question)}\n`);
   const more = (socket: { write(bytes: Uint8Array): number }): void => {
     if (unsent.length > 0) unsent = unsent.subarray(Math.max(0, socket.write(unsent)));
   };
-  const late = setTimeout(() => fail("does not answer"), timeoutMs);
+  const late = setTimeout(() => fail(SILENT), timeoutMs);
   try {
     const socket = await Bun.connect({
       unix: control,
@@ -69,8 +69,15 @@ export async function askForwarder(
   }
 }
 
-export const forwarderStatus = async (control: string): Promise<ForwarderStatus> =>
-  (await askForwarder(control, { command: "status" })) as unknown as ForwarderStatus;
+const SILENT = "does not answer";
+const sentence = (control: string, why: string): string => `the forwarder at ${control} ${why}`;
+
+/** True if somebody listens there who has not answered in time. */
+export const isSilence = (e: unknown, control: string): boolean =>
+  isNetError(e, "try-again") && e.detail.why === sentence(control, SILENT);
+
+export const forwarderStatus = async (control: string, timeoutMs?: number): Promise<ForwarderStatus> =>
+  (await askForwarder(control, { command: "status" }, timeoutMs)) as unknown as ForwarderStatus;
 
 function checked(line: string): Readonly<Record<string, unknown>> {
   const answer = JSON.parse(line) as Readonly<Record<string, unknown>>;

@@ -11,7 +11,7 @@ import type { Fd } from "../sys/fd.ts";
 import { removeIfThere, statLink } from "../sys/files.ts";
 import { openTunQueue } from "../sys/tun.ts";
 import { boundAddress, openTunnelSocket } from "../sys/tunnel-socket.ts";
-import { adoptListener } from "../sys/unix-listener.ts";
+import { adoptListener, listenAsOwn } from "../sys/unix-listener.ts";
 import { converseInLines } from "../sys/unix-lines.ts";
 import { openListener, serveCallers } from "../sys/unix-service.ts";
 import { HANDED_OVER, openControl, type Possessions } from "./control.ts";
@@ -77,7 +77,11 @@ export async function runForwarder(
   });
   stack.defer(() => engine.end());
   await engine.run();
-  ground.before?.taken();
+  if (ground.before !== undefined) {
+    ground.before.taken();
+    // An agent that gets no answer ends who is at the other end.
+    listenAsOwn(ground.listener);
+  }
   if (inherited !== undefined) book.replaceAll(inherited);
   const over = Promise.withResolvers<string>();
   const { device, port } = options;

@@ -72,6 +72,11 @@ export function adoptListener(raw: number): UnixListener {
   return listenerOf(fd);
 }
 
+/** From now on who connects sees this process at the other end, and not the one that made the socket. */
+export function listenAsOwn({ fd }: UnixListener): void {
+  call("listen", `descriptor ${fd}`, (libc) => libc.listen(fd, BACKLOG));
+}
+
 const listenerOf = (fd: Fd): UnixListener => ({
   get fd() {
     return fd.raw;

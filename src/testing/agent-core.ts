@@ -73,7 +73,7 @@ export const rules: Rules = {
     return parsePrefix(whole).ok && type !== "" ? good(networkOf(whole, type)) : bad("is not JSON");
   },
   viewOf,
-  periods: { config: 30_000, host: 60_000, kernel: 60_000, firewall: 60_000 },
+  periods: { config: 30_000, host: 60_000, kernel: 60_000, firewall: 60_000, carrier: 5_000 },
 };
 
 export const nodeOf = (subnet: string, at: string, name = "peer"): FabricNode => ({

@@ -128,6 +128,33 @@ kernelTest("the process that carries packets for udp is started again when it di
 });
 
 kernelTest(
+  "the process that carries packets for udp is told when it hangs, ended, and started again",
+  async () => {
+    await using made = await hostsWith({ Type: "udp" });
+    const agents = made.hosts.map((host) => host.start());
+    const [one, two] = made.hosts as readonly [AgentHost, AgentHost];
+    for (const host of made.hosts) await host.until("ready", (s) => s.ready && s.nodes.peers === 1);
+    const [from, to] = [await one.container(), await two.container()];
+    expect(await reaches(from.net, to)).toBe(true);
+    // Of one that has taken over the kernel has to name itself, too, and not who made its socket.
+    await agents[0]?.[Symbol.asyncDispose]();
+    one.start();
+    await one.until("ready", (s) => s.ready && s.nodes.peers === 1);
+    const pid = one.forwarderPid();
+    process.kill(pid, "SIGSTOP");
+    const silent = await one.until("not ready", (s) => !s.ready);
+    expect(silent.failing).toEqual([
+      { job: "carrier", why: expect.stringMatching(/^the forwarder at .+ does not answer$/) as string },
+    ]);
+    await one.until("ready", isReady);
+    while (!(await reaches(from.net, to)));
+    expect(one.forwarderPid()).not.toBe(pid);
+    expect(await one.events()).toContain("carrier-right");
+  },
+  patience(60_000),
+);
+
+kernelTest(
   "the process that carries packets for udp goes on at the port of another configuration",
   async () => {
     await using made = await hostsWith({ Type: "udp" });

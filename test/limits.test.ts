@@ -44,6 +44,7 @@ const rules: readonly FirewallRule[] = [
   },
   { kind: "ingress-policy", bridge: "br0", address: target, isolated: false },
   { kind: "ingress-policy", bridge: "br0", address: valueOf(parseIp("10.0.0.3")), isolated: true },
+  { kind: "closed-link", link: "br0" },
   { kind: "port-isolation", link: "veth0" },
 ];
 

@@ -72,10 +72,13 @@ describe("a network of mode bridge", () => {
     ]);
   });
 
-  test("that is internal forwards nothing from the bridge", () => {
+  test("that is internal forwards nothing from the bridge, and nothing to it", () => {
     const state = networkPlan(made({}, {}, true), noFacts, fresh);
     expect(of(state, "sysctl")).toMatchObject([
       { key: "net/ipv4/conf/br-abababababab/forwarding", value: "0" },
+    ]);
+    expect(of(state, "firewall").map((o) => o.state)).toMatchObject([
+      { backend: "nftables", rules: [{ kind: "closed-link", link: "br-abababababab" }] },
     ]);
   });
 

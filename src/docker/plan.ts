@@ -76,7 +76,7 @@ function bridgeObjects(network: BridgeNetwork, facts: Facts, fresh: Fresh): NetO
         : { possession: "shared" }),
     })),
     ...(internal
-      ? [noWayOut(bridge)]
+      ? noWayOut(network)
       : forwarding(
           gateways.map((address) => ({ address })),
           facts,
@@ -84,14 +84,31 @@ function bridgeObjects(network: BridgeNetwork, facts: Facts, fresh: Fresh): NetO
   ];
 }
 
-/** The host forwards nothing that comes from the bridge, whatever routes a container has. */
-const noWayOut = (bridge: string): NetObject => ({
-  kind: "sysctl",
-  possession: "borrowed",
-  place: "host",
-  key: `net/ipv4/conf/${bridge}/forwarding`,
-  value: "0",
-});
+/**
+ * The host forwards nothing between the bridge and any other link, whatever routes a container or a neighbour has. For IPv6 the
+ * kernel forwards on all links or on none, which is why there are rules; for IPv4 the setting of the link holds without them.
+ */
+function noWayOut({ id, bridge }: BridgeNetwork): NetObject[] {
+  return [
+    {
+      kind: "sysctl",
+      possession: "borrowed",
+      place: "host",
+      key: `net/ipv4/conf/${bridge}/forwarding`,
+      value: "0",
+    },
+    {
+      kind: "firewall",
+      possession: "exclusive",
+      state: {
+        backend: "nftables",
+        rules: [{ kind: "closed-link", link: bridge }],
+        network: id,
+        containerId: "",
+      },
+    },
+  ];
+}
 
 /** The parent is somebody else's; the link of a VLAN is the network's own, unless it is there. */
 function parentObjects(network: ParentNetwork, facts: Facts): NetObject[] {

@@ -45,6 +45,7 @@ export function rulesOf(state: FirewallState, family: Family): FamilyRules | und
   for (const rule of state.rules) {
     if (rule.kind === "mac-check" || rule.kind === "port-isolation")
       throw new TypeError(`iptables sees no frames between ports of a bridge: ${rule.kind}`);
+    if (rule.kind === "closed-link") throw new TypeError("links are closed by nftables alone");
     if (rule.kind === "masquerade") {
       if (rule.address.family === family) masquerades.push(rule);
     } else if (rule.kind === "port-mapping" && rule.target.family === family) {

@@ -18,6 +18,8 @@ export type FirewallRule =
   /** Where forwarded packets are dropped unless allowed, those that a host port has led to `address` are allowed. */
   | { readonly kind: "accept-mapped"; readonly address: Ip }
   | IngressPolicy
+  /** Whatever is routed from the link elsewhere, or from elsewhere to it, is dropped: in both families, and answers too. */
+  | { readonly kind: "closed-link"; readonly link: string }
   /** Frames from one port of a bridge to another are dropped if both ports have this rule. */
   | { readonly kind: "port-isolation"; readonly link: string };
 

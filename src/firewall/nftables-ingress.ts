@@ -23,9 +23,12 @@ const members = {
 /** Links whose containers have a policy: only what comes from these is looked at. */
 const policedLinks = set("policed_links", ["ifname"]);
 export const isolatedPorts = set("isolated_ports", ["ifname"]);
+const closedLinks = set("closed_links", ["ifname"]);
+/** A closed link twice: br_netfilter shows a router's rules what stays on one bridge. */
+const insideClosed = set("inside_closed", ["ifname", "ifname"]);
 
 /** Sets whose elements carry a mark. */
-export const ingressSets: readonly SetSpec[] = [members[4], members[6]];
+export const ingressSets: readonly SetSpec[] = [members[4], members[6], closedLinks, insideClosed];
 
 /** Behind `filter` (0): what others accept or count comes first, and a drop holds wherever it stands. */
 const FORWARD_PRIORITY = 5;
@@ -75,6 +78,24 @@ export const isolationGroup: Group = {
   witness: { chain: "forward", uses: 1 },
 };
 
+export const closedGroup: Group = {
+  name: "closed",
+  table: inetTable,
+  sets: [closedLinks, insideClosed],
+  chains: [
+    {
+      name: "closed",
+      base: { type: "filter", hook: "forward", priority: FORWARD_PRIORITY, policy: "accept" },
+      rules: [
+        [{ member: ["iifname", "oifname"], of: insideClosed.name }, { verdict: "return" }],
+        [{ member: ["iifname"], of: closedLinks.name }, ...drop],
+        [{ member: ["oifname"], of: closedLinks.name }, ...drop],
+      ],
+    },
+  ],
+  witness: { chain: "closed", uses: 3 },
+};
+
 const OPEN_INSIDE = "ingress_";
 const ISOLATED = "isolate_";
 
@@ -105,6 +126,17 @@ export const planIsolation = (
 ): Planned => ({
   chains: [],
   elements: [{ table: bridgeTable, set: isolatedPorts, element: { key: [link], comment: mark } }],
+});
+
+export const planClosed = (
+  { link }: Extract<FirewallRule, { kind: "closed-link" }>,
+  mark: Mark,
+): Planned => ({
+  chains: [],
+  elements: [
+    { table: inetTable, set: closedLinks, element: { key: [link], comment: mark } },
+    { table: inetTable, set: insideClosed, element: { key: [link, link], comment: mark } },
+  ],
 });
 
 /**

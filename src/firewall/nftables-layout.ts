@@ -12,10 +12,12 @@ import {
   planConditional,
 } from "./nftables-conditional.ts";
 import {
+  closedGroup,
   ingressGroup,
   ingressSets,
   isolatedPorts,
   isolationGroup,
+  planClosed,
   planIngress,
   planIsolation,
 } from "./nftables-ingress.ts";
@@ -348,6 +350,7 @@ export function plan(rules: readonly FirewallRule[], mark: Mark): Wanted {
       take(groups.portmap, planMapping(r, mark));
     } else if (r.kind === "mac-check") take(groups.macCheck, planMacCheck(r, mark));
     else if (r.kind === "ingress-policy") take(ingressGroup, planIngress(r, mark));
+    else if (r.kind === "closed-link") take(closedGroup, planClosed(r, mark));
     else if (r.kind === "port-isolation") take(isolationGroup, planIsolation(r, mark));
     // What is left is to allow something, which no table of ours can.
   }

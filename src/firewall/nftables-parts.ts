@@ -20,7 +20,14 @@ export interface ChainSpec {
 /** Chains and sets that are made together, when the first rule needs them. */
 export interface Group {
   readonly name:
-    "masquerade" | "portmap" | "conditional-portmap" | "mac-check" | "ingress" | "port-isolation" | "fabric";
+    | "masquerade"
+    | "portmap"
+    | "conditional-portmap"
+    | "mac-check"
+    | "ingress"
+    | "closed"
+    | "port-isolation"
+    | "fabric";
   readonly table: TableRef;
   readonly chains: readonly ChainSpec[];
   readonly sets: readonly SetSpec[];

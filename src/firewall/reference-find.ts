@@ -62,6 +62,7 @@ export function referenceHolds(
     case "ingress-policy":
       return chainSpeaksOf(socket, rule.address.family, forward.stage1, rule.bridge);
     case "accept-mapped":
+    case "closed-link":
     case "port-isolation":
       return undefined;
   }

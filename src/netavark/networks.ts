@@ -5,11 +5,12 @@
 import { removeOwned } from "../cni/host-objects.ts";
 import { ensureNetwork } from "../docker/work.ts";
 import { openNetlink } from "../netlink/socket.ts";
+import { loadFirewalls } from "../netstate/firewalls.ts";
 import { lockHost } from "../netstate/host-lock.ts";
 import { MARK_PREFIX, markOf, type Owner } from "../netstate/owner.ts";
 import { listRecords, removeEmptyRecords } from "../netstate/record.ts";
 import type { Lock } from "../sys/flock.ts";
-import { type Link, listLinks, removeLink } from "../rtnl/link.ts";
+import { findLink, type Link, listLinks, removeLink } from "../rtnl/link.ts";
 import type { Network } from "./model.ts";
 
 const COMPONENT = "netavark-network";
@@ -71,8 +72,14 @@ export const removeEmpty = (): void => removeEmptyRecords(PREFIX);
 /** Removes one of these. @throws as kinds of objects do */
 export async function dropUnused({ name, link }: UnusedNetwork): Promise<void> {
   if (name !== undefined) return dropNetwork(name);
+  if (link === undefined) return;
   using socket = openNetlink("route");
-  if (link !== undefined) removeLink(socket, { name: link });
+  const mark = findLink(socket, { name: link })?.altNames.find((n) => n.startsWith(PREFIX));
+  removeLink(socket, { name: link });
+  if (mark === undefined) return;
+  // A bridge of that name that comes later would be closed as this one was.
+  using firewalls = await loadFirewalls(["nftables"]);
+  firewalls.open("nftables").remove(mark);
 }
 
 /** What the marks of all of them begin with. */

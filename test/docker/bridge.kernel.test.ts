@@ -164,6 +164,41 @@ describe("a network of mode bridge", () => {
     await removeNetwork(lab);
   });
 
+  kernelTest("that is internal is closed to IPv6, out of it and into it", async () => {
+    await using lab = await dockerLab();
+    await using one = await testNetns();
+    await using two = await testNetns();
+    await using world = await testNetns();
+    await using _plugin = await lab.plugin();
+    await uplink(lab, world);
+    // A host that routes for others.
+    await lab.host.exec(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"]);
+    await world.exec(["ip", "route", "add", "fd77::/64", "via", "2001:db8::1"]);
+    await lab.call(
+      "NetworkDriver.CreateNetwork",
+      createNetwork({}, DUAL, { "com.docker.network.internal": true }),
+    );
+    const a = await connect(lab, one, "a1", "10.77.0.2/24", "fd77::2/64");
+    const b = await connect(lab, two, "b1", "10.77.0.3/24", "fd77::3/64");
+    for (const container of [one, two])
+      await container.exec(["ip", "route", "add", "default", "via", "fd77::1"]);
+    await using _w = await serveIn(world.path, "2001:db8::2", 80);
+    await using _b = await serveIn(two.path, "fd77::3", 80);
+    const out = async (): Promise<boolean> => (await connectFrom(one.path, "2001:db8::2", 80)).code === 0;
+    const into = async (): Promise<boolean> => (await connectFrom(world.path, "fd77::3", 80)).code === 0;
+    expect([await out(), await into()]).toEqual([false, false]);
+    expect((await connectFrom(one.path, "fd77::3", 80)).code).toBe(0);
+    // Nothing else stands in the way, and what was flushed is put back.
+    await lab.host.exec(["nft", "flush", "ruleset"]);
+    expect([await out(), await into()]).toEqual([true, true]);
+    await lab.host.exec([lab.heddle.at("heddle"), "reload"], { env: lab.env });
+    expect([await out(), await into()]).toEqual([false, false]);
+    await disconnect(lab, one, a);
+    await disconnect(lab, two, b);
+    await removeNetwork(lab);
+    expect(await lab.rules()).not.toContain(BRIDGE);
+  });
+
   kernelTest("keeps containers apart if it is told to", async () => {
     await using lab = await dockerLab();
     await using one = await testNetns();

@@ -1,5 +1,6 @@
 /** Podman's containers on networks of Heddle's, by netavark's calls, through what can go wrong between them. */
 import { describe, expect } from "bun:test";
+import { rmSync } from "node:fs";
 import { heddleOfFile } from "../../src/testing/executable.ts";
 import { testWith } from "../../src/testing/needs.ts";
 import { testNetns } from "../../src/testing/netns.ts";
@@ -167,4 +168,28 @@ describe("heddle gc", () => {
     expect(await lab.links()).toEqual(["lo", "two0", expect.stringMatching(/^veth/)]);
     expect((await lab.host.cli(["gc"], {})).stdout).toBe("Nothing to clean up.\n");
   });
+
+  hostTest(
+    "leaves no bridge closed that an internal network had, also where every record is lost",
+    async () => {
+      await using lab = await netavarkLab(heddle);
+      const inner = network({}, { internal: true });
+      const closed = async (): Promise<boolean> =>
+        /closed_links \{[^}]*elements = \{ "web0" /.test(
+          (await lab.host.exec(["nft", "list", "ruleset"])).stdout,
+        );
+      const known = await pairEnds(lab.host);
+      {
+        await using dying = await testNetns();
+        await lab.call(["setup", dying.path], connection("a1", "10.77.0.2", inner));
+        expect(await closed()).toBe(true);
+      }
+      await untilOnly(lab.host, known);
+      rmSync(`${lab.host.dir}/run/attachments`, { recursive: true });
+      await lab.host.exec(["rm", "-r", "/var/lib/cni"]);
+      expect((await lab.host.cli(["gc"], {})).stdout).toContain("has lost its record");
+      expect(await lab.links()).not.toContain("web0");
+      expect(await closed()).toBe(false);
+    },
+  );
 });

@@ -86,6 +86,34 @@ kernelTest("a packet of a container of Docker is followed to the next container"
   expect(await to("10.77.0.1")).toMatchObject({ outcome: "passes", where: "host" });
 });
 
+kernelTest("the rule that closes an internal network is what a trace out of it ends at", async () => {
+  await using lab = await dockerLab();
+  await using _plugin = await lab.plugin();
+  await using sandbox = await testNetns();
+  await using world = await testNetns();
+  const pair = ["type", "veth", "peer", "name", "eth0", "netns", world.name];
+  await lab.host.exec(["ip", "link", "add", "up0", ...pair]);
+  await lab.host.exec(["ip", "-batch", "-"], {
+    stdin: "addr add 2001:db8::1/64 dev up0 nodad\nlink set up0 up\n",
+  });
+  await world.exec(["ip", "link", "set", "eth0", "up"]);
+  await lab.host.exec(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"]);
+  const dual = { IPv6Data: [{ Pool: "fd77::/64", Gateway: "fd77::1/64" }] };
+  await lab.call(
+    "NetworkDriver.CreateNetwork",
+    createNetwork({}, dual, { "com.docker.network.internal": true }),
+  );
+  await connect(lab, sandbox, "a1", "10.77.0.2/24", "fd77::2/64");
+  await sandbox.exec(["ip", "route", "add", "default", "via", "fd77::1"]);
+  const ended = await json<Answer>(lab, "trace", "--from", "a1", "--to", "[2001:db8::2]:80");
+  expect(ended).toMatchObject({
+    outcome: "dropped",
+    packet: "first",
+    by: expect.stringContaining("closed") as unknown,
+    where: "host",
+  });
+});
+
 kernelTest("a container that Docker has put nowhere yet is shown from the host on", async () => {
   await using lab = await dockerLab();
   await using _plugin = await lab.plugin();

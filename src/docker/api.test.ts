@@ -263,6 +263,17 @@ describe("an endpoint", () => {
     expect(await on.ask(`${N}.DeleteEndpoint`, key)).toEqual({});
   });
 
+  test("names its interface as it is told, and takes no option that nobody has", async () => {
+    using on = desk();
+    await on.ask(`${N}.CreateNetwork`, network());
+    const create = (Options: object) => on.ask(`${N}.CreateEndpoint`, { ...endpoint(), Options });
+    expect((await create({ speed: "10" }))["Err"]).toContain("Options.speed");
+    await create({ "com.docker.network.endpoint.ifname": "lan0", "com.docker.network.new": "x" });
+    expect(on.log.join("\n")).toContain("left out: com.docker.network.new");
+    on.reopen();
+    expect(await on.ask(`${N}.Join`, key)).toMatchObject({ InterfaceName: { DstName: "lan0" } });
+  });
+
   const removed = ({ tasks }: Desk): readonly string[] =>
     tasks.flatMap((task) => (task.kind === "remove" ? task.what.map((one) => one.endpointId) : []));
 

@@ -2,6 +2,7 @@
 import { errorText } from "../cni/errors.ts";
 import { invalid, type JsonObject } from "../cni/json.ts";
 import { contains, defaultRoute, type Family, type Ip } from "../net/ip.ts";
+import type { IfName } from "../net/ifname.ts";
 import { localMac, type Mac } from "../net/mac.ts";
 import {
   type Book,
@@ -16,7 +17,15 @@ import { bindingOf } from "./decode.ts";
 import { done } from "./failure.ts";
 import type { AskedPort, Endpoint, Network } from "./model.ts";
 import { choosePorts, type TakenPort } from "./ports.ts";
-import { readCreateEndpoint, readEndpointId, readJoin, readProgramExternal, withMac } from "./requests.ts";
+import {
+  askedName,
+  readCreateEndpoint,
+  readEndpointId,
+  readJoin,
+  readProgramExternal,
+  unknownOptions,
+  withMac,
+} from "./requests.ts";
 import { thingOf } from "./task.ts";
 
 /** Endpoints at a time. */
@@ -42,6 +51,9 @@ function endpointOf({ endpoints }: Book, networkId: string, endpointId: string):
 /** Nothing is made yet: a container that never starts leaves no link behind. */
 export async function createEndpoint(book: Book, request: JsonObject): Promise<object> {
   const asked = readCreateEndpoint(request, "");
+  const unknown = unknownOptions(request);
+  if (unknown.length > 0)
+    book.setup.log(`endpoint ${asked.id}: without meaning here, and left out: ${unknown.join(", ")}`);
   const key = endpointKey(asked.networkId, asked.id);
   await removeGone(book, asked);
   return inTurn(book, key, () => {
@@ -150,15 +162,18 @@ export async function join(book: Book, request: JsonObject): Promise<object> {
     const where = sandbox === undefined ? {} : { sandbox };
     const task = { kind: "endpoint", network: raw, endpoint: known.raw, ...where } as const;
     const { link = "" } = await done(book.setup.run(task));
-    return joined(network, known.endpoint, link);
+    return joined(network, known.endpoint, link, askedName(known.raw));
   });
 }
 
 /** NEXTHOP and CONNECTED of libnetwork's `types.StaticRoute`. */
 const ROUTE_TYPE = { nextHop: 0, connected: 1 } as const;
 
-/** What Docker does in the sandbox: the link that it moves there, its name, and the ways out. */
-export function joined(network: Network, endpoint: Endpoint, link: string): object {
+/**
+ * What Docker does in the sandbox: the link that it moves there, its name, and the ways out.
+ * @param name asked for; Docker before 29.8 makes one of the prefix all the same
+ */
+export function joined(network: Network, endpoint: Endpoint, link: string, name?: IfName): object {
   const way = (family: Family): Ip | undefined =>
     network.internal ? undefined : gatewayFor(network, endpoint, family);
   const routed = network.mode === "ipvlan" && network.kind !== "l2";
@@ -167,7 +182,7 @@ export function joined(network: Network, endpoint: Endpoint, link: string): obje
     routed && !network.internal ? endpoint.addresses.map(({ ip }) => defaultRoute(ip.family)) : [];
   const [gateway4, gateway6] = routed ? [] : [way(4), way(6)];
   return {
-    InterfaceName: { SrcName: link, DstPrefix: network.prefix },
+    InterfaceName: { SrcName: link, DstPrefix: network.prefix, ...(name ? { DstName: name } : {}) },
     ...(gateway4 ? { Gateway: gateway4.text } : {}),
     ...(gateway6 ? { GatewayIPv6: gateway6.text } : {}),
     StaticRoutes: [

@@ -2,12 +2,14 @@
 import { describe, expect, test } from "bun:test";
 import { NetError } from "../errors.ts";
 import {
+  askedName,
   readCreateEndpoint,
   readCreateNetwork,
   readJoin,
   readProgramExternal,
   readRequestAddress,
   readRequestPool,
+  unknownOptions,
   withMac,
 } from "./requests.ts";
 import { mac } from "../testing/plan.ts";
@@ -218,6 +220,33 @@ describe("an endpoint", () => {
     ["too many ports", {}, { [PORTMAP]: Array(4097).fill(binding({})) }, "there may be 4096"],
   ])("is refused with %s", (_, face, options, why) => {
     expect(refusal(() => endpoint(face, options))).toContain(why);
+  });
+});
+
+describe("options of an endpoint", () => {
+  const IFNAME = "com.docker.network.endpoint.ifname";
+  const of = (options: object | null) => ({ NetworkID: "n", EndpointID: "e", Options: options });
+
+  test("name its interface", () => {
+    expect(askedName(of({ [IFNAME]: "lan0" })) as string).toBe("lan0");
+    for (const none of [of(null), of({}), of({ [IFNAME]: "" }), {}]) expect(askedName(none)).toBeUndefined();
+  });
+
+  test("that Docker sees to itself are left to it, and others of Docker's are told", () => {
+    const known = {
+      [PORTMAP]: [],
+      "com.docker.network.endpoint.exposedports": [],
+      "com.docker.network.endpoint.sysctls": "net.ipv4.conf.IFNAME.log_martians=1",
+    };
+    expect(unknownOptions(of({ ...known, [IFNAME]: "lan0" }))).toEqual([]);
+    expect(unknownOptions(of({ ...known, "com.docker.network.new": 1 }))).toEqual(["com.docker.network.new"]);
+  });
+
+  test.each([
+    ["of nobody", { mode: "macvlan" }, "Options.mode: is no option of an endpoint"],
+    ["that is no interface's name", { [IFNAME]: "a/b" }, IFNAME],
+  ])("%s are refused", (_, options, why) => {
+    expect(() => unknownOptions(of(options))).toThrow(why);
   });
 });
 

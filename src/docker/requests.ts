@@ -19,7 +19,8 @@ import {
 } from "../cni/json.ts";
 import { contains, type IpPrefix, isUnspecified, network as networkOf } from "../net/ip.ts";
 import { macToBytes, type Mac, parseMac } from "../net/mac.ts";
-import { orNone } from "../plugins/shared/option-words.ts";
+import type { IfName } from "../net/ifname.ts";
+import { ifName, orNone } from "../plugins/shared/option-words.ts";
 import { bounded, id, ip, ipPrefix, portBinding } from "./decode.ts";
 import type { AskedPort, Endpoint, Network, Subnet } from "./model.ts";
 import { readOptions } from "./options.ts";
@@ -133,6 +134,37 @@ export const readCreateEndpoint: Decode<Endpoint> = (value, at) => {
     asked: portsIn(Options) ?? [],
   };
 };
+
+/** Keys of an endpoint that Docker sees to itself, or that come in other ways as well. */
+const DOCKERS: readonly string[] = [
+  PORTMAP,
+  "com.docker.network.endpoint.dnsservers",
+  "com.docker.network.endpoint.exposedports",
+  "com.docker.network.endpoint.macaddress",
+  "com.docker.network.endpoint.sysctls",
+];
+const IFNAME = "com.docker.network.endpoint.ifname";
+const readNamed = object({ [IFNAME]: orNone(ifName) });
+
+const optionsOf = ({ Options }: JsonObject): JsonObject => optionalObject(Options, "Options");
+
+/** What the container's interface is to be called, if `--driver-opt` says it. */
+export const askedName = (request: JsonObject): IfName | undefined =>
+  readNamed(optionsOf(request), "Options")[IFNAME];
+
+/**
+ * Looks at the options of an endpoint that are about to be accepted. Those of others than Docker are somebody's mistake.
+ * @returns keys of Docker's that mean nothing here: its next release may have more of them
+ * @throws config/invalid
+ */
+export function unknownOptions(request: JsonObject): readonly string[] {
+  askedName(request);
+  const others = Object.keys(optionsOf(request)).filter((key) => key !== IFNAME && !DOCKERS.includes(key));
+  const foreign = others.find((key) => !key.startsWith("com.docker."));
+  return foreign === undefined
+    ? others
+    : invalid(`Options.${foreign}`, `is no option of an endpoint of this driver; there is ${IFNAME}`);
+}
 
 /** The request with the MAC address that was drawn for it. */
 export const withMac = (request: JsonObject, mac: Mac): JsonObject => ({

@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { bunFor, type CrossTarget } from "./bun-for.ts";
+import { keepProgram } from "./keep-program.ts";
 import { cacheDir, inProject, projectDir } from "./paths.ts";
 
 /** What is built for whom. The native executable has no target: it is made from the Bun that runs this script. */
@@ -56,6 +57,7 @@ export async function build(target: CrossTarget | "native"): Promise<string> {
   mkdirSync(dirname(unfinished), { recursive: true });
   try {
     await compile(target, unfinished);
+    keepProgram(unfinished);
     chmodSync(unfinished, 0o755);
     renameSync(unfinished, outfile);
     writeFileSync(stamp, wanted);
@@ -107,7 +109,13 @@ async function inputsHash(): Promise<string> {
   const hash = createHash("sha256").update(Bun.version);
   const sources = [...new Bun.Glob("src/**/*.{ts,json}").scanSync(projectDir)]
     .filter((path) => !path.includes(".test.") && !path.startsWith("src/testing/"))
-    .concat("scripts/build.ts", "package.json", "package-lock.json", "tsconfig.json")
+    .concat(
+      "scripts/build.ts",
+      "scripts/keep-program.ts",
+      "package.json",
+      "package-lock.json",
+      "tsconfig.json",
+    )
     .toSorted();
   for (const path of sources) {
     hash.update(`${path}\0`);

@@ -1,6 +1,6 @@
 /**
  * Makes sure that the small programs are there that the demo, the tests and the benchmark look through: iproute2,
- * nftables, iptables, strace, procps, tcpdump, conntrack. As root on Debian or Ubuntu the missing ones are installed;
+ * nftables, iptables, strace, procps, tcpdump, conntrack, binutils. As root on Debian or Ubuntu the missing ones are installed;
  * elsewhere they are named. Daemons are never installed.
  */
 import { readFileSync } from "node:fs";
@@ -17,6 +17,7 @@ const needed = {
   sysctl: "procps",
   tcpdump: "tcpdump",
   conntrack: "conntrack",
+  strip: "binutils",
 } as const;
 
 /** Packages of programs that are not to be found. */

@@ -1,7 +1,16 @@
 import { describe, expect, test } from "bun:test";
-import { closeSync, constants, existsSync, openSync, readSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { heddleOfFile, runPlugin } from "../src/testing/executable.ts";
-import { whyNot } from "../src/testing/needs.ts";
+import { testWith, whyNot } from "../src/testing/needs.ts";
 import { plainEnv, run } from "../src/testing/run.ts";
 import { tempDir } from "../src/testing/temp-dir.ts";
 
@@ -12,6 +21,22 @@ test("a small file that names the executable as its interpreter is a plugin by i
   writeFileSync(dir.in("static"), `#!${heddle.path} as-plugin\n`, { mode: 0o755 });
   const { json } = await runPlugin(dir.in("static"), { command: "VERSION" }, { cniVersion: "1.0.0" });
   expect(json).toMatchObject({ supportedVersions: expect.arrayContaining(["1.1.0"]) as string[] });
+});
+
+describe("an executable that was stripped", () => {
+  testWith({ programs: ["strip"] }).each([["--strip-all"], ["--strip-unneeded"], ["--strip-debug"]])(
+    "by strip %s is the same program and the same plugin",
+    async (how) => {
+      using dir = tempDir("stripped");
+      await run(["strip", how, "-o", dir.in("static"), heddle.path]);
+      expect(statSync(dir.in("static")).size).toBeLessThan(statSync(heddle.path).size);
+      const { json } = await runPlugin(dir.in("static"), { command: "VERSION" }, { cniVersion: "1.0.0" });
+      expect(json).toMatchObject({ supportedVersions: expect.arrayContaining(["1.1.0"]) as string[] });
+      renameSync(dir.in("static"), dir.in("heddle"));
+      const version = async (program: string) => (await run([program, "--version"])).stdout;
+      expect(await version(dir.in("heddle"))).toBe(await version(heddle.path));
+    },
+  );
 });
 
 describe("a hostile working directory", () => {

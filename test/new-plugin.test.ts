@@ -1,6 +1,6 @@
 /** `heddle new-plugin` and what it refuses; what it writes is used in `library/library.test.ts`. */
 import { describe, expect, test } from "bun:test";
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { heddleOfFile } from "../src/testing/executable.ts";
 import { run } from "../src/testing/run.ts";
 import { tempDir } from "../src/testing/temp-dir.ts";
@@ -27,11 +27,23 @@ describe("heddle new-plugin", () => {
     expect(readdirSync(dir.path)).toEqual([]);
   });
 
+  test.each([
+    ["no library", []],
+    ["a version, which a registry would be asked for", ["--library", "0.1.0"]],
+    ["a file that is not there", ["--library", "file:/nowhere/heddle.tgz"]],
+  ])("refuses %s, says how to get the library, and writes nothing", async (_, args) => {
+    using dir = tempDir("new-plugin");
+    const { code, stderr } = await newPlugin(dir.path, "mine", ...args);
+    expect({ code, said: stderr.includes("npm run build:library") }).toEqual({ code: 2, said: true });
+    expect(readdirSync(dir.path)).toEqual([]);
+  });
+
   test("leaves a folder of that name as it is", async () => {
     using dir = tempDir("new-plugin");
     mkdirSync(dir.in("mine"));
     writeFileSync(dir.in("mine/plugin.ts"), "");
-    const { code, stderr } = await newPlugin(dir.path, "mine");
+    writeFileSync(dir.in("heddle.tgz"), "");
+    const { code, stderr } = await newPlugin(dir.path, "mine", "--library", "heddle.tgz");
     expect({ code, stderr }).toEqual({
       code: 1,
       stderr: expect.stringContaining("already exists") as string,
@@ -39,9 +51,12 @@ describe("heddle new-plugin", () => {
     expect(readdirSync(dir.in("mine"))).toEqual(["plugin.ts"]);
   });
 
-  test("says what to do next", async () => {
+  test("depends on the library's file, wherever the project goes, and says what to do next", async () => {
     using dir = tempDir("new-plugin");
-    const { code, stdout } = await newPlugin(dir.path, "mine");
+    writeFileSync(dir.in("heddle.tgz"), "");
+    const { code, stdout } = await newPlugin(dir.path, "mine", "--library", "heddle.tgz");
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringContaining("cd mine") as string });
+    const manifest = JSON.parse(readFileSync(dir.in("mine/package.json"), "utf8")) as object;
+    expect(manifest).toMatchObject({ dependencies: { heddle: `file:${dir.in("heddle.tgz")}` } });
   });
 });

@@ -1,6 +1,5 @@
 /** `heddle new-plugin`: a project of one's own, which is read more quickly than it is explained. */
 import type { Command } from "commander";
-import { version } from "../build-info.ts";
 import { print } from "./output.ts";
 
 interface Options {
@@ -13,11 +12,11 @@ export function addNewPluginCommand(program: Command): void {
     .description("Write a project with a plugin of thirty lines, its test and its build")
     .argument("<name>", "The plugin's name, which is also that of the folder; small letters, digits and -")
     .option(
-      "--library <where>",
-      "Where the library comes from: a version, or file: and a path (default: this version)",
+      "--library <file>",
+      "The library as one file, heddle-VERSION.tgz; `npm run build:library` makes it in a checkout of Heddle",
     )
     .action(async (name: string, { library }: Options) => {
       const { writeProject } = await import("./new-plugin/write.ts");
-      print(writeProject({ name, library: library ?? `^${version}`, bun: Bun.version }));
+      print(writeProject({ name, library, bun: Bun.version }));
     });
 }

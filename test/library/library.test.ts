@@ -32,7 +32,7 @@ let examples: ReadonlyMap<string, { readonly code: string; readonly output: stri
 beforeAll(async () => {
   archive = await makeLibrary();
   dir = tempDir("library");
-  await run([heddle.path, "new-plugin", NAME, "--library", `file:${archive}`], { cwd: dir.path });
+  await run([heddle.path, "new-plugin", NAME, "--library", archive], { cwd: dir.path });
   // What the project would fetch for its development is the project's that made it.
   const manifest = JSON.parse(readFileSync(dir.in(`${NAME}/package.json`), "utf8")) as object;
   writeFileSync(dir.in(`${NAME}/package.json`), JSON.stringify({ ...manifest, devDependencies: {} }));

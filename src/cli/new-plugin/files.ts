@@ -3,7 +3,7 @@
 export interface NewPlugin {
   /** What the plugin will be called, as `type` of a configuration and as a file. */
   readonly name: string;
-  /** Where the library comes from, as a dependency of a package says it: a version, or `file:` and a path. */
+  /** The library as one file: its absolute path. */
   readonly library: string;
   /** The version of Bun that this executable was built with. */
   readonly bun: string;
@@ -32,7 +32,7 @@ const packageJson = ({ name, library, bun }: NewPlugin): string =>
         test: "bun test",
         build: `bun build --compile --bytecode --format=esm --minify --no-compile-autoload-dotenv --no-compile-autoload-bunfig src/main.ts --outfile dist/${name}`,
       },
-      dependencies: { heddle: library },
+      dependencies: { heddle: `file:${library}` },
       devDependencies: { "@types/bun": `^${bun.replace(/\d+$/, "0")}`, typescript: "^7.0.0" },
     },
     undefined,

@@ -93,19 +93,41 @@ describe("heddle gc", () => {
     ]);
     expect(await host.snapshot()).toEqual(before);
     await host.exec(["rm", "-rf", "/var/lib/cni/results"]);
-    const [dead] = JSON.parse((await host.cli(["gc", "--dry-run", "--json"], env)).stdout) as {
-      by: string;
-    }[];
+    const [dead] = JSON.parse((await host.cli(["gc", "--dry-run", "--json"], env)).stdout) as object[];
     expect(dead).toMatchObject({
+      key: expect.stringMatching(/^[0-9a-f]{12}$/) as string,
       network: "mynet",
       ifname: "eth0",
       by: "configuration",
       plugins: ["bridge", "portmap"],
     });
     // And then it does what it said.
-    expect((await host.cli(["gc"], env)).stdout).toStartWith("detached");
+    const done = JSON.parse((await host.cli(["gc", "--json"], env)).stdout) as unknown;
+    const { key, network, containerId, ifname } = dead as Readonly<Record<string, unknown>>;
+    expect(done).toEqual([{ key, network, containerId, ifname, ok: true }]);
     const after = (await host.snapshot()).join("\n");
     for (const gone of ["8080", "heddle-bridge-", "10.88.0.2"]) expect(after).not.toContain(gone);
+  });
+
+  hostTest("leaves entries of other runtimes in the cache, and says that they are dead", async () => {
+    await using host = await cniHost(heddle);
+    const entry = {
+      kind: "cniCacheV1",
+      containerId: "theirs",
+      ifName: "eth0",
+      networkName: "mynet",
+      netns: "/run/netns/gone",
+    };
+    const file = "/var/lib/cni/results/mynet-theirs-eth0";
+    writeFileSync(join(host.dir, "entry"), JSON.stringify(entry));
+    await host.exec(["install", "-D", "-m", "600", join(host.dir, "entry"), file]);
+    const { code, stdout } = await host.cli(["gc"], { NETCONFPATH: confDir(host) });
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout:
+        "Nothing to clean up. Of other runtimes, 1 entry in the cache has lost its namespace: see heddle doctor.\n",
+    });
+    expect((await host.exec(["ls", file])).code).toBe(0);
   });
 
   hostTest("cleans the kernel also when the network's configuration and the cache are gone", async () => {
@@ -152,7 +174,16 @@ describe("heddle reload", () => {
       expect((await host.exec(["nft", "list", "ruleset"])).stdout).toBe("");
       const { stdout } = await host.cli(["ps", "--json"], {});
       const [{ key }] = JSON.parse(stdout) as [{ key: string }];
-      expect((await host.cli(["reload", key.slice(0, 6)], {})).code).toBe(0);
+      const whose = {
+        key,
+        network: "mynet",
+        containerId: expect.stringMatching(/^cnitool-/) as string,
+        ifname: "eth0",
+      };
+      expect(JSON.parse((await host.cli(["reload", key.slice(0, 6), "--json"], {})).stdout)).toEqual([
+        { ...whose, plugin: "bridge", ok: true },
+        { ...whose, plugin: "portmap", ok: true },
+      ]);
       expect(lines((await host.exec(["nft", "list", "ruleset"])).stdout)).toEqual(lines(rules));
       // What is in place stays as it is.
       expect((await host.cli(["reload", "--all"], {})).code).toBe(0);

@@ -52,13 +52,16 @@ describe("heddle", () => {
       version: string;
     };
     const { stdout } = await cli(["version", "--json"]);
-    expect(JSON.parse(stdout)).toMatchObject({ version, cniVersions: [...versions] });
+    const facts = JSON.parse(stdout) as object;
+    expect(facts).toMatchObject({ version, cniVersions: [...versions] });
+    expect(Object.keys(facts)).toEqual(["version", "commit", "bun", "platform", "arch", "cniVersions"]);
   });
 
   test("plugins lists every plugin with kind and versions", async () => {
     const { stdout } = await cli(["plugins", "--json"]);
     const list = JSON.parse(stdout) as readonly { type: string; kind: string; about: string }[];
     expect(list.map(({ type }) => type)).toEqual([...pluginTypes]);
+    expect(Object.keys(list[0] ?? {})).toEqual(["type", "kind", "versions", "about"]);
     for (const { kind, about } of list) {
       expect(["main", "ipam", "meta"]).toContain(kind);
       expect(about).not.toBe("");

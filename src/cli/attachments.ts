@@ -8,6 +8,7 @@ import type { Preview } from "../cni/collect-preview.ts";
 import type { Runtime } from "../cni/runtime.ts";
 import { failureOf, NetError } from "../errors.ts";
 import type { AttachmentRecord } from "../netstate/record.ts";
+import type { Outcome } from "./outcomes.ts";
 import { complain, print } from "./output.ts";
 
 interface JsonOption {
@@ -57,21 +58,35 @@ async function collect({ json, cacheDir, dryRun }: GcOptions): Promise<void> {
   const confDir = confDirOf(process.env);
   if (dryRun === true) return preview(runtime, confDir, json === true);
   const { collectDead } = await import("../cni/collect.ts");
+  const { tell } = await import("./outcomes.ts");
   const done = await collectDead(runtime, confDir);
-  const lines = done.map((d) => ({ what: nameOf(d), failure: d.failure }));
-  tell([...lines, ...(await dropNetworks())], "detached", NOTHING_DEAD, json === true);
+  const outcomes = [
+    ...done.map((d) => ({ ...d, what: nameOf(d), failure: d.failure })),
+    ...(await dropNetworks()),
+  ];
+  const nothing = outcomes.length === 0 ? await nothingDead(runtime) : "";
+  tell(outcomes, "detached", nothing, json === true);
 }
 
 /** What networks of Podman's have for themselves goes with the last container, also if that was just now. */
-async function dropNetworks(): Promise<readonly Line[]> {
+async function dropNetworks(): Promise<readonly Outcome[]> {
   const { dropUnused, lockNetworks, removeEmpty, unusedNetworks } = await import("../netavark/networks.ts");
   removeEmpty();
   if (unusedNetworks().length === 0) return [];
   using _lock = lockNetworks();
-  const lines: Line[] = [];
-  for (const unused of unusedNetworks())
-    lines.push({ what: nameOfUnused(unused), failure: await failureOf(() => dropUnused(unused)) });
-  return lines;
+  const outcomes: Outcome[] = [];
+  for (const unused of unusedNetworks()) {
+    const failure = await failureOf(() => dropUnused(unused));
+    const { name, link } = unused;
+    const whose = {
+      network: name ?? "",
+      containerId: "",
+      ifname: "",
+      ...(link === undefined ? {} : { link }),
+    };
+    outcomes.push({ ...whose, what: nameOfUnused({ name, link }), failure });
+  }
+  return outcomes;
 }
 
 const nameOfUnused = ({ name, link }: { [K in keyof UnusedNetwork]: string | undefined }): string =>
@@ -79,7 +94,15 @@ const nameOfUnused = ({ name, link }: { [K in keyof UnusedNetwork]: string | und
     ? `bridge ${link ?? ""} of a network of Podman's that has lost its record`
     : `what Podman's network ${name} has in the host`;
 
-const NOTHING_DEAD = "Nothing to clean up.";
+/** With a word about what is not Heddle's to detach, since its runtime may still do so. */
+async function nothingDead(runtime: Runtime): Promise<string> {
+  const { countDeadOfOthers } = await import("../cni/collect.ts");
+  const count = countDeadOfOthers(runtime);
+  const have = count === 1 ? "1 entry in the cache has" : `${count} entries in the cache have`;
+  return count === 0
+    ? "Nothing to clean up."
+    : `Nothing to clean up. Of other runtimes, ${have} lost ${count === 1 ? "its" : "their"} namespace: see heddle doctor.`;
+}
 
 const nameOf = (d: {
   readonly containerId: string;
@@ -94,10 +117,11 @@ async function preview(runtime: Runtime, confDir: string, json: boolean): Promis
     ...(await previewUnused(runtime)),
   ];
   if (json) {
-    const entries = dead.map(({ what: _, ...entry }) => entry);
+    const { keyOf } = await import("./outcomes.ts");
+    const entries = dead.map(({ what: _, ...entry }) => ({ key: keyOf(entry), ...entry }));
     return print(JSON.stringify(entries, undefined, 2));
   }
-  if (dead.length === 0) return print(NOTHING_DEAD);
+  if (dead.length === 0) return print(await nothingDead(runtime));
   const listed = {
     cache: "the list in the cache",
     configuration: "the configured list",
@@ -138,39 +162,16 @@ async function putBack(key: string | undefined, { all, json }: ReloadOptions): P
   if (key !== undefined && all === true)
     throw new NetError("usage/invalid", { why: "either a key or --all, not both" });
   const done = await reload(key === undefined ? undefined : await recordsOf(key));
-  const lines = done.map(({ record, failure }) => ({
-    what: `${record.owner.component} of ${describeOwner(record)}`,
-    failure,
-  }));
-  tell(lines, "restored", "Nothing is attached that could be put back.", json === true);
+  const outcomes = done.map(({ record, failure }) => {
+    const { component, network, containerId, ifname } = record.owner;
+    const what = `${component} of ${describeOwner(record)}`;
+    return { network, containerId, ifname, plugin: component, what, failure };
+  });
+  const { tell } = await import("./outcomes.ts");
+  tell(outcomes, "restored", "Nothing is attached that could be put back.", json === true);
 }
 
 async function recordsOf(key: string): Promise<readonly AttachmentRecord[]> {
   const { findAttachment, listAttachments } = await import("../cni/attachments.ts");
   return findAttachment(listAttachments(), key).records;
-}
-
-interface Line {
-  readonly what: string;
-  readonly failure: Error | undefined;
-}
-
-/** One line a thing; the exit code is 1 if one failed. */
-function tell(lines: readonly Line[], verb: string, nothing: string, json: boolean): void {
-  if (lines.some((l) => l.failure)) process.exitCode = 1;
-  if (json)
-    return print(
-      JSON.stringify(
-        lines.map((l) => ({
-          what: l.what,
-          ok: !l.failure,
-          ...(l.failure ? { error: l.failure.message } : {}),
-        })),
-        undefined,
-        2,
-      ),
-    );
-  if (lines.length === 0) return print(nothing);
-  for (const { what, failure } of lines)
-    print(failure ? `failed     ${what}: ${failure.message}` : `${verb.padEnd(10)} ${what}`);
 }

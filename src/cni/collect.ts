@@ -61,6 +61,18 @@ export async function findDead(runtime: Pick<Runtime, "cacheDir">): Promise<read
   return dead;
 }
 
+/** How many entries of the cache that other runtimes wrote have lost their namespace, and have no record of ours. */
+export function countDeadOfOthers(runtime: Pick<Runtime, "cacheDir">): number {
+  const recorded = new Set(listRecords(MARK_PREFIX).map((r) => keyOf(r.owner)));
+  return listCache(runtimeCacheDir(runtime)).filter(
+    (entry) =>
+      entry.netns !== undefined &&
+      entry.netnsId === undefined &&
+      !recorded.has(keyOf(entry.key)) &&
+      liveNetns(entry) === undefined,
+  ).length;
+}
+
 const keyOf = (o: CacheKey): string => [o.network, o.containerId, o.ifname].join("\0");
 
 async function detachDead(runtime: Runtime, confDir: string, owner: CacheKey): Promise<void> {

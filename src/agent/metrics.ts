@@ -2,6 +2,7 @@
 import type { Report } from "../fabric/reconcile/report.ts";
 import type { AgentState } from "./model.ts";
 import type { RecordedEvent } from "./event-log.ts";
+import { forwarderSamples } from "./forwarder-samples.ts";
 import { firewallFights } from "./protected.ts";
 import { knownNodes, toldPeers } from "./view.ts";
 
@@ -30,6 +31,16 @@ export const metrics = {
   heddle_agent_kernel_problems: gauge("Objects that the kernel refused"),
   heddle_agent_kernel_fights: gauge("Objects that somebody else changes again and again"),
   heddle_agent_kernel_deaf: gauge("What of the kernel's events is not heard; 0: all of them are"),
+  heddle_agent_firewall_hindrances: gauge("What of the firewall is in the way and cannot be mended here"),
+  heddle_agent_forwarder_up: gauge("1 if the forwarder of udp answered last; absent: this host needs none"),
+  heddle_agent_forwarder_packets_total: counter("Packets of containers that it has moved", "direction"),
+  heddle_agent_forwarder_bytes_total: counter("Bytes of these packets", "direction"),
+  heddle_agent_forwarder_segments_total: counter(
+    "Packets of them that went as part of a larger one",
+    "direction",
+  ),
+  heddle_agent_forwarder_calls_total: counter("Calls of the kernel that this took", "direction"),
+  heddle_agent_forwarder_dropped_total: counter("Packets that it has dropped", "direction", "reason"),
   heddle_agent_events_total: counter("Events, by their code", "code"),
   heddle_agent_reconciles_total: counter(
     "How often the kernel was compared with what it should have",
@@ -104,6 +115,8 @@ export function gauges(state: AgentState): readonly Sample[] {
     { name: "heddle_agent_kernel_problems", value: kernel.problems.length },
     { name: "heddle_agent_kernel_fights", value: kernel.fights.length + firewallFights(state).length },
     { name: "heddle_agent_kernel_deaf", value: Object.keys(deaf).length },
+    { name: "heddle_agent_firewall_hindrances", value: state.hindrances.length },
+    ...forwarderSamples(state),
   ];
 }
 

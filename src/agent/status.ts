@@ -1,5 +1,6 @@
 /** What the agent says of itself when it is asked. Plain data for JSON: its form is the API's, and versioned with it. */
 import type { HostState } from "../fabric/host-state.ts";
+import type { ForwarderStatus } from "../forwarder/client.ts";
 import type { AgentState, KernelNews } from "./model.ts";
 import { firewallFights } from "./protected.ts";
 import { showPublics, showSubnets } from "./show.ts";
@@ -31,6 +32,8 @@ export interface Status {
   readonly configRefused: string | null;
   /** `peers`: with a process that carries packets, those that it was told of, and none after it has failed until it was told again. */
   readonly nodes: { readonly known: number; readonly peers: number; readonly troubled: number };
+  /** What the process that carries packets said last, within five seconds; null: there is none, or it does not answer. */
+  readonly forwarder: ForwarderStatus | null;
   /** What of the firewall is in the way and cannot be made right here: a sentence each, with what to do. */
   readonly hindrances: readonly string[];
   readonly kernel: {
@@ -82,6 +85,7 @@ export function statusOf(state: AgentState, about: About): Status {
       peers: toldPeers(state),
       troubled: new Set(state.troubles.map(({ node }) => node)).size,
     },
+    forwarder: state.forwarder ?? null,
     hindrances: state.hindrances,
     kernel: {
       problems: state.kernel.problems,

@@ -2,8 +2,12 @@
 import { describe, expect, test } from "bun:test";
 import { textOf } from "../testing/sources.ts";
 import { KEPT, makeEventLog } from "./event-log.ts";
+import { COUNTERS } from "../forwarder/counters.ts";
+import type { ForwarderStatus } from "../forwarder/client.ts";
+import { forwarderSamples, forwarderText } from "./forwarder-samples.ts";
 import { answerTo, serveHttp } from "./http.ts";
 import { exposition, gauges, makeCounters, metrics } from "./metrics.ts";
+import type { AgentState } from "./model.ts";
 import { processSamples } from "./process-samples.ts";
 import { nodesOf, routesOf, statusOf } from "./status.ts";
 import { nothing } from "../fabric/host-state.ts";
@@ -87,6 +91,50 @@ describe("metrics", () => {
     expect(text).toContain("heddle_agent_ready 0\n");
     expect(text).toMatch(/^process_resident_memory_bytes [1-9]\d{6,}$/m);
     expect(text).toMatch(/^process_open_fds [1-9]\d*$/m);
+  });
+});
+
+describe("the forwarder's counters", () => {
+  const none = Object.fromEntries(COUNTERS.map((name) => [name, 0])) as ForwarderStatus["sent"];
+  const said: ForwarderStatus = {
+    device: "flannel0",
+    port: 8285,
+    peers: 1,
+    seconds: 7,
+    workers: 1,
+    sent: { ...none, packets: 12, bytes: 840, dropUnknown: 2, dropTooBig: 1 },
+    received: { ...none, packets: 11, bytes: 770 },
+  };
+  const wish = { device: "flannel0", mtuBytes: 1472, listen: ip("0.0.0.0"), port: 8285, own: [], peers: [] };
+  const carrying: AgentState = { ...begin(0), carriage: { wish } };
+
+  test("are metrics while it answers, and else it is down", () => {
+    const text = exposition(gauges({ ...carrying, forwarder: said }));
+    for (const line of [
+      "heddle_agent_forwarder_up 1",
+      'heddle_agent_forwarder_packets_total{direction="sent"} 12',
+      'heddle_agent_forwarder_bytes_total{direction="received"} 770',
+      'heddle_agent_forwarder_dropped_total{direction="sent",reason="too-big"} 1',
+      'heddle_agent_forwarder_dropped_total{direction="received",reason="unknown"} 0',
+    ])
+      expect(text).toContain(`${line}\n`);
+    const silent = exposition(gauges(carrying));
+    expect(silent).toContain("heddle_agent_forwarder_up 0\n");
+    expect(silent).not.toContain("forwarder_packets_total");
+    expect(exposition(gauges(begin(0)))).not.toContain("agent_forwarder");
+  });
+
+  test("have each reason of a drop in the manual", () => {
+    const samples = forwarderSamples({ ...carrying, forwarder: said });
+    const reasons = new Set(samples.flatMap(({ labels }) => labels?.[1] ?? []));
+    const documented = rowsBelow("What the forwarder drops").map(([reason = ""]) => reason);
+    expect(documented.filter((cell) => cell !== "reason").toSorted()).toEqual([...reasons].toSorted());
+  });
+
+  test("are one line for people, with what was dropped and why", () => {
+    expect(forwarderText(said)).toBe(
+      "sent 12 packets with 840 bytes, received 11 with 770; dropped 3 to send (unknown 2, too-big 1)",
+    );
   });
 });
 

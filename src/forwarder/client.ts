@@ -76,8 +76,10 @@ const sentence = (control: string, why: string): string => `the forwarder at ${c
 export const isSilence = (e: unknown, control: string): boolean =>
   isNetError(e, "try-again") && e.detail.why === sentence(control, SILENT);
 
-export const forwarderStatus = async (control: string, timeoutMs?: number): Promise<ForwarderStatus> =>
-  (await askForwarder(control, { command: "status" }, timeoutMs)) as unknown as ForwarderStatus;
+export async function forwarderStatus(control: string, timeoutMs?: number): Promise<ForwarderStatus> {
+  const { ok: _, ...status } = await askForwarder(control, { command: "status" }, timeoutMs);
+  return status as unknown as ForwarderStatus;
+}
 
 function checked(line: string): Readonly<Record<string, unknown>> {
   const answer = JSON.parse(line) as Readonly<Record<string, unknown>>;

@@ -140,6 +140,9 @@ kernelTest(
     await agents[0]?.[Symbol.asyncDispose]();
     one.start();
     await one.until("ready", (s) => s.ready && s.nodes.peers === 1);
+    expect(await reaches(from.net, to)).toBe(true);
+    const { forwarder } = await one.until("counting", (s) => (s.forwarder?.sent.packets ?? 0) > 0);
+    expect(forwarder).toMatchObject({ device: "flannel0", peers: 1 });
     const pid = one.forwarderPid();
     process.kill(pid, "SIGSTOP");
     const silent = await one.until("not ready", (s) => !s.ready);

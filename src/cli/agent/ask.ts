@@ -1,6 +1,7 @@
 /** The agent's answers for people, as tables, and for programs, as JSON. */
 import type { Answer, Ask } from "../../agent/api.ts";
 import type { RecordedEvent } from "../../agent/event-log.ts";
+import { forwarderText } from "../../agent/forwarder-samples.ts";
 import type { NodeRow, RouteRow, Status } from "../../agent/status.ts";
 import { writeAll } from "../../cni/executable.ts";
 import { NetError } from "../../errors.ts";
@@ -85,6 +86,7 @@ export function statusText(s: Status): string {
     ["known", s.recalled === null ? null : `from what was known at ${s.recalled}, until the store answers`],
     ["config", s.configRefused === null ? null : `${s.configRefused}${s.network === null ? "" : STAYS}`],
     ["nodes", `${known} in the store, ${peers} peers${troubled > 0 ? `, ${troubled} with troubles` : ""}`],
+    ["forwarder", s.forwarder === null ? null : forwarderText(s.forwarder)],
     ...s.failing.map(({ job, why }) => ["failing", `${job}: ${why}`] as const),
     ...s.hindrances.map((what) => ["firewall", what] as const),
     ...s.kernel.problems.map(({ what, why }) => ["problem", `${what}: ${why}`] as const),

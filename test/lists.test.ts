@@ -1,6 +1,6 @@
 /** `heddle cni validate` and `heddle cni pack`, by the built executable. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { projectDir } from "../scripts/paths.ts";
 import { heddleOfFile } from "../src/testing/executable.ts";
 import { type Outcome, plainEnv, run } from "../src/testing/run.ts";
@@ -105,6 +105,51 @@ describe("heddle cni validate", () => {
     expect(found.stdout).toContain(`its options are not checked (found ${dir.in("bin", "theirs")})`);
     expect(found.code).toBe(0);
   });
+});
+
+describe("a directory with a pipe and a device in place of configurations", () => {
+  const withBoth = async (): Promise<TempDir> => {
+    const conf = tempDir("lists");
+    await run(["mkfifo", conf.in("1-pipe.conflist")]);
+    symlinkSync("/dev/zero", conf.in("2-zero.conflist"));
+    writeFileSync(conf.in("3-good.conflist"), readFileSync(dir.in("good.conflist")));
+    return conf;
+  };
+  const told = ["1-pipe.conflist", "2-zero.conflist"];
+
+  test("is validated: both are told, and the others are looked at", async () => {
+    using conf = await withBoth();
+    const { code, stdout } = await cni(["validate", conf.path]);
+    expect(code).toBe(1);
+    for (const name of told) expect(stdout).toContain(`error: ${conf.in(name)}: is not a file`);
+    expect(stdout).toEndWith("3 files: 2 errors, 0 warnings\n");
+  });
+
+  test("completes the networks of the others", async () => {
+    using conf = await withBoth();
+    const argv = [heddle.at("heddle"), "completion", "--values", "network"];
+    const { stdout } = await run(argv, { env: { ...plainEnv, NETCONFPATH: conf.path } });
+    expect(stdout).toStartWith("mynet\t");
+  });
+
+  test("is looked at by the doctor, who tells both", async () => {
+    using conf = await withBoth();
+    const { stdout } = await run([heddle.at("heddle"), "doctor", "--json"], {
+      env: { ...plainEnv, NETCONFPATH: conf.path },
+      mustSucceed: false,
+    });
+    for (const name of told) expect(stdout).toContain(`${conf.in(name)}: is not a file`);
+  });
+});
+
+test("heddle cni validate reads a stream that is meant so, up to the limit", async () => {
+  const validate = (stdin: string): Promise<Outcome> =>
+    run([heddle.at("heddle"), "cni", "validate", "/dev/stdin"], { env: plainEnv, stdin, mustSucceed: false });
+  expect((await validate(readFileSync(dir.in("good.conflist"), "utf8"))).stdout).toBe(
+    "1 file: nothing found\n",
+  );
+  const { stdout } = await cni(["validate", "/dev/zero"]);
+  expect(stdout).toContain("/dev/zero: larger than 1048576 bytes");
 });
 
 describe("heddle cni pack", () => {

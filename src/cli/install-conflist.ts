@@ -1,5 +1,5 @@
 /** Puts a network's configuration where container runtimes look for it, as one rename; what is wrong with it is told first. */
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { readText } from "../cni/load.ts";
 import { parseNetworkList } from "../cni/list.ts";
@@ -18,7 +18,7 @@ export function installConflist(from: string, to: string): "created" | "replaced
   const text = readText(from);
   parseNetworkList(text, from, () => []);
   try {
-    const before = existsSync(to) ? readFileSync(to, "utf8") : undefined;
+    const before = existsSync(to) ? readText(to) : undefined;
     if (before === text) return "unchanged";
     mkdirSync(dirname(to), { recursive: true, mode: 0o755 });
     replaceFile(to, text);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { NetError } from "../errors.ts";
@@ -106,6 +106,28 @@ describe("finding a network in a directory", () => {
     expect(refusal(() => readNetworkFile(join(dir, "absent.conflist")))).toStartWith("sys/call");
     const file = put("large.conflist", " ".repeat(JSON_TEXT_LIMIT + 1));
     expect(refusal(() => readNetworkFile(file))).toStartWith("decode/malformed");
+  });
+});
+
+describe("what is not a file", () => {
+  test("in a directory of configurations is told, and neither waited for nor read without end", () => {
+    put("10-net.conflist", list("net", "x"));
+    expect(Bun.spawnSync(["mkfifo", join(dir, "20-pipe.conflist")]).exitCode).toBe(0);
+    symlinkSync("/dev/zero", join(dir, "30-zero.conflist"));
+    expect(types(loadNetwork(dir, "net"))).toEqual(["x"]);
+    expect(refusal(() => loadNetwork(dir, "other"))).toBe(
+      `decode/malformed: ${join(dir, "20-pipe.conflist")}: is not a file`,
+    );
+    rmSync(join(dir, "20-pipe.conflist"));
+    expect(refusal(() => loadNetwork(dir, "other"))).toBe(
+      `decode/malformed: ${join(dir, "30-zero.conflist")}: is not a file`,
+    );
+  });
+
+  test("is read where somebody means it so, up to the limit", () => {
+    expect(refusal(() => readNetworkFile("/dev/zero"))).toBe(
+      `decode/malformed: /dev/zero: larger than ${JSON_TEXT_LIMIT} bytes`,
+    );
   });
 });
 

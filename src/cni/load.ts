@@ -2,7 +2,7 @@
  * Finds network configurations in a directory: lists first, then single plugins, and the plugins that stand in a
  * directory of the network's own.
  */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from "node:fs";
 import { basename, dirname, extname, join } from "node:path";
 import { NetError } from "../errors.ts";
 import { JSON_TEXT_LIMIT } from "./json.ts";
@@ -21,14 +21,42 @@ const sysError = (call: string, on: string, e: unknown): NetError =>
     { cause: e },
   );
 
-/** @throws sys/call, decode/malformed if it is too large */
+/** Where streams have their names: `/dev/stdin`, and what a shell puts in place of `<(…)`. */
+const STREAMS = /^\/(?:dev|proc)\//;
+const { O_NONBLOCK, O_RDONLY } = constants;
+const CHUNK = 64 * 1024;
+
+/**
+ * The text of a file. A pipe or a device in its place would be waited for, or never end; where streams have their names,
+ * somebody means it so.
+ * @throws sys/call, decode/malformed if it is not a file, or too large
+ */
 export function readText(path: string): string {
+  const isStream = STREAMS.test(path);
   try {
-    if (statSync(path).size > JSON_TEXT_LIMIT)
-      throw new NetError("decode/malformed", { what: path, why: `larger than ${JSON_TEXT_LIMIT} bytes` });
-    return readFileSync(path, "utf8");
+    const fd = openSync(path, O_RDONLY | (isStream ? 0 : O_NONBLOCK));
+    try {
+      if (!isStream && !fstatSync(fd).isFile())
+        throw new NetError("decode/malformed", { what: path, why: "is not a file" });
+      return readToLimit(fd, path);
+    } finally {
+      closeSync(fd);
+    }
   } catch (e) {
     throw e instanceof NetError ? e : sysError("read", path, e);
+  }
+}
+
+function readToLimit(fd: number, path: string): string {
+  const chunks: Buffer[] = [];
+  for (let length = 0; ;) {
+    const chunk = Buffer.alloc(CHUNK);
+    const n = readSync(fd, chunk);
+    if (n === 0) return Buffer.concat(chunks).toString("utf8");
+    chunks.push(chunk.subarray(0, n));
+    length += n;
+    if (length > JSON_TEXT_LIMIT)
+      throw new NetError("decode/malformed", { what: path, why: `larger than ${JSON_TEXT_LIMIT} bytes` });
   }
 }
 

@@ -1,5 +1,5 @@
 /** The networks that Podman knows, from its own files: which subnets are taken although the host has no route to them yet. */
-import { list, object, parseJson, withDefault } from "../cni/json.ts";
+import { JSON_TEXT_LIMIT, list, object, parseJson, withDefault } from "../cni/json.ts";
 import { NetError } from "../errors.ts";
 import type { IpPrefix } from "../net/ip.ts";
 import { listDir, readText, unlessErrno } from "../sys/files.ts";
@@ -19,7 +19,7 @@ export function otherSubnets(dir = DIR): readonly IpPrefix[] {
 
 function subnetsIn(path: string): readonly IpPrefix[] {
   try {
-    return fields(parseJson(readText(path), path), "").subnets.map(({ pool }) => pool);
+    return fields(parseJson(readText(path, 0, JSON_TEXT_LIMIT), path), "").subnets.map(({ pool }) => pool);
   } catch (e) {
     if (e instanceof NetError) return []; // Podman passes it over as well, and says so.
     throw e;

@@ -66,24 +66,39 @@ export const writeSome = (fd: number, bytes: Uint8Array): number | string =>
 /** Small files are read in one piece, larger ones in several. */
 const CHUNK = 16 * 1024;
 
-/** Everything from where the descriptor stands to the end. */
-export function readAll(fd: number, what: string): Uint8Array {
+/** More than any table of the kernel or file of ours has, and less than a host's memory. */
+const MOST_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Everything from where the descriptor stands to the end.
+ * @throws decode/malformed if it is more than `most` bytes, sys/call
+ */
+export function readAll(fd: number, what: string, most = MOST_BYTES): Uint8Array {
   const chunks: Uint8Array[] = [];
-  for (;;) {
+  for (let length = 0; ;) {
     const chunk = new Uint8Array(new ArrayBuffer(CHUNK));
     const n = readSome(fd, chunk);
     if (typeof n === "string") throw new NetError("sys/call", { call: "read", on: what, errno: n });
     if (n === 0) break;
     chunks.push(chunk.subarray(0, n));
+    length += n;
+    if (length > most) throw new NetError("decode/malformed", { what, why: `larger than ${most} bytes` });
   }
   const [only] = chunks;
   return chunks.length === 1 && only ? only : Buffer.concat(chunks);
 }
 
-/** The content of a file as text. `flags` are added to the reading open. */
-export function readText(path: string, flags = 0): string {
-  using fd = openFile(path, O.RDONLY | flags);
-  return decoder.decode(readAll(fd.raw, path));
+/**
+ * The content of a file as text. `flags` are added to the reading open. A pipe in its place is not waited for; that it
+ * is one is asked only where nothing was read, which costs other files no call.
+ * @throws decode/malformed if it is a pipe, or more than `most` bytes; sys/call
+ */
+export function readText(path: string, flags = 0, most = MOST_BYTES): string {
+  using fd = openFile(path, O.RDONLY | O.NONBLOCK | flags);
+  const bytes = unlessErrno(["EAGAIN"], () => readAll(fd.raw, path, most));
+  if (bytes === undefined || (bytes.length === 0 && statFd(fd.raw).isPipe))
+    throw new NetError("decode/malformed", { what: path, why: "is not a file" });
+  return decoder.decode(bytes);
 }
 
 /** Writes all of it, at the descriptor's position. */
@@ -116,6 +131,7 @@ export interface FileStat {
   readonly isFile: boolean;
   readonly isLink: boolean;
   readonly isCharDevice: boolean;
+  readonly isPipe: boolean;
 }
 
 const AT_FDCWD = -100;
@@ -126,6 +142,7 @@ const S_IFMT = 0o170000;
 const S_IFREG = 0o100000;
 const S_IFCHR = 0o020000;
 const S_IFLNK = 0o120000;
+const S_IFIFO = 0o010000;
 const S_IFDIR = 0o040000;
 /** Minors have 20 bits in the kernel (linux/kdev_t.h). */
 const MINORS = 0x100000n;
@@ -147,6 +164,7 @@ function decodeStat(v: DataView): FileStat {
     isFile: (mode & S_IFMT) === S_IFREG,
     isLink: (mode & S_IFMT) === S_IFLNK,
     isCharDevice: (mode & S_IFMT) === S_IFCHR,
+    isPipe: (mode & S_IFMT) === S_IFIFO,
   };
 }
 

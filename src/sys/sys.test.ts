@@ -8,7 +8,7 @@ import { testNetns } from "../testing/netns.ts";
 import { tempDir } from "../testing/temp-dir.ts";
 import { errnoName } from "./errno.ts";
 import { Fd } from "./fd.ts";
-import { makeDirs } from "./files.ts";
+import { makeDirs, readText } from "./files.ts";
 import { lockFile, tryLockFile } from "./flock.ts";
 import { call, tryCall } from "./libc.ts";
 import { inNetns, openNetns, tryOpenNetns } from "./netns.ts";
@@ -153,6 +153,22 @@ async function untilBlocked(pid: number): Promise<void> {
   )
     await Bun.sleep(1);
 }
+
+describe("readText", () => {
+  test("does not wait at a pipe, whether somebody could write to it or not", () => {
+    using dir = tempDir("fifo");
+    expect(Bun.spawnSync(["mkfifo", dir.in("fifo")]).exitCode).toBe(0);
+    expect(() => readText(dir.in("fifo"))).toThrow("is not a file");
+    const writer = openSync(dir.in("fifo"), "r+");
+    expect(() => readText(dir.in("fifo"))).toThrow("is not a file");
+    closeSync(writer);
+  });
+
+  test("ends where nothing else ends it, and says the limit", () => {
+    expect(() => readText("/dev/zero", 0, 100_000)).toThrow("/dev/zero: larger than 100000 bytes");
+    expect(readText("/dev/null")).toBe("");
+  });
+});
 
 describe("openNetns", () => {
   test("does not wait at a FIFO, which nobody writes to", () => {

@@ -21,7 +21,7 @@ import { parseConfig as parseFlannel } from "../../../plugins/meta/flannel/confi
 import { delegateOf } from "../../../plugins/meta/flannel/delegate.ts";
 import { readSubnetEnv } from "../../../plugins/meta/flannel/subnet-env.ts";
 import { parseConfig as parsePortmap } from "../../../plugins/meta/portmap/config.ts";
-import { listDir, readText, statPath, unlessErrno } from "../../../sys/files.ts";
+import { listDir, O, openFile, statPath, unlessErrno } from "../../../sys/files.ts";
 import { type FindingJson, toJson } from "../../validate/finding.ts";
 import { checkPath } from "../../validate/run.ts";
 import { look, lookLater, type Seen } from "../seen.ts";
@@ -84,7 +84,7 @@ export async function gatherConfig(dir: string): Promise<ConfigFacts> {
   for (const file of names.value) {
     const findings = await lookLater(async () => {
       // Validation takes a file that it may not read for a wrong one, as one that is not there.
-      unlessErrno(["ENOENT", "EISDIR", "ELOOP"], () => readText(file));
+      unlessErrno(["ENOENT", "ELOOP"], () => openFile(file, O.RDONLY | O.NONBLOCK)[Symbol.dispose]());
       return (await checkPath(file, [])).flatMap(toJson).filter((f) => !f.message.includes(STRANGER));
     });
     const network = findings.known ? networkOf(file) : undefined;

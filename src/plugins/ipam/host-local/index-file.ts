@@ -11,7 +11,7 @@
  * nothing was added to it or taken from it since.
  */
 import { NetError } from "../../../errors.ts";
-import { dirOf, errnoOf, type FileStat, readText, statPath } from "../../../sys/files.ts";
+import { dirOf, type FileStat, O, readText, statPath } from "../../../sys/files.ts";
 import type { Files } from "./files.ts";
 
 const HEADER = "heddle host-local index 1\n";
@@ -50,9 +50,9 @@ function statOf(dir: string): FileStat {
 export function readIndex(path: string, dir: string): Index | undefined {
   let text: string;
   try {
-    text = readText(path);
+    text = readText(path, O.NOFOLLOW);
   } catch (e) {
-    if (errnoOf(e) !== undefined) return undefined;
+    if (e instanceof NetError) return undefined;
     throw e;
   }
   // A power loss can leave pages of zeros in a file whose last line is whole.

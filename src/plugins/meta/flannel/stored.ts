@@ -109,7 +109,7 @@ export const listStored = (dir: string): readonly Stored[] =>
   });
 
 function readStored(path: string, { containerId }: Pick<AttachmentKey, "containerId">): Stored | undefined {
-  const content = unlessErrno(["ENOENT", "ENOTDIR", "ELOOP"], () => readText(path, O.NOFOLLOW | O.NONBLOCK));
+  const content = unlessErrno(["ENOENT", "ENOTDIR", "ELOOP"], () => readText(path, O.NOFOLLOW));
   return content === undefined ? undefined : { path, containerId, text: content, ...meaningOf(content) };
 }
 

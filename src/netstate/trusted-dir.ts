@@ -23,6 +23,19 @@ export function requireTrusted(dir: string, variable: string): void {
     throw new NetError("env/invalid", { variables: [variable], why: `${why}, who could forge records` });
 }
 
+/**
+ * The same of a directory that a configuration names. Who can write to it, or replace it, could have root write in any other
+ * by a link, or do what root has never kept there. A user's own root, in a namespace of users, has no more than the user,
+ * whose directories a group may share.
+ * @throws NetError `config/invalid` if this is root, and `dir` not root's alone
+ */
+export function requireOwnDir(dir: string, field: string): void {
+  if (process.geteuid?.() !== 0) return;
+  const why = whyDistrusted(dir);
+  if (why === undefined || inUserNamespace()) return;
+  throw new NetError("config/invalid", { field, why: `${why}, who could lead root elsewhere by a link` });
+}
+
 /** Which directory somebody else can write to, and why, so that `path` is not ours alone; undefined if it is. */
 export function whyDistrusted(path: string): string | undefined {
   const dir = path.startsWith("/") ? path : `${process.cwd()}/${path}`;

@@ -3,11 +3,9 @@
  * by the address and holding the owner; `lock`; `last_reserved_ip.N`. A reservation appears whole or not at all. It
  * knows files and owners, not ranges.
  */
-import { invalid } from "../../../cni/json.ts";
 import type { AttachmentKey } from "../../../cni/plugin.ts";
 import { type Ip, parseIp } from "../../../net/ip.ts";
-import { whyDistrusted } from "../../../netstate/trusted-dir.ts";
-import { inUserNamespace } from "../../../sys/capabilities.ts";
+import { requireOwnDir } from "../../../netstate/trusted-dir.ts";
 import { lockFile } from "../../../sys/flock.ts";
 import { errnoOf, listDir, readText, statPath } from "../../../sys/files.ts";
 import { type Files, unless } from "./files.ts";
@@ -68,17 +66,8 @@ export function openStore(place: Place, files: Files): Store {
 export const openExisting = (place: Place, files: Files): Store | undefined =>
   unless("ENOENT", () => unless("ENAMETOOLONG", () => unless("ENOTDIR", () => open(place, files))));
 
-/**
- * Who can write to the directory, or replace it, could have root write in any other by a link. A user's own root, in a
- * namespace of users, has no more than the user, whose directories a group may share.
- * @throws config/invalid
- */
-export function requireOwn({ dir }: Place): void {
-  if (process.geteuid?.() !== 0) return;
-  const why = whyDistrusted(dir);
-  if (why === undefined || inUserNamespace()) return;
-  invalid("ipam.dataDir", `${why}, who could lead root elsewhere by a link`);
-}
+/** @throws config/invalid */
+export const requireOwn = ({ dir }: Place): void => requireOwnDir(dir, "ipam.dataDir");
 
 function open(place: Place, files: Files): Store {
   requireOwn(place);

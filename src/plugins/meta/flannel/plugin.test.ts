@@ -1,5 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { ATTACHMENT_LIVE, cniCode } from "../../../cni/errors.ts";
 import { type NetworkList, parseNetworkList } from "../../../cni/list.ts";
@@ -12,6 +21,7 @@ import {
   statusNetworkList,
 } from "../../../cni/runtime.ts";
 import { NetError } from "../../../errors.ts";
+import { testWith } from "../../../testing/needs.ts";
 import { addresses, failure, rejection, runtimeFixture } from "../../../testing/runtime.ts";
 import { flannel } from "./plugin.ts";
 
@@ -121,6 +131,21 @@ describe("ADD", () => {
     expect(files()).toEqual([]);
     for (const raw of told()) expect(JSON.stringify(raw["ipam"])).toContain("10.1.17.0/24");
   });
+
+  testWith({ root: true })(
+    "is refused, as DEL is, where somebody else could have put what is kept",
+    async () => {
+      mkdirSync(dataDir, { mode: 0o700 });
+      const evil = JSON.stringify({ type: "a", name: "net", cniVersion: "1.0.0", by: "somebody else" });
+      writeFileSync(join(dataDir, "c1"), evil);
+      chownSync(dataDir, 65534, 65534);
+      const why = `dataDir: ${dataDir} belongs to user 65534`;
+      expect(String(await rejection(add()))).toContain(why);
+      expect(String(await rejection(del()))).toContain(why);
+      expect(told()).toEqual([]);
+      expect(readFileSync(join(dataDir, "c1"), "utf8")).toBe(evil);
+    },
+  );
 
   test("fails with the kernel's reason when nothing can be kept, and then nothing is made", async () => {
     writeFileSync(dataDir, "a file");

@@ -5,6 +5,7 @@ import type { AddCall, CheckCall, DelCall, GcCall, Plugin, StatusCall } from "..
 import { addAll, gcAll, hasInterface, runEach, type Sequence, throwAll } from "../../../cni/sequence.ts";
 import type { Result } from "../../../cni/result.ts";
 import { NetError } from "../../../errors.ts";
+import { requireOwnDir } from "../../../netstate/trusted-dir.ts";
 import { type FlannelConfig, options, parseConfig, parseForRemoval } from "./config.ts";
 import { delegateOf } from "./delegate.ts";
 import { besideEarlier } from "./earlier-bridge.ts";
@@ -45,11 +46,17 @@ type Call = AttachmentCall | GcCall<FlannelConfig> | StatusCall<FlannelConfig>;
 const absent = (file: string): string =>
   `${file} is not there, so this host has no subnet yet: it is written by the Flannel daemon (heddle flanneld, or flanneld); look whether that runs, and into its log`;
 
-const placeOf = ({ conf, config, containerId, ifname }: AttachmentCall): Place => ({
-  dir: config.dataDir,
-  network: conf.name,
-  containerId,
-  ifname,
+/** Who could write there could have any plugin run with any configuration. */
+function ownDir({ config }: Call): string {
+  requireOwnDir(config.dataDir, "dataDir");
+  return config.dataDir;
+}
+
+const placeOf = (call: AttachmentCall): Place => ({
+  dir: ownDir(call),
+  network: call.conf.name,
+  containerId: call.containerId,
+  ifname: call.ifname,
 });
 
 /** The delegates as a list; one that runs by an earlier configuration keeps the network's name of then. */
@@ -153,7 +160,8 @@ async function gc(call: GcCall<FlannelConfig>): Promise<void> {
   const { conf, config, valid } = call;
   const isValid = ({ containerId, ifname }: Stored): boolean =>
     valid.some((v) => v.containerId === containerId && (ifname === undefined || v.ifname === ifname));
-  const stale = listStored(config.dataDir).filter((s) => s.network === conf.name && !isValid(s));
+  const dir = ownDir(call);
+  const stale = listStored(dir).filter((s) => s.network === conf.name && !isValid(s));
   const now = delegateOf(conf, config, envIfReadable(config));
   const types = new Map(stale.flatMap(({ delegate }) => (delegate ? [[delegate.type, delegate]] : [])));
   types.set(now.type, now);
@@ -161,12 +169,13 @@ async function gc(call: GcCall<FlannelConfig>): Promise<void> {
   const failures = await gcAll(sequenceOf(call, [...types.values()]), listed ? valid : undefined);
   // Without a list a delegate may have kept what it has; DEL will need the files.
   if (failures.length === 0 && listed) for (const s of stale) forget(s);
-  forgetAllPending(config.dataDir, conf.name, valid);
+  forgetAllPending(dir, conf.name, valid);
   throwAll(failures);
 }
 
 async function status(call: StatusCall<FlannelConfig>): Promise<void> {
   const { conf, config } = call;
+  ownDir(call);
   await runEach(sequenceOf(call, [delegateOf(conf, config, envOrUnavailable(config))]), "STATUS");
 }
 

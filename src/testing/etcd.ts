@@ -6,22 +6,18 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { unpackDebian } from "../../scripts/debian.ts";
 import { cacheDir } from "../../scripts/paths.ts";
-import { errorText } from "../cni/errors.ts";
+import { fetchedOr } from "./fetched.ts";
 import { lineLog } from "./line-log.ts";
 import { plainEnv, run } from "./run.ts";
 import { patience } from "./slowdown.ts";
 
-/** The unpacked packages; undefined after printing why they cannot be had. */
-export async function etcdTree(): Promise<string | undefined> {
-  const root = join(cacheDir("etcd"), "tree");
-  try {
+/** The unpacked packages; undefined as `fetchedOr` says. */
+export const etcdTree = (): Promise<string | undefined> =>
+  fetchedOr("etcd", async () => {
+    const root = join(cacheDir("etcd"), "tree");
     await unpackDebian(root, "this machine's", (apt) => apt.download(["etcd-server", "etcd-client"]));
     return root;
-  } catch (e) {
-    console.warn(`skipped: etcd is not here: ${errorText(e)}`);
-    return undefined;
-  }
-}
+  });
 
 /** Files in PEM form, made by `certificates`. */
 export interface Certificates {

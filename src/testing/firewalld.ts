@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { unpackDebian } from "../../scripts/debian.ts";
 import { cacheDir } from "../../scripts/paths.ts";
-import { errorText } from "../cni/errors.ts";
+import { fetchedOr } from "./fetched.ts";
 import { openSystemBus } from "../dbus/bus.ts";
 import { FIREWALLD } from "../firewall/firewalld.ts";
 import type { CniHost } from "./cni-host.ts";
@@ -19,20 +19,16 @@ const PACKAGES = [
   "dbus-daemon",
 ];
 
-/** The unpacked packages; undefined after printing why they cannot be had. */
-export async function firewalldTree(): Promise<string | undefined> {
-  const root = join(cacheDir("firewalld"), "tree");
-  try {
+/** The unpacked packages; undefined as `fetchedOr` says. */
+export const firewalldTree = (): Promise<string | undefined> =>
+  fetchedOr("firewalld", async () => {
+    const root = join(cacheDir("firewalld"), "tree");
     await unpackDebian(root, "this machine's", async (apt) => {
       await apt.download(["firewalld"]);
       await apt.downloadWithMissing(PACKAGES);
     });
     return root;
-  } catch (e) {
-    console.warn(`skipped: firewalld is not here: ${errorText(e)}`);
-    return undefined;
-  }
-}
+  });
 
 /** The variable by which programs find the bus whose socket is in this directory. */
 export const busEnv = (dir: string): Readonly<Record<string, string>> => ({

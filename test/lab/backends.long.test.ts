@@ -15,5 +15,5 @@ for (const backend of backends)
       backend,
       ip,
       etcd,
-      situations: situationsFor(backend, ip, { hasEtcd: etcd !== undefined }),
+      situations: situationsFor(backend, ip),
     });

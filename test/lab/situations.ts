@@ -32,6 +32,8 @@ export interface Situation {
   readonly joined?: true;
   /** Not for backends that put nothing back. */
   readonly repaired?: true;
+  /** Only where the hosts have etcd. */
+  readonly etcd?: true;
   /** It takes a while: one underlay is enough. */
   readonly once?: true;
   readonly limitMs: number;
@@ -254,6 +256,7 @@ const AWAY_MS = 60_000;
 const storeAway: Situation = {
   title: "etcd is away for a minute while containers talk and one comes",
   joined: true,
+  etcd: true,
   once: true,
   limitMs: 240_000,
   run: async (fabric) => {
@@ -352,18 +355,14 @@ const heard: Situation = {
 
 /** Those that are over in a moment, and then all; etcd has to be there for some. */
 export const quick: readonly Situation[] = [everyone, transfer(8), pathMtu, senders];
-const situationsWith = (hasEtcd: boolean): readonly Situation[] => [
+const situations: readonly Situation[] = [
   ...[everyone, transfer(64), pathMtu, senders, rejoin, killed, partition, pulled, moved, heard],
-  ...(hasEtcd ? [storeAway] : []),
+  storeAway,
 ];
 
 /** What a backend has to stand on an underlay. */
-export const situationsFor = (
-  backend: Backend,
-  ip: IpChoice,
-  { hasEtcd }: { readonly hasEtcd: boolean },
-): readonly Situation[] =>
-  situationsWith(hasEtcd).filter(
+export const situationsFor = (backend: Backend, ip: IpChoice): readonly Situation[] =>
+  situations.filter(
     ({ joined, repaired, once }) =>
       (joined !== true || backend.joinsHosts) &&
       (repaired !== true || backend.repairs !== false) &&

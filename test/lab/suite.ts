@@ -1,10 +1,10 @@
 /** Runs situations in a lab of three hosts that is made for the first of them and goes after the last. */
-import { afterAll, describe, test } from "bun:test";
+import { afterAll, describe } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { KernelFeature } from "../../src/testing/features.ts";
 import type { HeddleBinary } from "../../src/testing/executable.ts";
-import { describeWith, onKernelWith } from "../../src/testing/needs.ts";
+import { describeWith, onKernelWith, testWith } from "../../src/testing/needs.ts";
 import { patience } from "../../src/testing/slowdown.ts";
 import type { Backend, IpChoice } from "./backends.ts";
 import { type Fabric, makeFabric } from "./fabric.ts";
@@ -49,8 +49,8 @@ export function describeLab({ heddle, backend, ip, etcd, situations }: Suite): v
       // One that could not be made has failed the tests already, and left nothing.
       const there = async (): Promise<Fabric | undefined> => made?.catch(() => undefined);
       afterAll(async () => (await there())?.[Symbol.asyncDispose](), patience(LAB_LIMIT_MS, MOST_MS));
-      for (const { title, limitMs, run } of situations)
-        test(
+      for (const { title, limitMs, run, etcd: needsEtcd } of situations)
+        testWith(needsEtcd === true && etcd === undefined ? { feature: "needs etcd" } : {})(
           title,
           async () => {
             const own = await fabric();

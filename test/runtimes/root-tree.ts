@@ -6,7 +6,7 @@ import { mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { debianSystem, type Suite } from "../../scripts/debian.ts";
 import { cacheDir } from "../../scripts/paths.ts";
-import { errorText } from "../../src/cni/errors.ts";
+import { fetchedOr } from "../../src/testing/fetched.ts";
 import { whyNot } from "../../src/testing/needs.ts";
 
 /** What the machine must have for a ground. */
@@ -29,8 +29,8 @@ const IPTABLES = ["iptables", "iptables-save", "iptables-restore"].flatMap((name
 
 /**
  * A directory with these packages of the suite, to be the root of grounds, which write to a layer above it. `finish`
- * may add files once. It is made again when the list of packages is another one. Undefined after printing why it cannot
- * be had.
+ * may add files once. It is made again when the list of packages is another one. Undefined where no ground can be, and as
+ * `fetchedOr` says.
  */
 export async function rootTree(
   name: string,
@@ -41,7 +41,7 @@ export async function rootTree(
   if (whyNot(GROUND_NEEDS) !== undefined) return undefined; // And the tests say why.
   const all = [...BASE, ...packages];
   const root = join(cacheDir("runtimes"), `${name}-${Bun.hash([suite, ...all].join(" ")).toString(16)}`);
-  try {
+  return fetchedOr(name, async () => {
     await debianSystem(root, suite, all, async (tree) => {
       for (const program of IPTABLES)
         symlinkSync(program.replace("tables", "tables-nft"), join(tree, "usr/sbin", program));
@@ -50,10 +50,7 @@ export async function rootTree(
       finish(tree);
     });
     return root;
-  } catch (e) {
-    console.warn(`skipped: ${name} is not here: ${errorText(e)}`);
-    return undefined;
-  }
+  });
 }
 
 /**

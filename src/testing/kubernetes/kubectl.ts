@@ -3,20 +3,16 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { unpackDebian } from "../../../scripts/debian.ts";
 import { cacheDir } from "../../../scripts/paths.ts";
-import { errorText } from "../../cni/errors.ts";
+import { fetchedOr } from "../fetched.ts";
 import type { TempDir } from "../temp-dir.ts";
 
-/** Its path; undefined after printing why it cannot be had. */
-export async function kubectlProgram(): Promise<string | undefined> {
-  const root = join(cacheDir("kubectl"), "tree");
-  try {
+/** Its path; undefined as `fetchedOr` says. */
+export const kubectlProgram = (): Promise<string | undefined> =>
+  fetchedOr("kubectl", async () => {
+    const root = join(cacheDir("kubectl"), "tree");
     await unpackDebian(root, "sid", (apt) => apt.download(["kubectl"]));
     return join(root, "usr/bin/kubectl");
-  } catch (e) {
-    console.warn(`skipped: kubectl is not here: ${errorText(e)}`);
-    return undefined;
-  }
-}
+  });
 
 export interface Said {
   readonly code: number;

@@ -65,7 +65,7 @@ export interface Detail {
   /** The store does not accept who asks, or what is asked. */
   "store/denied": { store: string; why: string };
   /** What failed can succeed when tried again. */
-  "try-again": { why: string };
+  "try-again": { why: string; next?: string };
   /** The caller of the command line asked for something that does not exist. */
   "usage/invalid": { why: string };
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { nodesOf, statusOf } from "../../agent/status.ts";
 import { begin } from "../../agent/step.ts";
 import { agent, CONFIG, member, nodeOf } from "../../testing/agent-core.ts";
-import { eventText, nodesText, routesText, statusText } from "./ask.ts";
+import { drainsLate, eventText, nodesText, routesText, statusText } from "./ask.ts";
 
 const about = { node: "host1", provider: "flannel", version: "1.0", pid: 7, startedAt: 0 };
 
@@ -52,6 +52,25 @@ describe("the agent's status for people", () => {
       "nodes    1 in the store, 1 peers",
     ])
       expect(text).toContain(line);
+  });
+
+  test("says of a host that cannot leave what it waits for, and what to do", () => {
+    const a = member();
+    a.tell({ kind: "drain" });
+    a.tell({ kind: "failed", job: "release", why: "http://192.0.2.9:2379: connection refused" });
+    const held = drainsLate(statusOf(a.state, about));
+    expect(held.message).toBe(
+      "10.0.1.0/24 is not given back yet: http://192.0.2.9:2379: connection refused; the agent goes on trying",
+    );
+    expect(held.detail.next).toStartWith(
+      "see to it that the store that is named answers this host; heddle agent status ",
+    );
+    a.pass(40_000);
+    a.tell({ kind: "done", job: "release" });
+    a.tell({ kind: "failed", job: "firewall", why: "iptables-restore: busy" });
+    const rest = drainsLate(statusOf(a.state, about));
+    expect(rest.message).toContain("still on this host: firewall: iptables-restore: busy; ");
+    expect(rest.detail.next).toContain("heddle agent events -f");
   });
 
   test("shows nothing to a terminal that others could have meant for it", () => {

@@ -36,16 +36,30 @@ async function drained(socket: string, first: Answer): Promise<Answer> {
   let answer = first;
   const end = Date.now() + DRAIN_MS;
   while (answer.kind === "status" && answer.status.mode === "draining") {
-    if (Date.now() > end) {
-      const { why } = answer.status.store;
-      throw new NetError("try-again", {
-        why: `the subnet is not given back yet${why === null ? "" : `: ${why}`}; the agent goes on trying`,
-      });
-    }
+    if (Date.now() > end) throw drainsLate(answer.status);
     await Bun.sleep(LOOK_MS);
     answer = await single(socket, "status");
   }
   return answer;
+}
+
+/** What a host that leaves waits for, and what a person can do about it. */
+export function drainsLate({ store, lease, subnet, failing, kernel }: Status): NetError<"try-again"> {
+  const watch = "heddle agent status shows how far it is, heddle agent events -f what is tried";
+  if (lease.held)
+    return new NetError("try-again", {
+      why: `${subnet ?? "the subnet"} is not given back yet${store.why === null ? "" : `: ${store.why}`}; the agent goes on trying`,
+      next: store.up ? watch : `see to it that the store that is named answers this host; ${watch}`,
+    });
+  const left = [
+    ...failing.map(({ job, why }) => `${job}: ${why}`),
+    ...kernel.problems.map(({ what, why }) => `${what}: ${why}`),
+  ];
+  const what = left.length === 0 ? "" : `: ${left.join("; ")}`;
+  return new NetError("try-again", {
+    why: `the subnet is given back, and something of the fabric is still on this host${what}; the agent goes on trying`,
+    next: watch,
+  });
 }
 
 function valueOf(answer: Answer): unknown {

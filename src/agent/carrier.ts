@@ -81,8 +81,8 @@ export function openCarrier(setup: CarrierSetup): Carrier {
     const log = fileOf(wish.device, "log");
     forget();
     makeDirs(dirname(control), 0o700);
-    // Who is to hand over has to answer.
-    if (listenerOf(control) !== undefined) await heard(control, () => forwarderStatus(control, answerMs));
+    // Who is to hand over has to answer; one that is just ending need not.
+    if (listenerOf(control) !== undefined) await heard(control, () => unlessSilent(control, answerMs));
     const words = optionsOf(wish, control, fileOf(wish.device, "json"));
     await startDetached([...program, ...words], { log, withinMs: startMs });
     const started: Spoken = { key: keyOf(wish), control, peers: undefined, told: undefined };
@@ -120,6 +120,15 @@ export function openCarrier(setup: CarrierSetup): Carrier {
     },
     [Symbol.dispose]: forget,
   };
+}
+
+/** Anything but silence is an answer, or its end. */
+async function unlessSilent(control: string, withinMs: number): Promise<void> {
+  try {
+    await forwarderStatus(control, withinMs);
+  } catch (e) {
+    if (!isNetError(e, "try-again") || isSilence(e, control)) throw e;
+  }
 }
 
 async function tell(now: Spoken, wish: CarrierWish): Promise<void> {

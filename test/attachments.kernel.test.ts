@@ -7,13 +7,14 @@ import { untilOnly } from "../src/testing/dying.ts";
 import { heddleOfFile } from "../src/testing/executable.ts";
 import { testWith } from "../src/testing/needs.ts";
 import { testNetns } from "../src/testing/netns.ts";
+import { unit } from "../src/testing/systemd-unit.ts";
 
 const heddle = heddleOfFile();
 
 const hostTest = testWith({ root: true, programs: ["ip", "nft", "nsenter", "unshare"] });
 
 /** The configuration directory of a host, with one network whose reservations are in the host's own directory. */
-function confDir(host: CniHost): string {
+function confDir(host: CniHost, portmap: object = {}): string {
   const dir = join(host.dir, "net.d");
   mkdirSync(dir, { recursive: true });
   const list = {
@@ -27,7 +28,7 @@ function confDir(host: CniHost): string {
         ipMasq: true,
         ipam: { type: "host-local", subnet: "10.88.0.0/24", dataDir: join(host.dir, "ipam") },
       },
-      { type: "portmap", capabilities: { portMappings: true } },
+      { type: "portmap", capabilities: { portMappings: true }, ...portmap },
     ],
   };
   writeFileSync(join(dir, "10-mynet.conflist"), JSON.stringify(list));
@@ -191,4 +192,32 @@ describe("heddle reload", () => {
       expect((await host.cli(["cni", "del", "mynet", netns.path], env)).code).toBe(0);
     },
   );
+
+  testWith({
+    root: true,
+    programs: ["ip", "nsenter", "setpriv", "unshare", "xtables-legacy-multi", "xtables-nft-multi"],
+  })("puts back rules of iptables' legacy tables with no more rights than its unit has", async () => {
+    await using host = await cniHost(heddle);
+    await using netns = await testNetns();
+    // A host whose iptables is the one for legacy tables, whatever this machine has chosen.
+    const sbin = "/usr/sbin";
+    await host.exec(["mount", "--bind", `${sbin}/xtables-legacy-multi`, `${sbin}/xtables-nft-multi`]);
+    const env = { NETCONFPATH: confDir(host, { backend: "iptables" }), CAP_ARGS };
+    const added = await host.cli(["cni", "add", "mynet", netns.path], env);
+    expect([added.code, added.stderr]).toEqual([0, ""]);
+    const rules = async () => (await host.exec(["iptables-legacy-save", "-t", "nat"])).stdout;
+    expect(await rules()).toContain("--dport 8080");
+    await host.exec(["iptables-legacy", "-t", "nat", "-F"]);
+    expect(await rules()).not.toContain("--dport 8080");
+    const [rights = ""] = unit("heddle-reload.service").get("Service")?.get("CapabilityBoundingSet") ?? [];
+    const names = rights
+      .toLowerCase()
+      .split(" ")
+      .map((name) => name.replace(/^cap_/, "+"));
+    const bound = ["setpriv", "--no-new-privs", `--bounding-set=-all,${names.join(",")}`];
+    const done = await host.cli(["reload"], {}, bound);
+    expect([done.code, done.stderr]).toEqual([0, ""]);
+    expect(await rules()).toContain("--dport 8080");
+    expect((await host.cli(["cni", "del", "mynet", netns.path], env)).code).toBe(0);
+  });
 });

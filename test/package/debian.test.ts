@@ -125,6 +125,51 @@ describe("the package of Debian", () => {
   );
 
   rootTest(
+    "has running network managers read its drop-ins, restarts neither, and says what waits for a start",
+    async () => {
+      const bin = dir.in("managers");
+      mkdirSync(bin);
+      const log = dir.in("calls");
+      const programs = {
+        systemctl: '[ "$2" != is-active ] || [ "$3" = "$RUNS" ]',
+        networkctl: ":",
+        nmcli: ":",
+      };
+      for (const [name, does] of Object.entries(programs))
+        writeFileSync(`${bin}/${name}`, `#!/bin/sh\necho "${name} $*" >> ${log}\n${does}\n`, { mode: 0o755 });
+      // A system with systemd, in mounts of its own.
+      const booted = `mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && PATH=${bin} exec /bin/sh "$0" "$@"`;
+      const postinst = async (runs: string, ...words: readonly string[]) => {
+        rmSync(log, { force: true });
+        const script = inProject("packaging/debian/postinst");
+        const { stdout } = await run(["unshare", "--mount", "sh", "-c", booted, script, ...words], {
+          env: { ...plainEnv, RUNS: runs },
+        });
+        const reloads = readFileSync(log, "utf8").split("\n").slice(2, -1);
+        return { stdout, reloads: reloads.filter((line) => !line.includes("is-active")) };
+      };
+      const waits = expect.stringMatching(
+        /^heddle: systemd-networkd .* only after its next start .*\n$/,
+      ) as string;
+      const networkd = "systemd-networkd.service";
+      expect(await postinst(networkd, "configure")).toEqual({
+        stdout: waits,
+        reloads: ["networkctl reload"],
+      });
+      expect(await postinst(networkd, "configure", "0.1.0")).toEqual({
+        stdout: "",
+        reloads: ["networkctl reload"],
+      });
+      expect(await postinst("NetworkManager.service", "configure")).toEqual({
+        stdout: "",
+        reloads: ["nmcli general reload conf"],
+      });
+      expect(await postinst("neither", "configure")).toEqual({ stdout: "", reloads: [] });
+    },
+    LIMIT_MS,
+  );
+
+  rootTest(
     "replaces plugins that nobody owns only if told",
     async () => {
       const root = emptyRoot("taken");

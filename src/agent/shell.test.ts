@@ -150,6 +150,42 @@ describe("runAgent", () => {
     await shell.ended;
   });
 
+  test("hears nothing of a subnet that is given up for another but that it has the other", async () => {
+    const held = Promise.withResolvers<void>();
+    const text = "10.9.0.0/16 vxlan";
+    let config = CONFIG;
+    const { shell, events, calls, until } = running({
+      networkConfig: async () => config,
+      acquire: async () => {
+        calls.push("acquire");
+        if (config === CONFIG) return leaseOf("10.0.1.0/24");
+        held.resolve();
+        await Bun.sleep(1);
+        return leaseOf("10.9.1.0/24");
+      },
+      hold: async function* (lease, signal): AsyncGenerator<LeaseNews> {
+        calls.push(`hold ${lease.node.id}`);
+        const { stream, put } = feed<LeaseNews>(signal);
+        put({ kind: "renewed", lease });
+        if (config === CONFIG) await held.promise;
+        else yield* stream;
+      },
+    });
+    await until("ready");
+    config = text;
+    shell.tell({ kind: "config-read", text });
+    await until("subnet-changed");
+    await until("ready");
+    const holds = (): readonly string[] => calls.filter((call) => call.startsWith("hold"));
+    while (holds().length < 2) await Bun.sleep(1);
+    expect(holds()).toEqual(["hold 10.0.1.0/24", "hold 10.9.1.0/24"]);
+    const codes = events.after(0).map(({ code }) => code);
+    expect(codes).not.toContain("store-unreachable");
+    expect(codes).not.toContain("lease-lost");
+    shell.tell({ kind: "stop", why: "the test" });
+    await shell.ended;
+  });
+
   test("drains in order, and lets nothing of the lease go on", async () => {
     const { shell, calls, signals, until } = running();
     await until("ready");

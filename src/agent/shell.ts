@@ -208,7 +208,10 @@ async function readConfig(registry: Registry): Promise<AgentEvent> {
   }
 }
 
-/** Tells what a stream says until its signal; that it ends by itself is a failure of the job. */
+/**
+ * Tells what a stream says until its signal. That the nodes' ends before is a failure of the job. That of a lease does so when
+ * it was lost, which it has told, and when this host takes another, which is told by who takes it.
+ */
 function follow(
   job: JobName,
   signal: AbortSignal,
@@ -220,7 +223,7 @@ function follow(
       if (signal.aborted) return;
       tell(event);
     }
-    throw new Error("the store ended the conversation");
+    if (job === "nodes") throw new Error("the store ended the conversation");
   };
   run().catch((e: unknown) => {
     if (!signal.aborted) tell({ kind: "failed", job, why: reason(e) });

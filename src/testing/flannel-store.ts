@@ -70,3 +70,24 @@ export function deaf(kv: Kv, number: number): Kv {
   };
   return Object.assign(Object.create(kv) as Kv, { put });
 }
+
+/** The store as it is to somebody whose next call of that kind, once it is armed, waits before it is asked. */
+export function slowOnce(kv: Kv, call: "list" | "grant" | "put") {
+  const asked = Promise.withResolvers<void>();
+  const may = Promise.withResolvers<void>();
+  let isArmed = false;
+  const slow = async (...args: readonly never[]): Promise<unknown> => {
+    if (isArmed) {
+      isArmed = false;
+      asked.resolve();
+      await may.promise;
+    }
+    return (kv[call] as (...args: readonly never[]) => Promise<unknown>).apply(kv, [...args]);
+  };
+  return {
+    kv: Object.assign(Object.create(kv) as Kv, { [call]: slow }),
+    arm: (): void => void (isArmed = true),
+    asked: asked.promise,
+    go: may.resolve,
+  };
+}

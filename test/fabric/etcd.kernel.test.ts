@@ -10,12 +10,18 @@ import type { Kv } from "../../src/fabric/store/kv.ts";
 import { parsePrefix } from "../../src/net/ip.ts";
 import { etcdRegistryOf } from "../../src/providers/flannel/etcd-registry.ts";
 import { openKvRegistry } from "../../src/providers/flannel/kv-registry.ts";
+import type { LeaseNews } from "../../src/providers/flannel/registry.ts";
 import { certificates, etcdTree, startEtcd } from "../../src/testing/etcd.ts";
 import { insideNetns } from "../../src/testing/inside-netns.ts";
 import { startProcess } from "../../src/testing/netns.ts";
 import { codeOf } from "../../src/testing/failure.ts";
 import { type KvSite, kvContract, Seen } from "../../src/testing/kv-contract.ts";
-import { announcementOf, type RegistrySite, registryContract } from "../../src/testing/registry-contract.ts";
+import {
+  announcementOf,
+  type RegistrySite,
+  registryContract,
+  Told,
+} from "../../src/testing/registry-contract.ts";
 import { plainEnv, run } from "../../src/testing/run.ts";
 import { tempDir } from "../../src/testing/temp-dir.ts";
 
@@ -132,6 +138,25 @@ function plainTests(): void {
       isDone = values[0] === "new";
     }
     await writing;
+    kv.close();
+  });
+
+  test("has one key of a host whose subnet no longer fits while it is held", async () => {
+    await using s = await server(PORTS.plain);
+    const kv = s.open();
+    const configure = (length: number) =>
+      kv.put("/coreos.com/network/config", `{"Network":"10.1.0.0/16","SubnetLen":${length}}`);
+    await configure(24);
+    const registry = openKvRegistry({ kv: s.open() });
+    const former = await registry.acquire(announcementOf(0), undefined);
+    const told = new Told<LeaseNews>((signal) => registry.hold(former, signal));
+    await configure(26);
+    const { node } = await registry.acquire(announcementOf(0), former.node.subnets);
+    await told.end();
+    expect(told.news).toEqual([]);
+    const { entries } = await kv.list("/coreos.com/network/subnets/");
+    expect(entries.map(({ key }) => key)).toEqual([`/coreos.com/network/subnets/${node.id}`]);
+    registry.close();
     kv.close();
   });
 

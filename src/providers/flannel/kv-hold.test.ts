@@ -1,9 +1,10 @@
 /** Holding a lease of a store: renewed, made again, lost, given back. */
 import { describe, expect, setSystemTime, test } from "bun:test";
+import { NetError } from "../../errors.ts";
 import type { Kv } from "../../fabric/store/kv.ts";
 import { ip } from "../../testing/address.ts";
-import { failureOf } from "../../testing/failure.ts";
-import { deaf, type FlannelStore, flannelStore } from "../../testing/flannel-store.ts";
+import { codeOf, failureOf } from "../../testing/failure.ts";
+import { deaf, type FlannelStore, flannelStore, slowOnce } from "../../testing/flannel-store.ts";
 import { subnets } from "../../testing/fabric.ts";
 import { announcementOf, Told } from "../../testing/registry-contract.ts";
 import type { KvRegistryOptions } from "./kv-registry.ts";
@@ -168,6 +169,89 @@ describe("holding a lease", () => {
     s.start();
     await registry.release(lease);
     expect((await s.kv.list(s.key(""))).entries).toEqual([]);
+  });
+
+  const narrower = (s: FlannelStore) =>
+    s.kv.put("/coreos.com/network/config", '{"Network":"10.1.0.0/16","SubnetLen":26}');
+  const keys = async (s: FlannelStore): Promise<readonly string[]> =>
+    (await s.kv.list(s.key(""))).entries.map(({ key }) => key);
+
+  test("ends without a word when the subnet no longer fits the network and another is taken", async () => {
+    await using s = flannelStore();
+    const { registry, lease, told } = await held(s);
+    const former = (await s.kv.get(s.key(lease.node.id)))?.lease ?? "";
+    await narrower(s);
+    const { node } = await registry.acquire(announcementOf(0), lease.node.subnets);
+    await told.end();
+    expect(told.news).toEqual([]);
+    expect(await keys(s)).toEqual([s.key(node.id)]);
+    expect([node.subnets.v4?.bits, await s.kv.timeToLive(former)]).toEqual([26, undefined]);
+  });
+
+  test.each(["list", "grant", "put"] as const)(
+    "ends so, too, while it makes the key again and waits for its %s",
+    async (call) => {
+      await using s = flannelStore();
+      const slow = slowOnce(s.another(), call);
+      const { registry, lease, told } = await held(s, { kv: slow.kv });
+      slow.arm();
+      await s.kv.revoke((await s.kv.get(s.key(lease.node.id)))?.lease ?? "");
+      await slow.asked;
+      await narrower(s);
+      const { node } = await registry.acquire(announcementOf(0), lease.node.subnets);
+      slow.go();
+      await told.end();
+      expect(told.news).toEqual([]);
+      expect(await keys(s)).toEqual([s.key(node.id)]);
+    },
+  );
+
+  test("ends without a word when another key has the host's address and is taken", async () => {
+    await using s = flannelStore();
+    const { registry, told } = await held(s);
+    await s.kv.put(s.key("10.1.9.0-24"), leaseValue(announcementOf(0)));
+    const { node } = await registry.acquire(announcementOf(0), undefined);
+    expect(node.id).toBe("10.1.9.0-24");
+    await told.end();
+    expect(told.news).toEqual([]);
+    expect(await keys(s)).toEqual([s.key("10.1.9.0-24")]);
+  });
+
+  test("goes on when the subnet no longer fits and no other can be had", async () => {
+    await using s = flannelStore();
+    const { registry, lease, told } = await held(s);
+    const full = '{"Network":"10.2.0.0/22","SubnetLen":24,"SubnetMin":"10.2.1.0","SubnetMax":"10.2.1.0"}';
+    await s.kv.put("/coreos.com/network/config", full);
+    await s.kv.put(s.key("10.2.1.0-24"), leaseValue(announcementOf(3)));
+    const entry = await s.kv.get(s.key(lease.node.id));
+    expect(await codeOf(registry.acquire(announcementOf(0), undefined))).toBe("ipam/exhausted");
+    expect(await s.kv.get(s.key(lease.node.id))).toEqual(entry);
+    await s.kv.revoke(entry?.lease ?? "");
+    await told.first(({ kind }) => kind === "renewed");
+    expect(await keys(s)).toContain(s.key(lease.node.id));
+  });
+
+  test("makes again what was given up for another subnet that was not had", async () => {
+    await using s = flannelStore();
+    const kv = s.another();
+    let isAway = false;
+    // The store goes away between the two, for who acquires.
+    const put: Kv["put"] = async (key, ...more) => {
+      if (isAway && key.endsWith("-26"))
+        throw new NetError("store/unavailable", { store: "test", why: "away" });
+      return kv.put(key, ...more);
+    };
+    const { registry, lease, told } = await held(s, { kv: Object.assign(Object.create(kv) as Kv, { put }) });
+    isAway = true;
+    await narrower(s);
+    expect(await codeOf(registry.acquire(announcementOf(0), undefined))).toBe("store/unavailable");
+    await told.first(({ kind }) => kind === "renewed");
+    expect(await keys(s)).toEqual([s.key(lease.node.id)]);
+    isAway = false;
+    const { node } = await registry.acquire(announcementOf(0), undefined);
+    await told.end();
+    expect(told.news.map(({ kind }) => kind)).not.toContain("lost");
+    expect(await keys(s)).toEqual([s.key(node.id)]);
   });
 
   test("ends when the registry is closed", async () => {

@@ -36,6 +36,8 @@ export interface Held {
   /** Every lease of the store that was made for this key and may have it: what is written with one of them is ours. */
   readonly leases: Set<string>;
   isReleased: boolean;
+  /** Another is being taken in its place: resolves to whether it was. */
+  givenUp: Promise<boolean> | undefined;
 }
 
 export interface HoldOptions {
@@ -56,18 +58,20 @@ export const leaseOf = ({ node, term }: Held): Lease => ({
   ...(term === undefined ? {} : { expires: term.expires }),
 });
 
-/** Ends with `lost`, with the signal, or when the lease is given back. */
+/** Ends with `lost`, with the signal, or when the lease is given back, or another has taken its place. */
 export async function* holdLease(held: Held, options: HoldOptions): AsyncGenerator<LeaseNews> {
   const ending = new AbortController();
   const signal = AbortSignal.any([options.signal, ending.signal]);
   const bell = newBell(signal);
   const watching = ringOnChange(held, options.kv, signal, bell.ring);
-  const isOver = (): boolean => signal.aborted || held.isReleased;
   try {
-    for (let failures = 0; !isOver();) {
+    for (let failures = 0; ;) {
+      // Given up for nothing, it is made again.
+      if (held.givenUp !== undefined && (await held.givenUp)) return;
+      if (signal.aborted || held.isReleased) return;
       const rung = bell.next();
       const news = await look(held, options, failures);
-      if (isOver()) return;
+      if (!isWanted(held, options)) continue;
       failures = news?.kind === "failing" ? failures + 1 : 0;
       if (news !== undefined) yield news;
       if (news?.kind === "lost") return;
@@ -78,6 +82,11 @@ export async function* holdLease(held: Held, options: HoldOptions): AsyncGenerat
     await watching;
   }
 }
+
+/** Asked before each write: who acquires or releases meanwhile does not wait for it. */
+const isWanted = (held: Held, { signal }: HoldOptions): boolean => !signal.aborted && isKept(held);
+
+const isKept = ({ isReleased, givenUp }: Held): boolean => !isReleased && givenUp === undefined;
 
 /** What there is to tell, if anything: success is told when something was done, and after failures. */
 async function look(held: Held, options: HoldOptions, failures: number): Promise<LeaseNews | undefined> {
@@ -93,7 +102,8 @@ async function look(held: Held, options: HoldOptions, failures: number): Promise
 
 async function check(held: Held, options: HoldOptions): Promise<LeaseNews | undefined> {
   const entry = await options.kv.get(held.key);
-  if (entry === undefined) return held.isReleased ? undefined : make(held, options);
+  if (!isWanted(held, options)) return undefined;
+  if (entry === undefined) return make(held, options);
   if (!isOurs(held, entry)) return { kind: "lost", why: `${held.node.id} is now ${ownerOf(held, entry)}` };
   held.revision = entry.revision;
   if (entry.lease !== undefined && entry.lease !== held.lease) await adopt(held, entry.lease, options);
@@ -139,10 +149,12 @@ async function make(held: Held, options: HoldOptions): Promise<LeaseNews | undef
 type When = { readonly absent: true } | { readonly revision: Revision };
 
 async function write(held: Held, options: HoldOptions, when: When): Promise<LeaseNews | undefined> {
-  const written = await writeLeased(held, options, when);
+  if (!isWanted(held, options)) return undefined;
+  const mayPut = (): boolean => isWanted(held, options);
+  const written = await writeLeased(held, { ...options, mayPut }, when);
   if (written === undefined) return check(held, options);
   Object.assign(held, written);
-  if (held.isReleased) await giveBack(held, options.kv);
+  if (!isKept(held)) await giveBack(held, options.kv);
   return { kind: "renewed", lease: leaseOf(held) };
 }
 
@@ -155,17 +167,25 @@ export async function giveBack({ key, revision, lease }: Held, kv: Kv): Promise<
 /** A key and what it is to be. */
 type Writing = Pick<Held, "key" | "value" | "leases">;
 
-/** Writes a key with a new lease of the store, and ends those that it had before. Undefined if the key is not as expected. */
+interface WriteOptions extends Pick<HoldOptions, "kv" | "leaseSeconds"> {
+  /** Asked once more when there is a lease for it. */
+  readonly mayPut?: () => boolean;
+}
+
+/**
+ * Writes a key with a new lease of the store, and ends those that it had before. Undefined if the key is not as expected, or
+ * not wanted any longer.
+ */
 export async function writeLeased(
   { key, value, leases }: Writing,
-  { kv, leaseSeconds }: Pick<HoldOptions, "kv" | "leaseSeconds">,
+  { kv, leaseSeconds, mayPut = () => true }: WriteOptions,
   when: When,
 ): Promise<{ readonly revision: Revision; readonly lease: string; readonly term: Term } | undefined> {
   const asked = performance.now();
   const lease = await kv.grant(leaseSeconds);
   const earlier = [...leases];
   leases.add(lease);
-  const revision = await kv.put(key, value, { lease, when });
+  const revision = mayPut() ? await kv.put(key, value, { lease, when }) : undefined;
   if (revision === undefined) {
     await endUnused(kv, leases, [lease]);
     return undefined;

@@ -49,6 +49,8 @@ class KvRegistry implements Registry {
   private readonly held = new Map<string, Held>();
   /** The store's leases that were made for a key and may have it, by its name; known also if it was not heard that it was written. */
   private readonly leases = new Map<string, Set<string>>();
+  /** Whether what is acquired now, or was last, is had in the end. */
+  private taking: Promise<boolean> | undefined;
   private readonly closing = new AbortController();
   /** As it was read last. */
   private config: NetworkConfig | undefined;
@@ -75,6 +77,21 @@ class KvRegistry implements Registry {
   }
 
   async acquire(wanted: Announcement, before: Subnets | undefined): Promise<Lease> {
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    this.taking = promise;
+    let lease: Lease | undefined;
+    try {
+      lease = await this.take(wanted, before);
+      return lease;
+    } finally {
+      for (const [id, held] of this.held)
+        if (held.givenUp !== undefined && lease !== undefined) this.forget(id);
+        else held.givenUp = undefined;
+      resolve(lease !== undefined);
+    }
+  }
+
+  private async take(wanted: Announcement, before: Subnets | undefined): Promise<Lease> {
     const config = parseNetworkConfig(await this.networkConfig());
     this.config = config;
     for (let tries = 0; tries < TRIES; tries++) {
@@ -115,13 +132,17 @@ class KvRegistry implements Registry {
     held.isReleased = true;
     await giveBack(held, this.kv);
     // Until then it has to be tried again.
-    this.held.delete(node.id);
-    this.leases.delete(node.id);
+    this.forget(node.id);
   }
 
   close(): void {
     this.closing.abort();
     this.kv.close();
+  }
+
+  private forget(id: string): void {
+    this.held.delete(id);
+    this.leases.delete(id);
   }
 
   private until(signal: AbortSignal): AbortSignal {
@@ -166,9 +187,7 @@ class KvRegistry implements Registry {
     const { entry, node } = best;
     this.requireNoTwin(best);
     // Hosts that see two of the same address leave out one of them.
-    for (const { entry: other } of own)
-      if (other !== entry && other.lease !== undefined)
-        await this.kv.delete(other.key, { revision: other.revision });
+    for (const other of own) if (other !== best && other.entry.lease !== undefined) await this.giveUp(other);
     const when = { revision: entry.revision };
     if (fitsConfig(config, node.subnets)) {
       // An earlier process made it for this key, as a rule: then nobody has it when the key has another one.
@@ -180,8 +199,19 @@ class KvRegistry implements Registry {
         field: entry.key,
         why: "this subnet is reserved for the host, and the network's configuration does not give such ones",
       });
-    await this.kv.delete(entry.key, when);
+    // While there is none to be had instead, the others better reach this one.
+    const others = entries.filter((other) => other !== entry);
+    this.choose(config, others, wanted, before);
+    await this.giveUp(best);
     return "again";
+  }
+
+  /** Takes a key away. Who holds it here, and does not know, would make it again. */
+  private async giveUp({ entry: { key, revision, lease }, node: { id } }: Own): Promise<void> {
+    const held = this.held.get(id);
+    if (held !== undefined) held.givenUp = this.taking;
+    const isGone = await this.kv.delete(key, { revision });
+    if (isGone && lease !== undefined) await this.kv.revokeUnused(lease);
   }
 
   /** What was acquired here, and what has this host's public address. */
@@ -217,6 +247,20 @@ class KvRegistry implements Registry {
     wanted: Announcement,
     before: Subnets | undefined,
   ): Promise<Lease | "again"> {
+    const subnets = this.choose(config, entries, wanted, before);
+    const lease = await this.write(subnets, wanted, { absent: true }, true);
+    if (lease === "again" || (await this.isFirst(lease))) return lease;
+    await this.release(lease);
+    return "again";
+  }
+
+  /** @throws ipam/exhausted */
+  private choose(
+    config: NetworkConfig,
+    entries: readonly Entry[],
+    wanted: Announcement,
+    before: Subnets | undefined,
+  ): Subnets {
     const taken = [...this.taken(entries), ...this.hostsOf(entries, wanted)];
     const pick = (plan: AddressPlan | undefined, former: IpPrefix | undefined): IpPrefix | undefined => {
       if (plan === undefined) return undefined;
@@ -227,11 +271,7 @@ class KvRegistry implements Registry {
       throw new NetError("ipam/exhausted", { pool });
     };
     const [v4, v6] = [pick(config.v4, before?.v4), pick(config.v6, before?.v6)];
-    const subnets: Subnets = { ...(v4 && { v4 }), ...(v6 && { v6 }) };
-    const lease = await this.write(subnets, wanted, { absent: true }, true);
-    if (lease === "again" || (await this.isFirst(lease))) return lease;
-    await this.release(lease);
-    return "again";
+    return { ...(v4 && { v4 }), ...(v6 && { v6 }) };
   }
 
   /** Keys of two hosts may differ and share a subnet of one family, if they were made at one moment: the first stays. */
@@ -250,6 +290,8 @@ class KvRegistry implements Registry {
     isLeased: boolean,
   ): Promise<Lease | "again"> {
     const node: FabricNode = { id: leaseName(subnets), subnets, publics, backend };
+    // Also those whose keys are gone: somebody may be making one of them again.
+    for (const [id, held] of this.held) if (id !== node.id) held.givenUp = this.taking;
     const key = `${this.subnets}${node.id}`;
     const value = leaseValue(node);
     const leases = this.leasesOf(node.id);
@@ -258,7 +300,7 @@ class KvRegistry implements Registry {
       : { revision: await this.kv.put(key, value, { when }), lease: undefined, term: undefined };
     if (written?.revision === undefined) return "again";
     const { revision, lease, term } = written;
-    const now = { node, value, revision, lease, term, isReleased: false };
+    const now = { node, value, revision, lease, term, isReleased: false, givenUp: undefined };
     // Who holds it already goes on with what it is now.
     const held = Object.assign(this.held.get(node.id) ?? { key, leases }, now);
     this.held.set(node.id, held);

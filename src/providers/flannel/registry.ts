@@ -42,7 +42,7 @@ export interface Registry {
   networkConfig(): Promise<string>;
   /** Takes a subnet: that of our public address, the one we had before, or a free one. */
   acquire(wanted: Announcement, before: Subnets | undefined): Promise<Lease>;
-  /** Keeps the lease until the signal; the lease stays when it ends. */
+  /** Keeps the lease until the signal; the lease stays when it ends. Ends before without a word if this host takes another. */
   hold(lease: Lease, signal: AbortSignal): AsyncIterable<LeaseNews>;
   nodes(signal: AbortSignal): AsyncIterable<NodeNews>;
   /** Gives the lease back: `heddle agent drain`. */

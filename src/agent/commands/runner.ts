@@ -13,6 +13,7 @@ import {
 import { expandWords } from "../../fabric/commands/words.ts";
 import { makeAttempts } from "../../fabric/reconcile/attempts.ts";
 import { SAID_LIMIT } from "../../fabric/transport/extension.ts";
+import { jsonText } from "../../providers/flannel/lease-codec.ts";
 import { type CommandRecord, openCommandRecord } from "./record.ts";
 import { type CommandRun, type Ran, runCommand } from "./run-command.ts";
 
@@ -249,7 +250,7 @@ async function prepare(
   const ran = await command("PreStartupCommand", { set }, { values: host }, around);
   if (typeof ran === "string") return ran;
   const said = ran.stdout.trim();
-  if (JSON.stringify(said).length > SAID_LIMIT)
+  if (jsonText(said).length > SAID_LIMIT)
     return `PreStartupCommand: printed more than can be announced, ${SAID_LIMIT} characters`;
   around.record.setHost({ state: "prepared", set, host, key, said });
   return undefined;

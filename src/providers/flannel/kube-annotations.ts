@@ -7,7 +7,7 @@ import { NetError } from "../../errors.ts";
 import type { BackendData, Json, Publics } from "../../fabric/model.ts";
 import { bad, good, type Parsed } from "../../net/brand.ts";
 import { type Family, type Ip, isUnspecified, parseIp } from "../../net/ip.ts";
-import { jsonText } from "./lease-codec.ts";
+import { DATA_LIMIT, jsonText } from "./lease-codec.ts";
 import type { Announcement } from "./registry.ts";
 
 /** What annotations begin with unless told otherwise, as with flanneld's `--kube-annotation-prefix`. */
@@ -117,9 +117,6 @@ export function difference(
 /** True of a host that is a part of the network. */
 export const isManaged = (names: AnnotationNames, current: Annotations): boolean =>
   current[names.managed] === "true";
-
-/** The longest annotation that is read: WireGuard's has 60 characters. */
-const DATA_LIMIT = 16_384;
 
 /** What a host tells of itself. */
 export function readAnnouncement(names: AnnotationNames, current: Annotations): Parsed<Announcement> {

@@ -16,7 +16,7 @@ import {
 } from "../../testing/registry-contract.ts";
 import { tempDir } from "../../testing/temp-dir.ts";
 import { openKvRegistry } from "./kv-registry.ts";
-import { leaseValue } from "./lease-codec.ts";
+import { leaseValue, VALUE_LIMIT } from "./lease-codec.ts";
 
 async function contractSite(): Promise<RegistrySite> {
   const temp = tempDir("registry");
@@ -298,6 +298,20 @@ describe("the nodes of a network", () => {
     expect(id.length).toBeLessThan(160);
     await s.kv.delete(endless);
     await told.first((news) => news.kind === "gone" && news.id === id);
+  });
+
+  test("of an endless value are told as unreadable", async () => {
+    await using s = flannelStore();
+    const { publics, backend } = announcementOf(0);
+    const endless = { publics, backend: { ...backend, v4: "x".repeat(VALUE_LIMIT) } };
+    await s.kv.put(s.key("10.1.7.0-24"), leaseValue(endless));
+    const registry = await s.open();
+    await using told = new Told((signal) => registry.nodes(signal));
+    await told.first(({ kind }) => kind === "all");
+    expect(nodesAfter(told.news).get("10.1.7.0-24")).toEqual({
+      id: "10.1.7.0-24",
+      why: "the value is longer than 32768 characters",
+    });
   });
 
   test("that a store refuses to list are told as failing, and told when it does", async () => {

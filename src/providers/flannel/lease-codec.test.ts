@@ -1,7 +1,14 @@
 import { describe, expect, test } from "bun:test";
 import { ip } from "../../testing/address.ts";
 import { subnets } from "../../testing/fabric.ts";
-import { leaseName, leaseValue, parseLeaseName, parseLeaseValue } from "./lease-codec.ts";
+import {
+  DATA_LIMIT,
+  leaseName,
+  leaseValue,
+  parseLeaseName,
+  parseLeaseValue,
+  VALUE_LIMIT,
+} from "./lease-codec.ts";
 
 describe("the name of a lease", () => {
   test.each([
@@ -86,5 +93,14 @@ describe("the value of a lease", () => {
   ])("%s is refused: %s", (text, why) => {
     const parsed = parseLeaseValue(text);
     expect(parsed.ok ? "accepted" : parsed.why).toContain(why);
+  });
+
+  test("is read up to a length that no host needs, and refused before it is parsed if it is longer", () => {
+    const longest = { publics: { v4 }, backend: { type: "extension", v4: "x".repeat(DATA_LIMIT - 2) } };
+    expect(parseLeaseValue(leaseValue(longest))).toEqual({ ok: true, value: longest });
+    expect(parseLeaseValue("{".repeat(VALUE_LIMIT + 1))).toEqual({
+      ok: false,
+      why: "the value is longer than 32768 characters",
+    });
   });
 });

@@ -19,6 +19,10 @@ import type { Announcement } from "./registry.ts";
 
 /** Longest name of a key that can be one: an IPv4 and an IPv6 prefix. */
 const NAME_LIMIT = 64;
+/** What is read of a host's data of one family, in characters of JSON: WireGuard's has 60, and a command may print a lot. */
+export const DATA_LIMIT = 16_384;
+/** Longest value that is read, in characters: the data of both families. */
+export const VALUE_LIMIT = 2 * DATA_LIMIT;
 /** What stands for the IPv4 subnet where there is none: flanneld's own form of an empty one. */
 const NO_IPV4 = "0.0.0.0-0";
 
@@ -70,6 +74,7 @@ export function leaseValue({ publics, backend }: Announcement): string {
 
 /** Reads a value; keys are known in any case, as to flanneld. */
 export function parseLeaseValue(text: string): Parsed<Announcement> {
+  if (text.length > VALUE_LIMIT) return bad(`the value is longer than ${VALUE_LIMIT} characters`);
   const raw = jsonOf(text);
   if (!raw.ok) return raw;
   if (!isObject(raw.value)) return bad("the value is no JSON object");

@@ -45,6 +45,23 @@ describe("holding a lease", () => {
     await told[Symbol.asyncDispose]();
   });
 
+  test("renews it in time after a sleep, in which the store counted on and the host did not", async () => {
+    await using s = flannelStore();
+    const { lease, told } = await held(s, { leaseSeconds: 1000, renewMarginSeconds: 100 });
+    const entry = await s.kv.get(s.key(lease.node.id));
+    try {
+      setSystemTime(Date.now() + 950_000);
+      const renewed = await told.first(({ kind }) => kind === "renewed");
+      expect(renewed.kind === "renewed" && (renewed.lease.expires ?? 0) - Date.now()).toBeGreaterThan(
+        990_000,
+      );
+      expect(await s.kv.get(s.key(lease.node.id))).toEqual(entry);
+    } finally {
+      setSystemTime();
+    }
+    await told[Symbol.asyncDispose]();
+  });
+
   test("makes it again when it ended while nobody could renew it", async () => {
     await using s = flannelStore();
     const { lease, told } = await held(s);

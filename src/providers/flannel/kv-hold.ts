@@ -24,6 +24,13 @@ export const termOf = (asked: number, seconds: number): Term => {
   return { ends, expires: Math.round(Date.now() + ends - performance.now()) };
 };
 
+/** The clock of `performance.now()` stands still while a machine sleeps, and that of the store goes on. */
+const SLEPT_MS = 60_000;
+
+/** Whether the clock of the day has advanced that much more since the term was known: it was put on, or the machine slept. */
+const hasSlept = ({ expires, ends }: Term): boolean =>
+  Date.now() - performance.now() - (expires - ends) > SLEPT_MS;
+
 /** What is known of a lease of this host; acquiring it anew and holding it both change it. */
 export interface Held {
   readonly key: string;
@@ -106,7 +113,8 @@ async function check(held: Held, options: HoldOptions): Promise<LeaseNews | unde
   if (entry === undefined) return make(held, options);
   if (!isOurs(held, entry)) return { kind: "lost", why: `${held.node.id} is now ${ownerOf(held, entry)}` };
   held.revision = entry.revision;
-  if (entry.lease !== undefined && entry.lease !== held.lease) await adopt(held, entry.lease, options);
+  const isUnsure = entry.lease !== held.lease || (held.term !== undefined && hasSlept(held.term));
+  if (entry.lease !== undefined && isUnsure) await adopt(held, entry.lease, options);
   if (held.lease === undefined || untilRenewal(held, options) > 0) return undefined;
   const asked = performance.now();
   const seconds = await options.kv.refresh(held.lease);
@@ -115,7 +123,7 @@ async function check(held: Held, options: HoldOptions): Promise<LeaseNews | unde
   return { kind: "renewed", lease: leaseOf(held) };
 }
 
-/** Goes on with a lease of ours by which the key was written without our hearing so. */
+/** Goes on with a lease of ours as the store has it: by which the key was written without our hearing so, or whose end is unsure. */
 async function adopt(held: Held, lease: string, { kv }: HoldOptions): Promise<void> {
   const asked = performance.now();
   const seconds = await kv.timeToLive(lease);

@@ -61,7 +61,13 @@ export async function* holdNode(held: KubeHeld, options: KubeHoldOptions): Async
   const bell = newBell(signal);
   const seen: Seen = { node: undefined, failing: undefined };
   const watching = watchOwn(held, options, signal, seen, bell.ring);
-  const keeper: Keeper = { held, options, isReady: false, repairs: [], failures: 0 };
+  const keeper: Keeper = {
+    held,
+    options,
+    isReady: false,
+    repairs: { annotations: [], condition: [] },
+    failures: 0,
+  };
   const ready = (): void => {
     keeper.isReady = true;
     bell.ring();
@@ -87,8 +93,8 @@ interface Keeper {
   readonly held: KubeHeld;
   readonly options: KubeHoldOptions;
   isReady: boolean;
-  /** When annotations were written again, by `performance.now()`. */
-  repairs: readonly number[];
+  /** When each was written within the last minute, by `performance.now()`. */
+  readonly repairs: Record<"annotations" | "condition", readonly number[]>;
   /** In a row, told or not. */
   failures: number;
   latest?: KubeObject;
@@ -137,16 +143,20 @@ async function keep(keeper: Keeper, node: KubeObject): Promise<boolean> {
   let current = node;
   keeper.latest = node;
   if (difference(written, annotationsOf(node)) !== undefined) {
-    const from = performance.now() - MINUTE;
-    keeper.repairs = keeper.repairs.filter((at) => at > from);
-    if (keeper.repairs.length >= REPAIRS_A_MINUTE)
-      throw new NetError("try-again", {
-        why: `somebody else writes the annotations of node ${node.name} again and again: does another daemon run on it?`,
-      });
-    keeper.repairs = [...keeper.repairs, performance.now()];
+    noteRepair(
+      keeper,
+      "annotations",
+      `somebody else writes the annotations of node ${node.name} again and again: does another daemon run on it?`,
+    );
     current = await options.write(node, written);
+    keeper.latest = current;
   }
   if (keeper.isReady && !isAvailable(current)) {
+    noteRepair(
+      keeper,
+      "condition",
+      `somebody else says again and again that node ${node.name} has no network: does a controller make routes for the cloud?`,
+    );
     const target = { name: node.name, subresource: "status" } as const;
     const patch = availablePatch(new Date());
     current = (await client.patch(NODES, target, "strategic", patch, options.signal)) ?? current;
@@ -156,6 +166,15 @@ async function keep(keeper: Keeper, node: KubeObject): Promise<boolean> {
   if (told === undefined || "why" in told || JSON.stringify(told) === JSON.stringify(held.node)) return false;
   held.node = told;
   return true;
+}
+
+/** @throws try-again if it was written so often that somebody else must be at it */
+function noteRepair({ repairs }: Keeper, what: keyof Keeper["repairs"], why: string): void {
+  const now = performance.now();
+  const recent = repairs[what].filter((at) => at > now - MINUTE);
+  repairs[what] = recent;
+  if (recent.length >= REPAIRS_A_MINUTE) throw new NetError("try-again", { why });
+  repairs[what] = [...recent, now];
 }
 
 /** Watches this host's own node until the signal. */

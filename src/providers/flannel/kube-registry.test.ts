@@ -226,6 +226,32 @@ describe("holding it", () => {
     expect(failing).toMatchObject({ why: expect.stringContaining("does another daemon run on it?") });
   });
 
+  test("does not fight for ever with somebody who says that the network is not there", async () => {
+    await using h = await held();
+    const written = (): number =>
+      h.s.server().asked.filter(({ method, url }) => method === "PATCH" && url.endsWith("/host0/status"))
+        .length;
+    await h.until(() => condition(h.s.node("host0")) !== undefined);
+    const before = written();
+    const isTaken = { type: "NetworkUnavailable", status: "True", reason: "NoRouteCreated" };
+    const spoil = (): void => {
+      if ((condition(h.s.node("host0")) as JsonObject)["status"] === "False")
+        h.s.change("host0", (node) => ({
+          ...node,
+          status: { ...objectAt(node, "status"), conditions: [isTaken] },
+        }));
+    };
+    const spoiling = setInterval(spoil, 1);
+    const failing = await h.told.first(({ kind }) => kind === "failing");
+    expect(failing).toMatchObject({ why: expect.stringContaining("host0 has no network") });
+    h.s.change("host0", (node) => withMetadata(node, { labels: { seen: "yes" } }));
+    await h.until(() => h.told.news.length > 1);
+    clearInterval(spoiling);
+    // The first was none of them, and is counted.
+    expect(written() - before).toBe(4);
+    expect(h.told.news.map(({ kind }) => kind)).toEqual(["failing", "failing"]);
+  });
+
   test("tells an address that somebody writes on the node meanwhile", async () => {
     await using h = await held();
     h.s.change("host0", (node) =>
